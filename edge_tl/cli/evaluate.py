@@ -1,0 +1,91 @@
+"""`edge-tl evaluate MODEL DATA`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edge_tl.cli.console import percent, progress, say_skipped, table
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from edge_tl_runtime.evaluate import Evaluation
+    from edge_tl_runtime.spec import ModelSpec
+
+    Logits = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+
+MAX_CONFUSION = 12
+MAX_CLASSES = 40
+
+
+@click.command(short_help="Accuracy of a model on labelled photos.")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option(
+    "--split",
+    default="val",
+    show_default=True,
+    type=click.Choice(["val", "train", "all"]),
+    help="Part of DATA to judge on; a folder without parts is split as it was for training.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def command(model: Path, data: Path, split: str, as_json: bool) -> None:
+    """Judge MODEL, an ONNX file or a run, on the labelled photos of DATA.
+
+    DATA holds a folder for each class (in val/ where there is one), or photos named by class index (0007_name.jpg).
+    """
+    from edge_tl_runtime.dataset import load_labelled
+    from edge_tl_runtime.evaluate import evaluate
+
+    spec, logits = _open(model)
+    fraction = spec.training.get("val_fraction") if spec.training.get("data") == data.resolve().name else None
+    photos = load_labelled(data, spec.labels, split, val_fraction=fraction, seed=spec.training.get("seed", 0))
+    with progress("evaluating", len(photos)) as done:
+        evaluation = evaluate(logits, photos, spec.resize, f"{photos.split} of {data.resolve().name}", done)
+    say_skipped(evaluation.skipped)
+    if as_json:
+        click.echo(json.dumps(evaluation.to_dict(), ensure_ascii=False))
+    else:
+        _print(evaluation)
+
+
+def _open(model: Path) -> tuple[ModelSpec, Logits]:
+    """The contract of a model and its scores: by onnxruntime for an ONNX file, by PyTorch for a run or its weights."""
+    if not (model / "model.safetensors").is_file() and model.suffix != ".safetensors":
+        from edge_tl_runtime.classifier import Classifier, SessionSettings
+
+        classifier = Classifier(model, SessionSettings(spin=True))
+        return classifier.spec, classifier.logits
+    from edge_tl.run import load_run
+
+    run = load_run(model)
+    return run.spec, run.logits
+
+
+def _print(evaluation: Evaluation) -> None:
+    rows = evaluation.per_class
+    shown = rows if len(rows) <= MAX_CLASSES else sorted(rows, key=lambda row: row.recall)[:MAX_CLASSES]
+    title = "" if len(rows) <= MAX_CLASSES else f"The {MAX_CLASSES} classes of {len(rows)} with the lowest recall"
+    table(
+        title,
+        ["class", "photos", "recall", "precision"],
+        [[row.label, str(row.n), percent(row.recall), percent(row.precision)] for row in shown],
+    )
+    if len(evaluation.labels) <= MAX_CONFUSION:
+        table(
+            "Confusion: rows are the truth, columns the answer",
+            ["", *evaluation.labels],
+            [[label, *(str(count) for count in evaluation.confusion[i])] for i, label in enumerate(evaluation.labels)],
+        )
+    low, high = evaluation.ci95
+    top5 = "" if evaluation.top5 is None else f", top-5 {percent(evaluation.top5)}"
+    click.echo(
+        f"top-1 {percent(evaluation.top1)} ({evaluation.correct} of {evaluation.n}, "
+        f"95 % interval {100 * low:.1f} to {100 * high:.1f}){top5}; {evaluation.data}"
+    )

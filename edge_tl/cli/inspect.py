@@ -1,0 +1,56 @@
+"""`edge-tl inspect MODEL`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from edge_tl.cli.console import percent
+
+MAX_LABELS = 20
+
+
+@click.command(short_help="Show what a model file says of itself.")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print the whole contract as JSON.")
+def command(model: Path, as_json: bool) -> None:
+    """Check the seal of MODEL, an ONNX file made by edge-tl, and print its contract."""
+    from edge_tl_runtime.files import sha256
+    from edge_tl_runtime.onnx_file import parse_spec, read_model
+
+    data = read_model(model)
+    spec = parse_spec(data, str(model))
+    if as_json:
+        click.echo(json.dumps({"bytes": len(data), "sha256": sha256(data), **spec.to_dict()}, ensure_ascii=False))
+        return
+    rule, accuracy, test = spec.resize, spec.validation, spec.self_test
+    labels = ", ".join(spec.labels[:MAX_LABELS])
+    if len(spec.labels) > MAX_LABELS:
+        labels += f", and {len(spec.labels) - MAX_LABELS} more"
+    judged = "never judged"
+    if accuracy is not None:
+        low, high = accuracy.ci95
+        judged = f"top-1 {percent(accuracy.top1)} of {accuracy.n} photos ({100 * low:.1f} to {100 * high:.1f}), {accuracy.data}"
+    lines = {
+        "file": f"{model}, {len(data) / 1e6:.2f} MB, sealed",
+        "sha256": sha256(data),
+        "network": f"{spec.arch}, {spec.precision}",
+        "labels": f"{len(spec.labels)}: {labels}",
+        "input": f"{rule.width}x{rule.height} px {rule.color_order}, uint8; centre crop {rule.crop_pct:g}, {rule.resample}",
+        "scores": f"{spec.scores.activation}, temperature {spec.scores.temperature:g}",
+        "accuracy": judged,
+        "training": _settings(spec.training),
+        "export": _settings(spec.export),
+        "made from": spec.parent_sha256 or "unknown",
+        "self-test": "none" if test is None else f"{spec.labels[test.top1]!r}, scores within {test.tolerance:g}",
+    }
+    width = max(map(len, lines))
+    for name, text in lines.items():
+        click.echo(f"{name:<{width}}  {text}")
+
+
+def _settings(values: object) -> str:
+    assert hasattr(values, "items")
+    return ", ".join(f"{key} {value}" for key, value in values.items() if value not in ("", None)) or "none"

@@ -1,0 +1,46 @@
+"""`edge-tl predict MODEL IMG...`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from edge_tl.cli.console import percent, say_skipped
+
+
+@click.command(short_help="Classify photos.")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, required=True)
+@click.option("--top-k", default=5, show_default=True, type=click.IntRange(1))
+@click.option("--threads", type=click.IntRange(1), help="Threads of the model; all cores when not given.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line for each photo.")
+def command(model: Path, images: tuple[str, ...], top_k: int, threads: int | None, as_json: bool) -> None:
+    """Classify IMAGES: photos, folders or patterns.
+
+    Exit code 1 when a photo that was named cannot be read; in a folder such a file is skipped and counted.
+    """
+    from edge_tl_runtime.classifier import Classifier, SessionSettings
+    from edge_tl_runtime.sources import Photos
+
+    classifier = Classifier(model, SessionSettings(threads=threads))
+    sources = [Photos(image) for image in images]
+    shown, failed = 0, False
+    for source in sources:
+        for record in source:
+            prediction = classifier.classify(record.frame, top_k)
+            shown += 1
+            if as_json:
+                click.echo(json.dumps({"source": record.source, **prediction.to_dict()}, ensure_ascii=False))
+            else:
+                others = ", ".join(f"{score.label} {percent(score.confidence)}" for score in prediction.top[1:])
+                click.echo(
+                    f"{record.source}: {prediction.label} {percent(prediction.confidence)}"
+                    + (f"  ({others})" if others else "")
+                )
+        say_skipped(source.skipped)
+        failed |= bool(source.skipped) and not Path(source.name).is_dir()
+    if failed or not shown:
+        sys.exit(1)

@@ -1,0 +1,96 @@
+"""`edge-tl run MODEL --source S`."""
+
+from __future__ import annotations
+
+import signal
+import statistics
+import sys
+from collections import deque
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from edge_tl.cli.console import say, say_skipped
+
+
+@click.command(short_help="Classify the frames of a camera, video or folder.")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option(
+    "--source", default="0", show_default=True, help="Camera index or path, video, photo, folder, glob or URL."
+)
+@click.option("--headless", is_flag=True, help="Show no window.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line for each frame.")
+@click.option("--top-k", default=5, show_default=True, type=click.IntRange(1))
+@click.option("--threads", type=click.IntRange(1), help="Threads of the model; all cores when not given.")
+@click.option("--max-frames", type=click.IntRange(1), help="Stop after so many frames.")
+def command(
+    model: Path, source: str, headless: bool, as_json: bool, top_k: int, threads: int | None, max_frames: int | None
+) -> None:
+    """Classify frames live. A window shows label, confidence and frame rate; q ends it.
+
+    Every photo and every frame of a file is classified; of a camera, always the newest frame.
+    """
+    from edge_tl_runtime.classifier import Classifier, SessionSettings
+    from edge_tl_runtime.sinks import Changes, JsonLines, Sink, Window, window_obstacle
+    from edge_tl_runtime.sources import open_source
+    from edge_tl_runtime.stream import Stream
+
+    classifier = Classifier(model, SessionSettings(threads=threads))  # a bad file is refused before a camera is opened
+    sinks: list[Sink] = [JsonLines(sys.stdout) if as_json else Changes(sys.stdout)]
+    obstacle = "" if headless else window_obstacle()
+    if obstacle:
+        say(f"no window: {obstacle}")
+    elif not headless:
+        sinks.append(Window())
+
+    stop = _StopSignal()
+    frames, latencies = 0, deque[float](maxlen=10_000)
+    with open_source(source) as frames_source:
+        try:
+            for result in Stream(frames_source, classifier, top_k):
+                frames += 1
+                latencies.append(result.prediction.latency_ms)
+                wanted = [sink.write(result) for sink in sinks]
+                if stop.seen or not all(wanted) or frames == max_frames:
+                    break
+        except _Stopped:
+            pass
+        finally:
+            stop.restore()
+            for sink in sinks:
+                sink.close()
+    say_skipped(frames_source.skipped)
+    if latencies:
+        ranked = sorted(latencies)
+        say(
+            f"{frames} frames, {frames_source.dropped} dropped, {len(frames_source.skipped)} skipped; latency median "
+            f"{statistics.median(ranked):.2f} ms, p95 {ranked[int(0.95 * (len(ranked) - 1))]:.2f} ms"
+        )
+    elif not stop.seen:
+        sys.exit(1)
+
+
+class _Stopped(Exception):
+    pass
+
+
+class _StopSignal:
+    """SIGINT and SIGTERM end the loop in good order with exit code 0; a second one ends the process at once.
+
+    A wait for a frame is broken off by an exception, so a silent camera does not delay the end.
+    """
+
+    def __init__(self) -> None:
+        self.seen = False
+        self._previous = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.seen:
+            sys.exit(128 + number)
+        self.seen = True
+        raise _Stopped
+
+    def restore(self) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)

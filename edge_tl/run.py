@@ -1,0 +1,165 @@
+"""The run folder: what training leaves behind.
+
+    model.safetensors   weights by the library's own tensor names; the contract is in the file's header
+    spec.json           the contract, to read
+    settings.json       what was asked for, versions, data set
+    metrics.jsonl       one JSON object a line: features, probe, each epoch
+    log.txt             what was printed, with times
+
+The weights file alone is the run: it is written last and in one step, so a run is whole or is not there.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from edge_tl.models import Network, WeightsSource, build_network, find_backbone
+from edge_tl.models.network import restore_network
+from edge_tl_export import PixelModel
+from edge_tl_runtime.errors import BadModelError, OutputError, UsageError
+from edge_tl_runtime.files import make_folder, write_bytes, write_text
+from edge_tl_runtime.spec import ModelSpec
+
+WEIGHTS = "model.safetensors"
+SPEC = "spec.json"
+SETTINGS = "settings.json"
+METRICS = "metrics.jsonl"
+LOG = "log.txt"
+_SPEC_KEY = "edge_tl.spec"
+_PARTIAL = ".partial"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained network with its contract. settings: the content of settings.json, {} when it is not there."""
+
+    folder: Path
+    network: Network
+    spec: ModelSpec
+    settings: dict[str, Any]
+
+    def logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Scores by PyTorch on the CPU, float32 (N, C), for pixels uint8 (N, H, W, 3)."""
+        model = PixelModel(self.network.module.eval(), self.network.backbone.normalization)
+        with torch.inference_mode():
+            output: torch.Tensor = model(torch.from_numpy(pixels))
+            return output.numpy()
+
+
+def is_run(path: Path) -> bool:
+    return (path / WEIGHTS).is_file() or path.suffix == ".safetensors"
+
+
+def check_output(folder: Path) -> None:
+    """Raises before any work is done: UsageError when `folder` holds something else, OutputError when it cannot be written."""
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file; give a folder for the run with -o")
+    if (
+        folder.is_dir()
+        and any(folder.iterdir())
+        and not (folder / WEIGHTS).is_file()
+        and not (folder / SETTINGS).is_file()
+    ):
+        raise UsageError(f"{folder} holds other files and no run; give a new or empty folder with -o")
+    make_folder(folder)
+    probe = folder / ".writable"
+    write_text(probe, "")
+    probe.unlink()
+
+
+def load_run(path: Path) -> Run:
+    """Open a run folder, or its weights file. Raises BadModelError when it is not one or is damaged."""
+    file = path / WEIGHTS if path.is_dir() else path
+    if not file.is_file():
+        raise BadModelError(f"{path} is not a run: it has no {WEIGHTS}; make one with: edge-tl train DATA -o {path}")
+    try:
+        with safe_open(file, framework="pt") as content:
+            spec_text = (content.metadata() or {}).get(_SPEC_KEY)
+            state = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise BadModelError(f"{file} is damaged ({error}); train again or restore a copy") from None
+    if spec_text is None:
+        raise BadModelError(f"{file} has no edge-tl contract in its header; use it as weights: --weights {file}")
+    spec = ModelSpec.from_json(spec_text)
+    network = restore_network(find_backbone(spec.arch), state, spec.labels, str(file))
+    settings = file.parent / SETTINGS
+    try:
+        return Run(file.parent, network, spec, json.loads(settings.read_text()) if settings.is_file() else {})
+    except ValueError:
+        raise BadModelError(f"{settings} is not JSON; train again or restore a copy") from None
+
+
+def published_run(arch: str, weights: str) -> Run:
+    """A backbone with its published 1000-class head, as if it had been trained here. Raises WeightsError, UsageError."""
+    backbone = find_backbone(arch)
+    network = build_network(backbone, WeightsSource.parse(weights, backbone))
+    if not network.labels:
+        raise UsageError(
+            f"{arch} with weights {weights!r} has no head with known classes; train it first: edge-tl train"
+        )
+    spec = ModelSpec(
+        labels=network.labels,
+        resize=backbone.resize,
+        normalization=backbone.normalization,
+        arch=arch,
+        training={"weights": network.weights, "weights_sha256": network.weights_sha256, "license": backbone.license},
+    )
+    return Run(Path(arch.replace("/", "-")), network, spec, {})
+
+
+def save_weights(folder: Path, network: Network, spec: ModelSpec) -> Path:
+    """Write spec.json and then the weights file, in one step each. Returns the weights file."""
+    # Clones, since safetensors refuses tensors that share memory.
+    state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.module.state_dict().items()}
+    write_text(folder / SPEC, json.dumps(spec.to_dict(), ensure_ascii=False, indent=2) + "\n")
+    write_bytes(folder / WEIGHTS, save(state, metadata={_SPEC_KEY: spec.to_json()}))
+    return folder / WEIGHTS
+
+
+class Journal:
+    """Metrics and log of a run, written as they happen, a line each.
+
+    They carry the ending `.partial` until `finish`, so the records of an interrupted training can be read and those beside
+    an older run's weights stay its own.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        try:
+            self._metrics = open(folder / (METRICS + _PARTIAL), "w", encoding="utf-8")  # noqa: SIM115
+            self._log = open(folder / (LOG + _PARTIAL), "w", encoding="utf-8")  # noqa: SIM115
+        except OSError as error:
+            raise OutputError(f"cannot write in {folder}: {error.strerror}; choose another with -o") from None
+
+    def metric(self, **values: Any) -> None:
+        self._write(self._metrics, json.dumps(values, ensure_ascii=False))
+
+    def log(self, line: str) -> None:
+        self._write(self._log, f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {line}")
+
+    def close(self) -> None:
+        for file in (self._metrics, self._log):
+            file.close()
+
+    def finish(self) -> None:
+        """Close and take the final names."""
+        self.close()
+        for name in (METRICS, LOG):
+            (self._folder / (name + _PARTIAL)).replace(self._folder / name)
+
+    def _write(self, file: Any, line: str) -> None:
+        try:
+            file.write(line + "\n")
+            file.flush()
+        except OSError as error:
+            raise OutputError(f"cannot write {file.name}: {error.strerror}; free some space and try again") from None

@@ -1,0 +1,18 @@
+"""Where files that can be made again are kept between commands."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from platformdirs import user_cache_path
+
+from edge_tl_runtime.files import make_folder
+
+CACHE_VARIABLE = "EDGE_TL_CACHE"
+
+
+def cache_folder(part: str) -> Path:
+    """The cache folder for downloads or features, created: $EDGE_TL_CACHE or the user's cache folder."""
+    base = os.environ.get(CACHE_VARIABLE)
+    return make_folder((Path(base) if base else user_cache_path("edge-tl")) / part)

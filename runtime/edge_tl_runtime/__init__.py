@@ -1,0 +1,1 @@
+"""edge-tl on the device: the model contract, preprocessing, classification. numpy, onnxruntime and OpenCV only."""

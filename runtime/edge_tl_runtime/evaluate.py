@@ -1,0 +1,185 @@
+"""Judge a classifier on labelled photos. Works with anything that turns pixels into logits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_tl_runtime.dataset import LabelledPhotos
+from edge_tl_runtime.errors import BadFrame, BadImage, DataError
+from edge_tl_runtime.photos import Unreadable, map_in_order, read_photo
+from edge_tl_runtime.preprocess import crop_resize
+from edge_tl_runtime.spec import Accuracy, ResizeRule
+from edge_tl_runtime.statistics import wilson
+
+Logits = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+"""Pixels, uint8 (N, H, W, 3), to scores, float32 (N, C)."""
+
+Progress = Callable[[int], None]
+"""Called with the number of items just done."""
+
+
+@dataclass(frozen=True, slots=True)
+class PixelBatch:
+    """Some photos as the network sees them. pixels: uint8 (N, H, W, 3); indices: their places in the LabelledPhotos."""
+
+    pixels: NDArray[np.uint8]
+    indices: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ClassResult:
+    """One row of the per-class table: `correct` of `n` photos of this class, `predicted` times named."""
+
+    label: str
+    n: int
+    correct: int
+    predicted: int
+
+    @property
+    def recall(self) -> float:
+        return self.correct / self.n if self.n else 0.0
+
+    @property
+    def precision(self) -> float:
+        return self.correct / self.predicted if self.predicted else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """confusion[i, j]: photos of class i named class j, int64 (C, C). top5 is a fraction, or None below six classes."""
+
+    labels: tuple[str, ...]
+    confusion: NDArray[np.int64]
+    top5: float | None
+    data: str
+    skipped: tuple[Unreadable, ...] = ()
+
+    @property
+    def n(self) -> int:
+        return int(self.confusion.sum())
+
+    @property
+    def correct(self) -> int:
+        return int(np.trace(self.confusion))
+
+    @property
+    def top1(self) -> float:
+        return self.correct / self.n
+
+    @property
+    def ci95(self) -> tuple[float, float]:
+        return wilson(self.correct, self.n)
+
+    @property
+    def accuracy(self) -> Accuracy:
+        low, high = self.ci95
+        return Accuracy(top1=round(self.top1, 6), ci95=(round(low, 6), round(high, 6)), n=self.n, data=self.data)
+
+    @property
+    def per_class(self) -> list[ClassResult]:
+        rows, columns, right = self.confusion.sum(1), self.confusion.sum(0), np.diag(self.confusion)
+        return [
+            ClassResult(label, int(rows[i]), int(right[i]), int(columns[i]))
+            for i, label in enumerate(self.labels)
+            if rows[i] or columns[i]
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document of `edge-tl evaluate --json`; the confusion matrix is given for up to 100 classes."""
+        return {
+            "top1": round(self.top1, 6),
+            "n": self.n,
+            "ci95": [round(x, 6) for x in self.ci95],
+            "top5": self.top5,
+            "per_class": [
+                {
+                    "label": row.label,
+                    "n": row.n,
+                    "recall": round(row.recall, 6),
+                    "precision": round(row.precision, 6),
+                }
+                for row in self.per_class
+            ],
+            "labels": list(self.labels),
+            "confusion": self.confusion.tolist() if len(self.labels) <= 100 else None,
+            "data": self.data,
+            "skipped": [{"path": str(item.path), "reason": item.reason} for item in self.skipped],
+        }
+
+
+class PixelReader:
+    """Reads, crops and resizes labelled photos batch by batch; files that cannot be read are left out and listed.
+
+    skipped: grows while iterating; starts with the files passed over because of their kind.
+    """
+
+    def __init__(
+        self, photos: LabelledPhotos, rule: ResizeRule, batch: int = 8, progress: Progress = lambda done: None
+    ):
+        """batch: photos a step, small enough for the caches of small CPUs. progress: called with 1 for each photo."""
+        self.photos, self.rule, self.batch, self.progress = photos, rule, batch, progress
+        self.skipped: list[Unreadable] = list(photos.skipped)
+
+    def __iter__(self) -> Iterator[PixelBatch]:
+        """Raises DataError when not one photo could be read."""
+        pixels: list[NDArray[np.uint8]] = []
+        indices: list[int] = []
+        read = 0
+        for index, result in enumerate(map_in_order(self._read, self.photos.paths)):
+            self.progress(1)
+            if isinstance(result, Unreadable):
+                self.skipped.append(result)
+                continue
+            pixels.append(result)
+            indices.append(index)
+            read += 1
+            if len(pixels) == self.batch:
+                yield PixelBatch(np.stack(pixels), tuple(indices))
+                pixels, indices = [], []
+        if pixels:
+            yield PixelBatch(np.stack(pixels), tuple(indices))
+        if not read:
+            first = f"; the first: {self.skipped[0]}" if self.skipped else ""
+            raise DataError(f"none of the {len(self.photos)} photos in {self.photos.root} could be read{first}")
+
+    def _read(self, path: Path) -> NDArray[np.uint8] | Unreadable:
+        try:
+            return crop_resize(read_photo(path), self.rule)
+        except (BadImage, BadFrame) as error:
+            return Unreadable(path, str(error))
+
+
+def evaluate(
+    logits: Logits, photos: LabelledPhotos, rule: ResizeRule, data: str, progress: Progress = lambda done: None
+) -> Evaluation:
+    """Judge `logits` on photos, a few at a time. Raises DataError when nothing could be read."""
+    reader = PixelReader(photos, rule, progress=progress)
+    scores, targets = [], []
+    for batch in reader:
+        scores.append(logits(batch.pixels))
+        targets += [photos.targets[i] for i in batch.indices]
+    return score(np.concatenate(scores), np.asarray(targets, np.int64), photos.labels, data, tuple(reader.skipped))
+
+
+def score(
+    logits: NDArray[np.float32],
+    targets: NDArray[np.int64],
+    labels: tuple[str, ...],
+    data: str,
+    skipped: tuple[Unreadable, ...] = (),
+) -> Evaluation:
+    """Compare scores, float32 (N, C), with targets, int64 (N,)."""
+    classes = len(labels)
+    confusion = np.zeros((classes, classes), np.int64)
+    np.add.at(confusion, (targets, logits.argmax(1)), 1)
+    top5 = None
+    if classes > 5:
+        best = np.argpartition(-logits, 5, axis=1)[:, :5]
+        top5 = round(float((best == targets[:, None]).any(1).mean()), 6)
+    return Evaluation(labels, confusion, top5, data, skipped)

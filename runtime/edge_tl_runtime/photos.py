@@ -1,0 +1,197 @@
+"""Photo files: which ones a folder holds, and how one becomes a frame.
+
+Every stage reads photos here, so training, calibration, prediction and attacks see the same bytes: OpenCV's decoder,
+8 bits, three channels, EXIF orientation applied.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import cv2
+import imagesize
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_tl_runtime.errors import BadImage, DataError
+
+Frame = NDArray[np.uint8]
+"""uint8 (H, W, 3), BGR."""
+
+EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+NOT_PHOTOS = {
+    ".gif": "GIF holds a palette or an animation, not a photo; save a PNG or JPEG",
+    ".svg": "SVG is a drawing",
+}
+MAX_MEGAPIXELS = 178.0
+"""Decoded size above which a file is taken for a decompression bomb: 534 MB as BGR."""
+MAX_FILE_BYTES = 512 * 2**20
+
+_MAGIC = {
+    b"\xff\xd8\xff": "JPEG",
+    b"\x89PNG\r\n\x1a\n": "PNG",
+    b"BM": "BMP",
+    b"II*\x00": "TIFF",
+    b"MM\x00*": "TIFF",
+    b"GIF8": "GIF",
+}
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A file that was passed over, and why."""
+
+    path: Path
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+def read_photo(path: str | os.PathLike[str]) -> Frame:
+    """Decode one photo file. Raises BadImage with the reason."""
+    return decode_photo(read_file(Path(path)))
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a regular file of at most MAX_FILE_BYTES. Raises BadImage."""
+    try:
+        if not path.is_file():
+            raise BadImage("no such file" if not path.exists() else "not a regular file")
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise BadImage(f"larger than {MAX_FILE_BYTES >> 20} MB")
+        return path.read_bytes()
+    except OSError as error:
+        raise BadImage(error.strerror or str(error)) from None
+
+
+def decode_photo(data: bytes) -> Frame:
+    """Decode the bytes of a photo to uint8 (H, W, 3), BGR.
+
+    EXIF orientation is applied; 16-bit and grey files become 8-bit BGR; CMYK JPEGs are converted; alpha is dropped.
+    The size in the header is checked before anything is decoded. Raises BadImage with the reason.
+    """
+    kind = _kind(data)
+    try:
+        width, height = imagesize.get(io.BytesIO(data))
+    except Exception as error:  # a third-party parser on hostile bytes: whatever it raises, the file is not a photo
+        raise BadImage(f"damaged {kind} header ({type(error).__name__})") from None
+    if width <= 0 or height <= 0:
+        raise BadImage(f"damaged {kind} header (no picture size)")
+    if width * height > MAX_MEGAPIXELS * 1e6:
+        raise BadImage(f"{width}x{height} px is more than {MAX_MEGAPIXELS:.0f} megapixels")
+    if kind == "JPEG" and not _jpeg_complete(data):
+        raise BadImage("truncated JPEG (its end is missing)")
+    if kind == "PNG" and b"IEND" not in data[-64:]:
+        raise BadImage("truncated PNG (its end is missing)")
+    try:
+        frame = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error as error:
+        raise BadImage(f"damaged {kind} ({error.err or 'decoder error'})") from None
+    if frame is None or frame.size == 0:
+        raise BadImage(f"damaged {kind} (the decoder gave no picture)")
+    return np.asarray(frame, dtype=np.uint8)
+
+
+def photo_files(root: Path) -> list[Path]:
+    """The files below `root` whose name says photo, sorted by path; links are followed once, hidden files passed over."""
+    return [path for path in _walk(root) if path.suffix.lower() in EXTENSIONS]
+
+
+def foreign_files(root: Path) -> list[Unreadable]:
+    """Files below `root` that look like pictures but are of a kind we do not take."""
+    return [Unreadable(p, NOT_PHOTOS[p.suffix.lower()]) for p in _walk(root) if p.suffix.lower() in NOT_PHOTOS]
+
+
+def map_in_order(
+    function: Callable[[_Item], _Result], items: Iterable[_Item], workers: int | None = None
+) -> Iterator[_Result]:
+    """`function` of each item, computed by a few threads ahead of the reader, given in order.
+
+    OpenCV and NumPy release the interpreter lock, so threads use the cores. At most 4 items a worker wait in memory.
+    """
+    workers = workers or usable_cores()
+    with ThreadPoolExecutor(workers, thread_name_prefix="photos") as pool:
+        pending: list[Future[_Result]] = []
+        try:
+            for item in items:
+                pending.append(pool.submit(function, item))
+                if len(pending) >= 4 * workers:
+                    yield pending.pop(0).result()
+            while pending:
+                yield pending.pop(0).result()
+        finally:
+            for future in pending:
+                future.cancel()
+
+
+def usable_cores() -> int:
+    """Cores this process may run on, which in a container or under taskset is fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def require_folder(root: Path) -> Path:
+    """Raises DataError unless `root` is a folder that can be listed."""
+    if not root.exists():
+        raise DataError(f"no folder at {root}; check the path")
+    if not root.is_dir():
+        raise DataError(f"{root} is a file; give the folder that holds one sub-folder of photos for each class")
+    if not os.access(root, os.R_OK | os.X_OK):
+        raise DataError(f"cannot list the folder {root}: permission denied")
+    return root
+
+
+def _walk(root: Path) -> Iterator[Path]:
+    found: list[Path] = []
+    visited: set[str] = set()
+    for folder, folders, files in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in visited:  # a symbolic link back up the tree
+            folders.clear()
+            continue
+        visited.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [Path(folder, name) for name in files if not name.startswith(".")]
+    return iter(sorted(found))
+
+
+def _kind(data: bytes) -> str:
+    if not data:
+        raise BadImage("empty file")
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WebP"
+    for magic, kind in _MAGIC.items():
+        if data.startswith(magic):
+            if kind == "GIF":
+                raise BadImage(NOT_PHOTOS[".gif"])
+            return kind
+    raise BadImage("not a photo (its content is no JPEG, PNG, WebP, BMP or TIFF)")
+
+
+def _jpeg_complete(data: bytes) -> bool:
+    """Whether an end-of-image marker follows the start of the picture's own scan.
+
+    Thumbnails inside EXIF carry end markers too, so segments are walked up to the first start-of-scan; entropy-coded data
+    never contains the marker (ITU-T T.81, B.1.1.5).
+    """
+    at = 2
+    while at + 4 <= len(data):
+        if data[at] != 0xFF:
+            return False
+        marker = data[at + 1]
+        if marker == 0xFF:  # fill byte
+            at += 1
+        elif marker == 0xDA:
+            return data.find(b"\xff\xd9", at) != -1
+        else:
+            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return False

@@ -1,0 +1,246 @@
+"""The contract: everything that training, export, attacks and the device must agree on, in one frozen value.
+
+A ``ModelSpec`` is made once, validated when made, and travels inside the ONNX file (`edge_tl_runtime.onnx_file`) and in the
+header of a run's weights. No stage passes loose tuples of mean and std.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import json
+import math
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_tl_runtime.errors import BadModelError, UnknownSpecVersion
+
+SPEC_VERSION = 1
+
+PRECISIONS = ("fp32", "fp16", "int8")
+COLOR_ORDERS = ("RGB", "BGR")
+ACTIVATIONS = ("softmax",)
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise BadModelError(f"model contract: {message}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResizeRule:
+    """How a frame of any size becomes the network's input: centre crop, then resize.
+
+    height, width: pixels of the network's input.
+    crop_pct: side of the crop over the side of the largest centred rectangle of the target's aspect ratio, in (0, 1].
+    resample: name of a rule in `edge_tl_runtime.preprocess`.
+    color_order: channel order the network expects; frames arrive as OpenCV decodes them, BGR.
+    """
+
+    height: int
+    width: int
+    crop_pct: float
+    resample: str
+    color_order: str = "RGB"
+
+    def __post_init__(self) -> None:
+        _require(1 <= self.height <= 4096 and 1 <= self.width <= 4096, f"input size {self.width}x{self.height} px")
+        _require(0.0 < self.crop_pct <= 1.0, f"crop_pct {self.crop_pct} is outside (0, 1]")
+        _require(self.color_order in COLOR_ORDERS, f"colour order {self.color_order!r} is none of {COLOR_ORDERS}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Normalization:
+    """(pixel / 255 - mean) / std per channel, in the network's colour order. It is done inside the graph."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def __post_init__(self) -> None:
+        _require(len(self.mean) == 3 and len(self.std) == 3, "mean and std need three numbers each")
+        _require(all(math.isfinite(x) for x in self.mean + self.std), "mean and std must be finite")
+        _require(all(s > 0 for s in self.std), f"std {self.std} must be positive")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scores:
+    """How logits become probabilities: softmax(logits / temperature)."""
+
+    activation: str = "softmax"
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        _require(self.activation in ACTIVATIONS, f"activation {self.activation!r} is none of {ACTIVATIONS}")
+        _require(math.isfinite(self.temperature) and self.temperature > 0, f"temperature {self.temperature}")
+
+    def probabilities(self, logits: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        """logits: (..., C). Returns float64 of the same shape, each row summing to 1."""
+        scaled = logits.astype(np.float64) / self.temperature
+        exponents = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+        return np.asarray(exponents / exponents.sum(axis=-1, keepdims=True))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accuracy:
+    """A validation figure and what it stands on.
+
+    top1: fraction in [0, 1]; ci95: Wilson interval; n: photos judged; data: where they came from, in words.
+    """
+
+    top1: float
+    ci95: tuple[float, float]
+    n: int
+    data: str
+
+    def __post_init__(self) -> None:
+        _require(0.0 <= self.top1 <= 1.0 and self.n >= 0, f"accuracy {self.top1} of {self.n}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SelfTest:
+    """A stored input with the answer the file gave when it was made.
+
+    thumbnail: uint8 (S, S, 3) in the network's colour order, zlib-compressed and base64-coded. It is spread over the input by
+        nearest index, so a few kilobytes exercise the whole graph and no image decoder takes part.
+    logits: the C expected scores. tolerance: largest allowed absolute difference in any of them.
+    """
+
+    thumbnail: str
+    side: int
+    top1: int
+    logits: tuple[float, ...]
+    tolerance: float
+
+    def __post_init__(self) -> None:
+        _require(1 <= self.side <= 512, f"self-test thumbnail of side {self.side}")
+        _require(0 <= self.top1 < len(self.logits), f"self-test label {self.top1} of {len(self.logits)}")
+        _require(math.isfinite(self.tolerance) and self.tolerance >= 0, f"self-test tolerance {self.tolerance}")
+
+    @staticmethod
+    def encode(thumbnail: NDArray[np.uint8]) -> str:
+        return base64.b64encode(zlib.compress(np.ascontiguousarray(thumbnail).tobytes(), 9)).decode("ascii")
+
+    def pixels(self, rule: ResizeRule) -> NDArray[np.uint8]:
+        """The stored input at the network's size: uint8 (1, height, width, 3)."""
+        size = self.side * self.side * 3
+        try:
+            inflater = zlib.decompressobj()
+            raw = inflater.decompress(base64.b64decode(self.thumbnail, validate=True), size + 1)
+        except (ValueError, zlib.error) as error:
+            raise BadModelError(f"model contract: the self-test input cannot be decoded ({error})") from None
+        _require(len(raw) == size, f"the self-test input has {len(raw)} bytes instead of {size}")
+        return spread(np.frombuffer(raw, np.uint8).reshape(self.side, self.side, 3), rule)
+
+
+def spread(thumbnail: NDArray[np.uint8], rule: ResizeRule) -> NDArray[np.uint8]:
+    """Enlarge (S, S, 3) to (1, height, width, 3) by nearest index: the same bytes on every machine."""
+    side = thumbnail.shape[0]
+    rows = np.arange(rule.height) * side // rule.height
+    columns = np.arange(rule.width) * side // rule.width
+    return np.ascontiguousarray(thumbnail[rows][:, columns])[None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec:
+    """What a model file says of itself. Equality means: interchangeable on the device.
+
+    labels: class names in the order of the logits, any script, unique.
+    arch: backbone name; precision: one of PRECISIONS.
+    data_fingerprint: SHA-256 over the training photos, or "" when unknown (weights used as published).
+    validation: figure of this very file; None when it was never judged.
+    training, export: settings, JSON values only.
+    parent_sha256: SHA-256 of the file this one was made from (FP32 twin of an INT8 file, weights of an FP32 file), or "".
+    self_test: None only before export.
+    """
+
+    labels: tuple[str, ...]
+    resize: ResizeRule
+    normalization: Normalization
+    arch: str
+    scores: Scores = field(default_factory=Scores)
+    precision: str = "fp32"
+    data_fingerprint: str = ""
+    validation: Accuracy | None = None
+    training: Mapping[str, Any] = field(default_factory=dict)
+    export: Mapping[str, Any] = field(default_factory=dict)
+    parent_sha256: str = ""
+    self_test: SelfTest | None = None
+    version: int = SPEC_VERSION
+
+    def __post_init__(self) -> None:
+        _require(len(self.labels) >= 2, f"{len(self.labels)} labels; a classifier needs two")
+        _require(all(isinstance(x, str) and x.strip() for x in self.labels), "a label is empty")
+        duplicates = sorted({x for x in self.labels if self.labels.count(x) > 1}) if self._repeats() else []
+        _require(not duplicates, f"labels appear twice: {', '.join(duplicates[:5])}")
+        _require(self.precision in PRECISIONS, f"precision {self.precision!r} is none of {PRECISIONS}")
+        if self.self_test is not None:
+            _require(
+                len(self.self_test.logits) == len(self.labels),
+                f"{len(self.labels)} labels but {len(self.self_test.logits)} self-test scores",
+            )
+
+    def _repeats(self) -> bool:
+        return len(set(self.labels)) != len(self.labels)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document as JSON values; `from_dict` of it gives an equal spec."""
+        return {item.name: _plain(getattr(self, item.name)) for item in dataclasses.fields(self)}
+
+    def to_json(self) -> str:
+        return json.dumps(self.to_dict(), ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+    @classmethod
+    def from_dict(cls, document: Any) -> ModelSpec:
+        """Raises UnknownSpecVersion for a document from another release, BadModelError for a malformed one."""
+        _require(isinstance(document, dict), "the document is not a JSON object")
+        version = document.get("version")
+        if version != SPEC_VERSION:
+            raise UnknownSpecVersion(
+                f"model contract: version {version!r} in the file, this edge-tl reads version {SPEC_VERSION}; "
+                "upgrade edge-tl on this machine or export the model again"
+            )
+        try:
+            accuracy, self_test = document["validation"], document["self_test"]
+            return cls(
+                labels=tuple(document["labels"]),
+                resize=ResizeRule(**document["resize"]),
+                normalization=Normalization(
+                    mean=tuple(document["normalization"]["mean"]), std=tuple(document["normalization"]["std"])
+                ),
+                arch=str(document["arch"]),
+                scores=Scores(**document["scores"]),
+                precision=document["precision"],
+                data_fingerprint=str(document["data_fingerprint"]),
+                validation=None if accuracy is None else Accuracy(**{**accuracy, "ci95": tuple(accuracy["ci95"])}),
+                training=dict(document["training"]),
+                export=dict(document["export"]),
+                parent_sha256=str(document["parent_sha256"]),
+                self_test=None
+                if self_test is None
+                else SelfTest(**{**self_test, "logits": tuple(float(x) for x in self_test["logits"])}),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise BadModelError(f"model contract: the document is damaged ({type(error).__name__}: {error})") from None
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelSpec:
+        try:
+            document = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise BadModelError(f"model contract: not JSON ({error})") from None
+        return cls.from_dict(document)
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {item.name: _plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value

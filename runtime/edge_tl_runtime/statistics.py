@@ -1,0 +1,20 @@
+"""Intervals on rates. NumPy only, so the device prints them too."""
+
+from __future__ import annotations
+
+import math
+
+Z95 = 1.959963984540054
+
+
+def wilson(successes: int, n: int, z: float = Z95) -> tuple[float, float]:
+    """Score interval of a binomial rate (Wilson 1927). Returns (low, high) within [0, 1]; (0, 1) when n is 0."""
+    if n == 0:
+        return 0.0, 1.0
+    rate = successes / n
+    centre = rate + z * z / (2 * n)
+    half = z * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
+    scale = 1 + z * z / n
+    low = 0.0 if successes == 0 else max(0.0, (centre - half) / scale)
+    high = 1.0 if successes == n else min(1.0, (centre + half) / scale)
+    return low, high
