@@ -43,7 +43,10 @@ def area_then(interpolation: int, tolerance: float) -> Shrink:
         k = max(1, int(min(crop.shape[:2]) / size + tolerance))
         if k > 1:
             side = min(crop.shape[:2]) // k
-            crop = cv2.resize(crop[: side * k, : side * k], (side, side), interpolation=cv2.INTER_AREA)
+            trim = (min(crop.shape[:2]) - side * k) // 2
+            crop = cv2.resize(
+                crop[trim : trim + side * k, trim : trim + side * k], (side, side), interpolation=cv2.INTER_AREA
+            )
         return cv2.resize(crop, (size, size), interpolation=interpolation)
 
     return shrink

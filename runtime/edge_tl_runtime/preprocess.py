@@ -58,11 +58,11 @@ def preprocess_batch(frames: Sequence[NDArray[np.uint8]], rule: ResizeRule) -> N
 def area_cubic(crop: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
     """Average whole blocks of k x k pixels, then bicubic for the rest.
 
-    k is the largest integer for which the averaged crop is still at least as large as the target, less TOLERANCE: the block
-    average is OpenCV's fastest antialiased shrink, and what is left for the bicubic step, which does not antialias, is a factor
-    below 2. The crop loses up to k - 1 rows and columns, so that blocks fit.
+    k is the largest integer that leaves the averaged crop at least as large as the target. The block average antialiases and is
+    OpenCV's fastest way to; what is left for the bicubic step, which does not antialias, is a factor below 2. The crop loses
+    up to k - 1 rows and columns, so that blocks fit.
     """
-    k = max(1, int(min(crop.shape[0] / height, crop.shape[1] / width) + TOLERANCE))
+    k = max(1, min(crop.shape[0] // height, crop.shape[1] // width))
     if k > 1:
         rows, columns = crop.shape[0] // k, crop.shape[1] // k
         top, left = (crop.shape[0] - rows * k) // 2, (crop.shape[1] - columns * k) // 2
@@ -70,8 +70,6 @@ def area_cubic(crop: NDArray[np.uint8], height: int, width: int) -> NDArray[np.u
         crop = _resize(crop, rows, columns, cv2.INTER_AREA)
     return _resize(crop, height, width, cv2.INTER_CUBIC)
 
-
-TOLERANCE = 0.5
 
 RESAMPLES: dict[str, Resample] = {DEFAULT_RESAMPLE: area_cubic}
 

@@ -204,6 +204,7 @@ class ModelSpec:
                 f"model contract: version {version!r} in the file, this edge-tl reads version {SPEC_VERSION}; "
                 "upgrade edge-tl on this machine or export the model again"
             )
+        _require(isinstance(document.get("labels"), list), "labels are not a list")
         try:
             accuracy, self_test = document["validation"], document["self_test"]
             return cls(
