@@ -79,7 +79,8 @@ def finetune(
             if isinstance(layer, nn.modules.batchnorm._BatchNorm):
                 layer.eval()
         order = rng.permutation(len(train))
-        total, seen, skipped = 0.0, 0, []
+        total, seen = 0.0, 0
+        skipped: list[Unreadable] = []
         seeds = rng.integers(0, 2**63, len(train))
         for pixels, targets in _batches(train, order, seeds, settings.batch_size, augment, skipped, progress):
             loss = criterion(model(torch.from_numpy(pixels).to(device)), torch.from_numpy(targets).to(device))
@@ -96,7 +97,7 @@ def finetune(
             seen += len(targets)
         model.eval()
         evaluation = evaluate(logits_function(model, device), val, network.backbone.resize, f"val of {val.root.name}")
-        yield Epoch(number, total / max(1, seen), schedule.get_last_lr()[0], evaluation, tuple(skipped))
+        yield Epoch(number, total / max(1, seen), float(schedule.get_last_lr()[0]), evaluation, tuple(skipped))
 
 
 def logits_function(model: nn.Module, device: torch.device) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
@@ -149,7 +150,7 @@ def _augmentation(network: Network, settings: FinetuneSettings) -> Callable[[Pat
         crop = v2.functional.resized_crop(photo, top, left, height, width, [rule.height, rule.width], antialias=True)
         if generator.random() < 0.5:
             crop = v2.functional.horizontal_flip(crop)
-        return crop.permute(1, 2, 0).contiguous().numpy()
+        return np.asarray(crop.permute(1, 2, 0).contiguous().numpy(), np.uint8)
 
     return augment
 

@@ -49,7 +49,7 @@ class Probe:
 
     def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """features: (N, D). Returns (N, C)."""
-        return (features @ self.weight.T + self.bias).astype(np.float32)
+        return np.asarray(features @ self.weight.T + self.bias, np.float32)
 
 
 def fit_probe(features: NDArray[np.float32], targets: NDArray[np.int64], names: Sequence[str], classes: int) -> Probe:
@@ -119,7 +119,7 @@ def _fit(
             scores = features @ parameters[:-1] + parameters[-1]
             loss = torch.nn.functional.cross_entropy(scores, targets)
             loss = loss + 0.5 * penalty * parameters[:-1].square().sum()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             return loss
 
         optimizer.step(closure)

@@ -44,7 +44,7 @@ def patch(photo: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint
     reach = min(reach, (min(height, width) - 1) / 2)
     centre = (rng.uniform(reach, width - reach), rng.uniform(reach, height - reach))
     turn = cv2.getRotationMatrix2D(centre, float(rng.uniform(0, 360)), PATCH / (reach * np.sqrt(2)))
-    turn[:, 2] += PATCH / 2 - np.asarray(centre)
+    turn = turn + np.array([[0, 0, PATCH / 2 - centre[0]], [0, 0, PATCH / 2 - centre[1]]])
     cut = cv2.warpAffine(photo, turn, (PATCH, PATCH), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
     tint = rng.uniform(0.85, 1.15, 3)
     ramp = np.linspace(rng.uniform(0.7, 1.0), rng.uniform(1.0, 1.3), PATCH)

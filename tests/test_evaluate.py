@@ -18,7 +18,9 @@ def test_figures_equal_numpy_by_hand():
     result = score(logits, targets, tuple("abcdefgh"), "noise")
     answers = logits.argmax(1)
     assert result.top1 == (answers == targets).mean()
-    assert result.top5 == pytest.approx(np.mean([t in np.argsort(-row)[:5] for t, row in zip(targets, logits, strict=True)]))
+    assert result.top5 == pytest.approx(
+        np.mean([t in np.argsort(-row)[:5] for t, row in zip(targets, logits, strict=True)])
+    )
     for index, row in enumerate(result.per_class):
         assert row.recall == (answers[targets == index] == index).mean()
         assert row.precision == (targets[answers == index] == index).mean()

@@ -80,9 +80,13 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
 
 
 def test_an_error_in_the_block_leaves_nothing(tmp_path):
-    with pytest.raises(RuntimeError), atomic_path(tmp_path / "a") as temporary:
-        temporary.write_text("x")
-        raise RuntimeError
+    def fail() -> None:
+        with atomic_path(tmp_path / "a") as temporary:
+            temporary.write_text("x")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert list(tmp_path.iterdir()) == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import struct
@@ -152,10 +153,8 @@ def test_hostile_bytes_are_refused_or_decoded(magic, rest):
 def test_photos_with_flipped_bytes_are_refused_or_decoded(data):
     good = bytearray(encode(scene(24, 24), data.draw(st.sampled_from(["JPEG", "PNG", "BMP", "WEBP"]))))
     good[data.draw(st.integers(0, len(good) - 1))] ^= data.draw(st.integers(1, 255))
-    try:
+    with contextlib.suppress(BadImage):
         decode_photo(bytes(good))
-    except BadImage:
-        pass
 
 
 def test_a_folder_gives_photos_and_nothing_else(tmp_path):

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_tl_runtime.evaluate import Evaluation, Logits, PixelReader, Progress, score
 from edge_tl_runtime.dataset import LabelledPhotos
+from edge_tl_runtime.evaluate import Evaluation, Logits, PixelReader, Progress, score
 from edge_tl_runtime.photos import Unreadable
 from edge_tl_runtime.spec import ResizeRule
 

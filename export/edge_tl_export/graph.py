@@ -25,6 +25,9 @@ class PixelModel(nn.Module):
     The same module gives features in training, scores in evaluation, and the exported graph.
     """
 
+    scale: torch.Tensor
+    offset: torch.Tensor
+
     def __init__(self, network: nn.Module, normalization: Normalization) -> None:
         super().__init__()
         self.network = network

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -166,7 +165,7 @@ def open_session(data: bytes, name: str, settings: SessionSettings) -> onnxrunti
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if settings.spin else "0")
     try:
         session = onnxruntime.InferenceSession(data, options, providers=[settings.provider])
-    except Exception as error:  # onnxruntime raises a dozen unrelated types for a graph it cannot load
+    except Exception as error:  # noqa: BLE001  # onnxruntime raises a dozen unrelated types for a graph it cannot load
         reason = str(error).strip().splitlines()[0]
         raise BadModelError(f"onnxruntime cannot load {name}: {reason}") from None
     if settings.provider not in session.get_providers():

@@ -83,7 +83,7 @@ def decode_photo(data: bytes) -> Frame:
     kind = _kind(data)
     try:
         width, height = imagesize.get(io.BytesIO(data))
-    except Exception as error:  # a third-party parser on hostile bytes: whatever it raises, the file is not a photo
+    except Exception as error:  # noqa: BLE001  # a third-party parser on hostile bytes: whatever it raises, the file is not a photo
         raise BadImage(f"damaged {kind} header ({type(error).__name__})") from None
     if width <= 0 or height <= 0:
         raise BadImage(f"damaged {kind} header (no picture size)")

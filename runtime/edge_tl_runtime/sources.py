@@ -6,6 +6,7 @@ a test that says whether a string names it, and the class that opens it.
 
 from __future__ import annotations
 
+import functools
 import glob
 import re
 import threading
@@ -155,7 +156,7 @@ class Live(Source):
         last, patience = -1, FIRST_FRAME_S
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._ended or self._is_newer(last), timeout=patience)
+                self._changed.wait_for(functools.partial(self._ready, last), timeout=patience)
                 newest, ended = self._newest, self._ended
             if newest is None or newest[0] <= last:
                 if ended and last >= 0:
@@ -176,8 +177,8 @@ class Live(Source):
         if not self._thread.is_alive():
             self._capture.release()
 
-    def _is_newer(self, last: int) -> bool:
-        return self._newest is not None and self._newest[0] > last
+    def _ready(self, last: int) -> bool:
+        return self._ended or (self._newest is not None and self._newest[0] > last)
 
     def _read(self) -> None:
         failures = 0

@@ -1,0 +1,200 @@
+"""PyTorch to ONNX to INT8: the same answers, or nothing is written."""
+
+from __future__ import annotations
+
+import dataclasses
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from conftest import write_photo
+from torch import nn
+
+from edge_tl_export import ExportError, PixelModel, Row, export_model, make_self_test, parity, quantize, to_onnx
+from edge_tl_runtime.classifier import Classifier
+from edge_tl_runtime.dataset import LabelledPhotos, load_training
+from edge_tl_runtime.errors import BadModelError, DataError, OutputError
+from edge_tl_runtime.evaluate import score
+from edge_tl_runtime.onnx_file import read_spec, sealed
+from edge_tl_runtime.spec import ModelSpec, Normalization, ResizeRule
+
+SPEC = ModelSpec(
+    labels=("a", "b", "c"),
+    resize=ResizeRule(height=32, width=32, crop_pct=1.0, resample="area-cubic"),
+    normalization=Normalization(mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3)),
+    arch="tiny",
+)
+
+
+@contextmanager
+def silent(what: str, total: int):
+    yield lambda done: None
+
+
+def tiny() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 32, 3, stride=2, padding=1),
+        nn.BatchNorm2d(32),
+        nn.ReLU6(),
+        nn.Conv2d(32, 128, 3, stride=2, padding=1),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Dropout(0.5),
+        nn.Linear(128, 3),
+    ).eval()
+
+
+@pytest.fixture(scope="module")
+def network() -> nn.Module:
+    return tiny()
+
+
+@pytest.fixture(scope="module")
+def graph(network) -> bytes:
+    return to_onnx(network, SPEC)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> tuple[LabelledPhotos, LabelledPhotos]:
+    root = tmp_path_factory.mktemp("photos")
+    rng = np.random.default_rng(0)
+    for label in SPEC.labels:
+        (root / label).mkdir()
+        for number in range(10):
+            coarse = rng.integers(0, 256, (6, 6, 3), np.uint8)
+            write_photo(root / label / f"{number}.png", cv2.resize(coarse, (48, 40), interpolation=cv2.INTER_CUBIC))
+    return load_training(root)
+
+
+def pixels(count: int = 8) -> np.ndarray:
+    return np.random.default_rng(1).integers(0, 256, (count, 32, 32, 3), np.uint8)
+
+
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_onnx_equals_pytorch_at_every_batch_size(network, graph, count):
+    session = onnxruntime.InferenceSession(graph)
+    with torch.inference_mode():
+        planes = torch.from_numpy(pixels(count)).permute(0, 3, 1, 2) / 255
+        mean, std = (torch.tensor(x).view(1, 3, 1, 1) for x in (SPEC.normalization.mean, SPEC.normalization.std))
+        expected = network((planes - mean) / std).numpy()
+    np.testing.assert_allclose(session.run(None, {"pixels": pixels(count)})[0], expected, atol=1e-5)
+
+
+def test_the_graph_is_self_contained_and_repeatable(network, graph):
+    model = onnx.load_from_string(graph)
+    onnx.checker.check_model(model, full_check=True)
+    assert to_onnx(network, SPEC) == graph
+    assert not any(node.op_type == "Dropout" for node in model.graph.node)
+    weights = sum(p.numel() for p in network.parameters()) * 4
+    assert len(graph) < weights + 20_000
+    assert str(Path(__file__).parent.parent).encode() not in graph
+
+
+def test_export_leaves_the_network_as_it_was():
+    network = tiny().train()
+    to_onnx(network, SPEC)
+    assert network.training
+
+
+def test_int8_is_quantized_smaller_and_repeatable(graph):
+    batches = [pixels(8), pixels(4)]
+    int8 = quantize(graph, batches)
+    assert quantize(graph, batches) == int8
+    assert len(int8) < len(graph) / 2
+    kinds = {node.op_type for node in onnx.load_from_string(int8).graph.node}
+    assert {"QuantizeLinear", "DequantizeLinear"} <= kinds
+    exact, rough = (onnxruntime.InferenceSession(m).run(None, {"pixels": pixels()})[0] for m in (graph, int8))
+    assert np.abs(exact - rough).max() < 0.2 * np.abs(exact).max()
+
+
+@pytest.mark.parametrize("quantization", [None, "int8", "fp16"])
+def test_files_are_sealed_judged_and_pass_their_self_test(network, photos, tmp_path, quantization):
+    report = export_model(
+        network, SPEC, tmp_path, quantization=quantization, calibration=photos[0], validation=photos[1], stage=silent
+    )
+    names = ["model.onnx"] + ([f"model-{quantization}.onnx"] if quantization else [])
+    assert [file.path.name for file in report.files] == names
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
+    for file in report.files:
+        classifier = Classifier(file.path)
+        assert classifier.spec.labels == SPEC.labels
+        assert classifier.spec.validation.n == len(photos[1])
+    if quantization:
+        assert read_spec(report.files[1].path).parent_sha256 == report.files[0].sha256
+    document = report.to_dict()
+    assert {"path", "precision", "bytes", "sha256", "top1", "latency_ms"} <= set(document["models"][0])
+    assert {"drop", "speedup"} <= set(document)
+
+
+def test_the_int8_self_test_notices_other_weights(graph, tmp_path):
+    int8 = quantize(graph, [pixels()])
+    session = onnxruntime.InferenceSession(int8)
+    test = make_self_test(lambda x: session.run(None, {"pixels": x})[0], SPEC, list(pixels()), "int8")
+    model = onnx.load_from_string(int8)
+    for tensor in model.graph.initializer:
+        if tensor.data_type == onnx.TensorProto.INT8 and len(tensor.dims) > 1:
+            values = onnx.numpy_helper.to_array(tensor)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(np.flip(values).copy(), tensor.name))
+    data = sealed(model.SerializeToString(), dataclasses.replace(SPEC, precision="int8", self_test=test))
+    path = tmp_path / "other.onnx"
+    path.write_bytes(data)
+    with pytest.raises(BadModelError, match="self-test"):
+        Classifier(path)
+
+
+def test_a_graph_that_differs_from_pytorch_is_refused(network, graph):
+    session = onnxruntime.InferenceSession(graph)
+    with pytest.raises(ExportError, match="differs from PyTorch"):
+        parity(network, SPEC, lambda x: session.run(None, {"pixels": x})[0] + 0.01, pixels())
+
+
+def test_nothing_is_written_when_verification_fails(network, photos, tmp_path, monkeypatch):
+    real = to_onnx(tiny(), SPEC)
+    with torch.no_grad():
+        other = tiny()
+        other[-1].bias += 1
+    monkeypatch.setattr("edge_tl_export.export.to_onnx", lambda *_: real)
+    with pytest.raises(ExportError):
+        export_model(other, SPEC, tmp_path, quantization="int8", calibration=photos[0], validation=None, stage=silent)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_int8_without_photos_is_an_error(network, tmp_path):
+    with pytest.raises(DataError, match="--data"):
+        export_model(network, SPEC, tmp_path, quantization="int8", calibration=None, validation=None, stage=silent)
+
+
+def test_a_folder_that_cannot_be_written_is_named(network, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot create"):
+        export_model(network, SPEC, tmp_path / "file", quantization=None, calibration=None, validation=None, stage=silent)
+
+
+def test_pixel_model_normalises_as_the_formula_says():
+    model = PixelModel(nn.Identity(), SPEC.normalization)
+    given = pixels(1)
+    expected = (given[0] / 255 - np.array(SPEC.normalization.mean)) / np.array(SPEC.normalization.std)
+    np.testing.assert_allclose(model(torch.from_numpy(given))[0].permute(1, 2, 0).numpy(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("speedup", "drop", "words"),
+    [
+        (1.5, 0.0, "faster, accuracy kept"),
+        (0.76, 0.0, "SLOWER than FP32 (0.76x)"),
+        (1.5, 0.014, "1.4 points LESS ACCURATE than FP32"),
+        (0.5, 0.5, "SLOWER than FP32 (0.50x) and 50.0 points LESS ACCURATE than FP32"),
+        (1.2, None, "faster, accuracy not judged"),
+    ],
+)
+def test_the_verdict_is_in_words(speedup, drop, words):
+    evaluation = score(np.eye(3, dtype=np.float32), np.arange(3), SPEC.labels, "")
+    row = Row("int8", 1, 1.0, speedup, evaluation, 1.0, drop)
+    assert row.verdict == words
