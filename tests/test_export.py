@@ -174,7 +174,9 @@ def test_int8_without_photos_is_an_error(network, tmp_path):
 def test_a_folder_that_cannot_be_written_is_named(network, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot create"):
-        export_model(network, SPEC, tmp_path / "file", quantization=None, calibration=None, validation=None, stage=silent)
+        export_model(
+            network, SPEC, tmp_path / "file", quantization=None, calibration=None, validation=None, stage=silent
+        )
 
 
 def test_pixel_model_normalises_as_the_formula_says():

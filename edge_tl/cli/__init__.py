@@ -69,7 +69,9 @@ def main(args: Sequence[str] | None = None) -> None:
 
 def run(args: Sequence[str]) -> int:
     """Run the command line; returns the exit code. An expected failure prints one line on standard error."""
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")  # damage in a photo is reported by us, once, with its name
+    # What OpenCV and FFmpeg complain of is reported by us, once, with the name of the file or camera.
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     debug = "--debug" in args
     try:
         result = cli.main(args=list(args), prog_name="edge-tl", standalone_mode=False)
