@@ -78,7 +78,7 @@ class FeatureExtractor:
         waiting: list[tuple[str, NDArray[np.uint8]]] = []
         computed = 0
         batch = CPU_BATCH if self.device.type == "cpu" else GPU_BATCH
-        with self.network.headless() as module, torch.inference_mode():
+        with self.network.headless() as module:
             forward = self._forward(module)
             for index, result in enumerate(map_in_order(prepare, photos.paths)):
                 if isinstance(result, Unreadable):
@@ -113,8 +113,9 @@ class FeatureExtractor:
         model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
         def forward(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-            output: torch.Tensor = model(torch.from_numpy(pixels).to(self.device))
-            return output.float().cpu().numpy()
+            with torch.inference_mode():
+                output: torch.Tensor = model(torch.from_numpy(pixels).to(self.device))
+                return output.float().cpu().numpy()
 
         return forward
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Iterator
@@ -58,7 +59,7 @@ def test_a_slow_reader_gets_the_newest_frame_and_the_drops_are_counted(camera):
             time.sleep(0.2)
             if len(seen) == 5:
                 break
-    assert all(later - earlier > 3 for earlier, later in zip(seen[1:], seen[2:], strict=False)), seen
+    assert all(later - earlier > 3 for earlier, later in itertools.pairwise(seen[1:])), seen
     assert source.dropped == seen[-1] - len(seen) + 1
     end.set()
 

@@ -1,0 +1,98 @@
+"""The whole path on real photographs, when the machine has them."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import torch
+
+from edge_tl.deploy import deploy
+from edge_tl.models import WeightsSource, build_network, find_backbone
+from edge_tl.run import load_run
+from edge_tl.train import TrainSettings, train
+from edge_tl_export import PixelModel
+from edge_tl_runtime.classifier import Classifier
+from edge_tl_runtime.dataset import load_labelled
+from edge_tl_runtime.evaluate import PixelReader, evaluate
+from edge_tl_runtime.photos import read_photo
+from edge_tl_runtime.preprocess import crop_resize
+
+
+@contextmanager
+def silent(what: str, total: int):
+    yield lambda done: None
+
+
+@pytest.fixture(scope="module")
+def bees(data_dir, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "bees"
+    result = train(data_dir / "hymenoptera", folder, TrainSettings(device="cpu"), silent, print)
+    report = deploy(str(folder), None, "int8", None, "pretrained", 200, 0, silent, print)
+    return result, report
+
+
+@pytest.mark.slow
+def test_ants_and_bees_reach_the_accuracy_of_the_literature(bees):
+    result, _ = bees
+    assert result.photos == (244, 153)
+    assert [item.path.name for item in result.skipped] == ["imageNotFound.gif"]
+    assert result.evaluation.top1 >= 0.94
+
+
+@pytest.mark.slow
+def test_int8_is_small_and_keeps_the_accuracy(bees):
+    _, report = bees
+    document = report.to_dict()
+    assert document["parity"]["max_difference"] <= 1e-3
+    assert document["size_ratio"] >= 3.5
+    assert document["drop"] <= 1.0
+    assert document["models"][1]["agreement"] >= 0.97
+
+
+@pytest.mark.slow
+def test_trainer_exporter_and_runner_see_the_same_bytes_and_give_the_same_scores(bees, data_dir):
+    result, report = bees
+    run, classifier = load_run(result.folder), Classifier(report.files[0].path)
+    photos = load_labelled(data_dir / "hymenoptera", run.spec.labels)
+    some = photos.subset(range(0, len(photos), 10), "val")
+    for batch in PixelReader(some, run.spec.resize):
+        for pixels, index in zip(batch.pixels, batch.indices, strict=True):
+            frame = read_photo(some.paths[index])
+            np.testing.assert_array_equal(crop_resize(frame, classifier.spec.resize), pixels)
+            with torch.inference_mode():
+                network = PixelModel(run.network.module.eval(), run.spec.normalization)
+                expected = network(torch.from_numpy(pixels[None])).numpy()
+            np.testing.assert_allclose(classifier.logits(pixels[None]), expected, atol=1e-3)
+            probabilities = run.spec.scores.probabilities(expected[0])
+            assert classifier.classify(frame).confidence == pytest.approx(probabilities.max(), abs=1e-4)
+
+
+@pytest.mark.slow
+def test_the_file_reports_the_accuracy_that_evaluate_finds(bees, data_dir):
+    _, report = bees
+    for file in report.files:
+        classifier = Classifier(file.path)
+        photos = load_labelled(data_dir / "hymenoptera", classifier.spec.labels)
+        found = evaluate(classifier.logits, photos, classifier.spec.resize, "")
+        assert classifier.spec.validation.top1 == pytest.approx(found.top1, abs=1e-6)
+        assert json.loads(json.dumps(found.to_dict()))["n"] == 153
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("arch", "floor"), [("efficientnet_lite0", 0.84), ("mobilenet_v2", 0.74)])
+def test_published_weights_know_imagenet(data_dir, arch, floor):
+    backbone = find_backbone(arch)
+    weights = "pretrained" if arch == "efficientnet_lite0" else str(data_dir / "mobilenet_v2-imagenet-fp16.pth")
+    network = build_network(backbone, WeightsSource.parse(weights, backbone))
+    model = PixelModel(network.module.eval(), backbone.normalization)
+    photos = load_labelled(data_dir / "imagenet-1k-sample", network.labels, "all")
+    some = photos.subset(range(0, len(photos), 5), "all")
+
+    def logits(pixels: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return model(torch.from_numpy(pixels)).numpy()
+
+    assert evaluate(logits, some, backbone.resize, "").top1 >= floor
