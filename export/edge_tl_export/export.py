@@ -190,7 +190,8 @@ def _evenly(photos: LabelledPhotos, size: int) -> list[int]:
 
 
 def _logits(model: bytes, name: str) -> Logits:
-    session = open_session(model, name, SessionSettings(spin=True))
+    # Threads that spin between turns would take the cores from the other session while the two are timed in turns.
+    session = open_session(model, name, SessionSettings(spin=False))
 
     def logits(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         (scores,) = session.run([OUTPUT_NAME], {INPUT_NAME: pixels})
