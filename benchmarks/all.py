@@ -1,0 +1,43 @@
+"""Every benchmark of the project in turn, as `make bench` runs them. Prints Markdown.
+
+On built-in photographs; with EDGE_TL_TEST_DATA set, also those that need real ones.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+
+def run(title: str, script: str, *arguments: object) -> None:
+    print(f"\n## {title}\n", flush=True)
+    subprocess.run([sys.executable, str(HERE / script), *map(str, arguments)], check=True)
+
+
+def main() -> None:
+    versions = ", ".join(f"{name} {version(name)}" for name in ("onnxruntime", "opencv-python", "numpy", "torch"))
+    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {versions}")
+    with tempfile.TemporaryDirectory() as folder:
+        demo = Path(folder, "demo")
+        subprocess.run(
+            [sys.executable, "-m", "edge_tl", "demo", "-o", str(demo)], check=True, stdout=subprocess.DEVNULL
+        )
+        model = demo / "run" / "model-int8.onnx"
+        run("A frame through the live loop", "frame_overhead.py", model)
+        run("Start-up", "startup.py", model, next((demo / "photos" / "val" / "brick").iterdir()))
+    data = os.environ.get("EDGE_TL_TEST_DATA")
+    if data:
+        weights = Path(data, "mobilenet_v2-imagenet-fp16.pth")
+        run("Linear probe", "probe.py", data, *([weights] if weights.is_file() else []))
+        run("Crop and resize", "resize.py", Path(data, "imagenet-1k-sample"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""Accuracy of the linear probe and its time over one forward pass. Prints Markdown.
+
+    python benchmarks/probe.py DATA_FOLDER [MOBILENET_V2_WEIGHTS]
+
+For hymenoptera, pets37 and cats-dogs below DATA_FOLDER: the features are computed (one forward pass over the photos, nothing
+cached), then the head is fitted, cross-validation included. Ratio: both over the forward pass with reading, cropping and
+resizing.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+
+from edge_tl.train import TrainSettings, train
+
+
+@contextmanager
+def silent(what: str, total: int):
+    yield lambda done: None
+
+
+def main(data: Path, weights: str | None) -> None:
+    networks = {"efficientnet_lite0": "pretrained"} | ({"mobilenet_v2": weights} if weights else {})
+    print("| photos | backbone | val top-1 | 95 % interval | forward s | head s | ratio |")
+    print("|---|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["EDGE_TL_CACHE"] = folder
+        for name in ("hymenoptera", "pets37", "cats-dogs"):
+            for arch, source in networks.items():
+                settings = TrainSettings(arch=arch, weights=source)
+                result = train(data / name, Path(folder, name, arch), settings, silent, lambda line: None)
+                forward, head = result.seconds["features"], result.seconds["probe"]
+                low, high = result.evaluation.ci95
+                print(
+                    f"| {name} | {arch} | {100 * result.evaluation.top1:.1f} % of {result.evaluation.n} "
+                    f"| {100 * low:.1f} to {100 * high:.1f} | {forward:.1f} | {head:.2f} | {(forward + head) / forward:.2f} |",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else None)
