@@ -67,6 +67,7 @@ def quantize(fp32: bytes, batches: Iterable[NDArray[np.uint8]], recipe: Recipe =
             per_channel=recipe.per_channel,
             reduce_range=recipe.reduce_range,
             calibrate_method=_METHODS[recipe.calibration],
+            nodes_to_exclude=_entry_nodes(onnx.load(folder / "ready.onnx").graph),
         )
         return _finished(onnx.load(folder / "int8.onnx"))
 
@@ -84,6 +85,20 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]
     def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
         batch = next(self._batches, None)
         return None if batch is None else {INPUT_NAME: batch}
+
+
+def _entry_nodes(graph: onnx.GraphProto) -> list[str]:
+    """Names of the nodes that turn pixels into the network's input: layout, cast, normalisation.
+
+    They stay float. Quantized, the multiplication and the addition over the whole picture cost more than all convolutions
+    save: 3.4 of 5.7 ms for efficientnet_lite0, where in float they take 0.1.
+    """
+    names, reached = [], {INPUT_NAME}
+    for node in graph.node:  # in topological order
+        if node.op_type in ("Transpose", "Cast", "Mul", "Add") and reached & set(node.input):
+            names.append(node.name)
+            reached.update(node.output)
+    return names
 
 
 def _finished(proto: onnx.ModelProto) -> bytes:
