@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from edge_tl_runtime.errors import BadImage
+from edge_tl_runtime.headers import picture_header
 from edge_tl_runtime.photos import decode_photo, foreign_files, map_in_order, photo_files, read_photo
 
 
@@ -190,3 +191,29 @@ def test_map_in_order_keeps_the_order_and_raises_where_the_item_is():
     taken = []
     with pytest.raises(ValueError, match="5"):
         taken.extend(map_in_order(fail, range(20), workers=2))
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "BMP", "TIFF"])
+@pytest.mark.parametrize("size", [(1, 1), (7, 300), (640, 480), (4000, 3)])
+def test_sizes_are_read_from_headers_as_pillow_reads_them(format, size):
+    variants: list[dict[str, object]] = [{}]
+    if format == "WEBP":
+        variants = [{"lossless": True}, {"quality": 50}, {"exif": Image.Exif().tobytes() + b"x", "quality": 50}]
+    elif format == "JPEG":
+        variants = [{}, {"progressive": True}]
+    for options in variants:
+        kind, found = picture_header(encode(Image.new("RGB", size), format, **options))
+        assert kind.upper() == format
+        assert found == size
+
+
+def test_big_endian_tiff_and_bmp_from_the_top_are_read():
+    tiff = (
+        b"MM\x00*\x00\x00\x00\x08\x00\x02"
+        + struct.pack(">HHIHH", 256, 3, 1, 90, 0)
+        + struct.pack(">HHII", 257, 4, 1, 60)
+    )
+    assert picture_header(tiff) == ("TIFF", (90, 60))
+    bmp = bytearray(encode(scene(), "BMP"))
+    bmp[22:26] = struct.pack("<i", -60)
+    assert picture_header(bytes(bmp)) == ("BMP", (90, 60))

@@ -6,7 +6,6 @@ Every stage reads photos here, so training, calibration, prediction and attacks 
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,32 +14,20 @@ from pathlib import Path
 from typing import TypeVar
 
 import cv2
-import imagesize
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_tl_runtime.errors import BadImage, DataError
+from edge_tl_runtime.headers import GIF, jpeg_segments, picture_header
 
 Frame = NDArray[np.uint8]
 """uint8 (H, W, 3), BGR."""
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
-NOT_PHOTOS = {
-    ".gif": "GIF holds a palette or an animation, not a photo; save a PNG or JPEG",
-    ".svg": "SVG is a drawing",
-}
+NOT_PHOTOS = {".gif": GIF, ".svg": "SVG is a drawing, not a photo"}
 MAX_MEGAPIXELS = 178.0
 """Decoded size above which a file is taken for a decompression bomb: 534 MB as BGR."""
 MAX_FILE_BYTES = 512 * 2**20
-
-_MAGIC = {
-    b"\xff\xd8\xff": "JPEG",
-    b"\x89PNG\r\n\x1a\n": "PNG",
-    b"BM": "BMP",
-    b"II*\x00": "TIFF",
-    b"MM\x00*": "TIFF",
-    b"GIF8": "GIF",
-}
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -80,13 +67,7 @@ def decode_photo(data: bytes) -> Frame:
     EXIF orientation is applied; 16-bit and grey files become 8-bit BGR; CMYK JPEGs are converted; alpha is dropped.
     The size in the header is checked before anything is decoded. Raises BadImage with the reason.
     """
-    kind = _kind(data)
-    try:
-        width, height = imagesize.get(io.BytesIO(data))
-    except Exception as error:  # noqa: BLE001  # a third-party parser on hostile bytes: whatever it raises, the file is not a photo
-        raise BadImage(f"damaged {kind} header ({type(error).__name__})") from None
-    if width <= 0 or height <= 0:
-        raise BadImage(f"damaged {kind} header (no picture size)")
+    kind, (width, height) = picture_header(data)
     if width * height > MAX_MEGAPIXELS * 1e6:
         raise BadImage(f"{width}x{height} px is more than {MAX_MEGAPIXELS:.0f} megapixels")
     if kind == "JPEG" and not _jpeg_complete(data):
@@ -164,34 +145,10 @@ def _walk(root: Path) -> Iterator[Path]:
     return iter(sorted(found))
 
 
-def _kind(data: bytes) -> str:
-    if not data:
-        raise BadImage("empty file")
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "WebP"
-    for magic, kind in _MAGIC.items():
-        if data.startswith(magic):
-            if kind == "GIF":
-                raise BadImage(NOT_PHOTOS[".gif"])
-            return kind
-    raise BadImage("not a photo (its content is no JPEG, PNG, WebP, BMP or TIFF)")
-
-
 def _jpeg_complete(data: bytes) -> bool:
     """Whether an end-of-image marker follows the start of the picture's own scan.
 
-    Thumbnails inside EXIF carry end markers too, so segments are walked up to the first start-of-scan; entropy-coded data
-    never contains the marker (ITU-T T.81, B.1.1.5).
+    Thumbnails inside EXIF carry end markers too; entropy-coded data never contains one (ITU-T T.81, B.1.1.5).
     """
-    at = 2
-    while at + 4 <= len(data):
-        if data[at] != 0xFF:
-            return False
-        marker = data[at + 1]
-        if marker == 0xFF:  # fill byte
-            at += 1
-        elif marker == 0xDA:
-            return data.find(b"\xff\xd9", at) != -1
-        else:
-            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    return False
+    _, scan = jpeg_segments(data)
+    return scan > 0 and data.find(b"\xff\xd9", scan) != -1
