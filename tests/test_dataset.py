@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_tl_runtime.dataset import LabelledPhotos, load_labelled, load_training, split_photos
@@ -52,7 +52,6 @@ def test_photos_in_nested_and_linked_folders_belong_to_the_class(tmp_path):
 
 
 @given(counts=st.lists(st.integers(2, 30), min_size=2, max_size=5), fraction=st.floats(0.05, 0.9), seed=st.integers())
-@settings(deadline=None)
 def test_a_split_is_stratified_disjoint_complete_and_repeatable(counts, fraction, seed):
     def photos(root: str) -> LabelledPhotos:
         paths = [Path(root) / str(c) / f"{i}.jpg" for c, count in enumerate(counts) for i in range(count)]

@@ -31,7 +31,7 @@ def photo(height: int, width: int) -> np.ndarray:
     target=st.tuples(st.integers(1, 96), st.integers(1, 96)),
     crop=st.floats(0.05, 1.0),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_frame_becomes_the_target_size(height, width, target, crop):
     frame = np.full((height, width, 3), (10, 120, 250), np.uint8)
     result = crop_resize(frame, rule(*target, crop_pct=crop))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import threading
@@ -30,7 +31,8 @@ def server(monkeypatch, tmp_path) -> Iterator[dict[str, object]]:
             self.send_response(answer["status"])
             self.send_header("Content-Length", str(answer["length"] or len(content)))
             self.end_headers()
-            self.wfile.write(content)
+            with contextlib.suppress(OSError):  # the client may be gone
+                self.wfile.write(content)
 
         def log_message(self, *arguments: object) -> None:
             pass

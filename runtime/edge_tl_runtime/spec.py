@@ -49,6 +49,7 @@ class ResizeRule:
     color_order: str = "RGB"
 
     def __post_init__(self) -> None:
+        _require(type(self.height) is int and type(self.width) is int, "input size is not in whole pixels")
         _require(1 <= self.height <= 4096 and 1 <= self.width <= 4096, f"input size {self.width}x{self.height} px")
         _require(0.0 < self.crop_pct <= 1.0, f"crop_pct {self.crop_pct} is outside (0, 1]")
         _require(self.color_order in COLOR_ORDERS, f"colour order {self.color_order!r} is none of {COLOR_ORDERS}")
@@ -204,7 +205,9 @@ class ModelSpec:
                 f"model contract: version {version!r} in the file, this edge-tl reads version {SPEC_VERSION}; "
                 "upgrade edge-tl on this machine or export the model again"
             )
-        _require(isinstance(document.get("labels"), list), "labels are not a list")
+        for name, kind in _KINDS.items():
+            value = document.get(name)
+            _require(isinstance(value, kind), f"{name} is {type(value).__name__}, not {kind.__name__}")
         try:
             accuracy, self_test = document["validation"], document["self_test"]
             return cls(
@@ -213,14 +216,14 @@ class ModelSpec:
                 normalization=Normalization(
                     mean=tuple(document["normalization"]["mean"]), std=tuple(document["normalization"]["std"])
                 ),
-                arch=str(document["arch"]),
+                arch=document["arch"],
                 scores=Scores(**document["scores"]),
                 precision=document["precision"],
-                data_fingerprint=str(document["data_fingerprint"]),
+                data_fingerprint=document["data_fingerprint"],
                 validation=None if accuracy is None else Accuracy(**{**accuracy, "ci95": tuple(accuracy["ci95"])}),
-                training=dict(document["training"]),
-                export=dict(document["export"]),
-                parent_sha256=str(document["parent_sha256"]),
+                training=document["training"],
+                export=document["export"],
+                parent_sha256=document["parent_sha256"],
                 self_test=None
                 if self_test is None
                 else SelfTest(**{**self_test, "logits": tuple(float(x) for x in self_test["logits"])}),
@@ -235,6 +238,20 @@ class ModelSpec:
         except (ValueError, RecursionError) as error:
             raise BadModelError(f"model contract: not JSON ({error})") from None
         return cls.from_dict(document)
+
+
+_KINDS: dict[str, type] = {
+    "labels": list,
+    "resize": dict,
+    "normalization": dict,
+    "scores": dict,
+    "training": dict,
+    "export": dict,
+    "arch": str,
+    "precision": str,
+    "data_fingerprint": str,
+    "parent_sha256": str,
+}
 
 
 def _plain(value: Any) -> Any:
