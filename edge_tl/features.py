@@ -21,7 +21,7 @@ from edge_tl.models import Network
 from edge_tl.storage import cache_folder
 from edge_tl_export import PixelModel
 from edge_tl_runtime.dataset import LabelledPhotos
-from edge_tl_runtime.errors import BadFrame, BadImage, DataError
+from edge_tl_runtime.errors import BadFrame, BadImage, DataError, OutputError
 from edge_tl_runtime.evaluate import Progress
 from edge_tl_runtime.files import write_bytes
 from edge_tl_runtime.photos import Unreadable, decode_photo, map_in_order, read_file
@@ -58,10 +58,12 @@ class FeatureExtractor:
     def __init__(self, network: Network, device: torch.device) -> None:
         self.network, self.device = network, device
         self._key = _backbone_key(network)
+        self.cache_problem = ""
+        """Why features could not be kept, when they could not."""
 
     def __call__(self, photos: LabelledPhotos, progress: Progress = lambda done: None) -> Features:
         """Read every photo, compute what the cache lacks. Raises DataError when a class has no readable photo."""
-        cache = _Cache(cache_folder("features") / f"{self._key}.safetensors")
+        cache = self._cache()
         rule = self.network.backbone.resize
 
         def prepare(path: Path) -> tuple[str, NDArray[np.uint8] | None] | Unreadable:
@@ -102,11 +104,21 @@ class FeatureExtractor:
                 computed += len(waiting)
                 progress(len(waiting))
         if computed:
-            cache.save()
+            try:
+                cache.save()
+            except OutputError as error:  # a full disk need not stop the training
+                self.cache_problem = str(error)
         targets = np.asarray([photos.targets[i] for i in kept], np.int64)
         _require_every_class(photos, targets, skipped)
         values = np.stack([cache.rows[digest] for digest in digests])
         return Features(values, targets, tuple(photos.name(i) for i in kept), tuple(digests), tuple(skipped), computed)
+
+    def _cache(self) -> _Cache:
+        try:
+            return _Cache(cache_folder("features") / f"{self._key}.safetensors")
+        except OutputError as error:
+            self.cache_problem = str(error)
+            return _Cache(None)
 
     def _forward(self, module: torch.nn.Module) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
         model = PixelModel(module.eval(), self.network.backbone.normalization)
@@ -121,12 +133,15 @@ class FeatureExtractor:
 
 
 class _Cache:
-    """Feature rows by photo digest, in one file for each backbone. A damaged file is as good as none."""
+    """Feature rows by photo digest, in one file for each backbone; None keeps them in memory only.
 
-    def __init__(self, path: Path) -> None:
+    A damaged file is as good as none.
+    """
+
+    def __init__(self, path: Path | None) -> None:
         self.path = path
         self.rows: dict[str, NDArray[np.float32]] = {}
-        if path.is_file():
+        if path is not None and path.is_file():
             try:
                 stored = load_file(path)
                 digests = [bytes(row).hex() for row in stored["digests"]]
@@ -143,6 +158,8 @@ class _Cache:
             self.rows[digest] = row
 
     def save(self) -> None:
+        if self.path is None:
+            return
         digests = np.stack([np.frombuffer(bytes.fromhex(digest), np.uint8) for digest in self.rows])
         write_bytes(self.path, save({"digests": digests, "features": np.stack(list(self.rows.values()))}))
 

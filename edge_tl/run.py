@@ -6,7 +6,7 @@
     metrics.jsonl       one JSON object a line: features, probe, each epoch
     log.txt             what was printed, with times
 
-The weights file alone is the run: it is written last and in one step, so a run is whole or is not there.
+The weights file alone is the run: it is written in one step, so a run is whole or is not there.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from edge_tl.models import Network, WeightsSource, build_network, find_backbone
 from edge_tl.models.network import restore_network
 from edge_tl_export import PixelModel
 from edge_tl_runtime.errors import BadModelError, OutputError, UsageError
-from edge_tl_runtime.files import make_folder, write_bytes, write_text
+from edge_tl_runtime.files import make_folder, write_text, write_together
 from edge_tl_runtime.spec import ModelSpec
 
 WEIGHTS = "model.safetensors"
@@ -117,13 +117,21 @@ def published_run(arch: str, weights: str) -> Run:
     return Run(Path(arch.replace("/", "-")), network, spec, {})
 
 
-def save_weights(folder: Path, network: Network, spec: ModelSpec) -> Path:
-    """Write spec.json and then the weights file, in one step each. Returns the weights file."""
+def save_run(folder: Path, network: Network, spec: ModelSpec, settings: dict[str, Any]) -> None:
+    """Write weights, contract and settings together. Raises OutputError and changes nothing when there is no room."""
     # Clones, since safetensors refuses tensors that share memory.
     state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.module.state_dict().items()}
-    write_text(folder / SPEC, json.dumps(spec.to_dict(), ensure_ascii=False, indent=2) + "\n")
-    write_bytes(folder / WEIGHTS, save(state, metadata={_SPEC_KEY: spec.to_json()}))
-    return folder / WEIGHTS
+    write_together(
+        {
+            folder / WEIGHTS: save(state, metadata={_SPEC_KEY: spec.to_json()}),
+            folder / SPEC: _readable(spec.to_dict()),
+            folder / SETTINGS: _readable(settings),
+        }
+    )
+
+
+def _readable(document: dict[str, Any]) -> bytes:
+    return (json.dumps(document, ensure_ascii=False, indent=2) + "\n").encode()
 
 
 class Journal:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import time
 from collections.abc import Callable
@@ -18,12 +17,11 @@ from edge_tl.features import FeatureExtractor, Features, fingerprint
 from edge_tl.finetune import FinetuneSettings, finetune
 from edge_tl.models import Network, WeightsSource, build_network, find_backbone
 from edge_tl.probe import Probe, fit_probe
-from edge_tl.run import SETTINGS, Journal, check_output, save_weights
+from edge_tl.run import Journal, check_output, save_run
 from edge_tl_export import Stage
 from edge_tl_runtime.dataset import LabelledPhotos, load_training
 from edge_tl_runtime.errors import UsageError
 from edge_tl_runtime.evaluate import Evaluation, score
-from edge_tl_runtime.files import write_text
 from edge_tl_runtime.photos import Unreadable
 from edge_tl_runtime.spec import ModelSpec
 
@@ -145,8 +143,7 @@ class _Trainer:
             "python": platform.python_version(),
             "seconds": self.seconds,
         }
-        write_text(folder / SETTINGS, _json(settings))
-        save_weights(folder, self.network, spec)
+        save_run(folder, self.network, spec, settings)
         skipped = train_features.skipped + val_features.skipped
         photos = (len(train_features.names), len(val_features.names))
         return TrainResult(folder, spec, evaluation, best, photos, skipped, self.seconds)
@@ -164,6 +161,8 @@ class _Trainer:
         computed, total = sum(p.computed for p in parts), sum(len(p.names) for p in parts)
         self.journal.metric(stage="features", photos=total, computed=computed, seconds=self.seconds["features"])
         self.say(f"features of {total} photos in {self.seconds['features']:.1f} s ({total - computed} were cached)")
+        if extract.cache_problem:
+            self.say(f"features were not kept for next time: {extract.cache_problem}")
         return parts
 
     def _probe(
@@ -253,7 +252,3 @@ def _describe(photos: LabelledPhotos) -> str:
 
 def _snapshot(network: Network) -> dict[str, torch.Tensor]:
     return {name: tensor.detach().clone() for name, tensor in network.module.state_dict().items()}
-
-
-def _json(document: Any) -> str:
-    return json.dumps(document, ensure_ascii=False, indent=2, default=str) + "\n"

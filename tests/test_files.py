@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from edge_tl_runtime.errors import OutputError
-from edge_tl_runtime.files import atomic_path, write_bytes
+from edge_tl_runtime.files import atomic_path, write_bytes, write_together
 
 
 def python(code: str, *arguments: object) -> subprocess.Popen[str]:
@@ -69,6 +69,16 @@ def test_a_full_disk_is_one_error_and_leaves_the_old_file(tmp_path):
     assert "Traceback" not in printed
     assert target.read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+
+
+def test_files_that_belong_together_change_together(tmp_path):
+    (tmp_path / "a").write_bytes(b"old")
+    with pytest.raises(OutputError):
+        write_together({tmp_path / "a": b"new", tmp_path / "a" / "below a file": b"new"})
+    assert (tmp_path / "a").read_bytes() == b"old"
+    write_together({tmp_path / "a": b"new", tmp_path / "b": b"new"})
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes() == b"new"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):

@@ -177,8 +177,16 @@ def test_a_device_that_is_not_here_is_an_error():
             pick_device("cuda")
 
 
+def test_a_cache_that_cannot_be_written_does_not_stop_training(surfaces, tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("EDGE_TL_CACHE", str(tmp_path / "file"))
+    quick_train(surfaces, tmp_path / "run")
+    assert "set EDGE_TL_CACHE" in capsys.readouterr().out
+
+
 @pytest.mark.slow
-def test_a_kill_during_training_leaves_the_old_run(surfaces, tmp_path, trained):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
+def test_a_kill_during_training_leaves_the_old_run(surfaces, tmp_path, number, code):
     folder = tmp_path / "run"
     first = quick_train(surfaces, folder)
     before = (first.folder / "model.safetensors").read_bytes()
@@ -192,8 +200,10 @@ def test_a_kill_during_training_leaves_the_old_run(surfaces, tmp_path, trained):
         if "linear probe" in line:
             break
     time.sleep(1)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.send_signal(number)
+    errors = process.stderr.read()
+    assert process.wait() == code
+    assert "Traceback" not in errors
     assert (folder / "model.safetensors").read_bytes() == before
     assert json.loads((folder / "settings.json").read_text())["finetune"] == 0
     load_run(folder)

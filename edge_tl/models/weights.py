@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import pickle
 import socket
@@ -179,6 +180,7 @@ def _download(url: str, path: Path, name: str) -> None:
 
 
 def _from_timm(backbone: Backbone) -> LoadedWeights:
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries are not the person's business
     try:
         module = import_timm().create_model(backbone.name.removeprefix("timm/"), pretrained=True)
     except Exception as error:  # noqa: BLE001  # the hub client raises its own types for every kind of network failure

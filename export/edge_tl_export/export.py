@@ -22,7 +22,7 @@ from edge_tl_runtime.classifier import INPUT_NAME, OUTPUT_NAME, Classifier, Sess
 from edge_tl_runtime.dataset import LabelledPhotos
 from edge_tl_runtime.errors import DataError
 from edge_tl_runtime.evaluate import Logits, PixelReader
-from edge_tl_runtime.files import make_folder, sha256, write_bytes
+from edge_tl_runtime.files import make_folder, sha256, write_together
 from edge_tl_runtime.onnx_file import sealed
 from edge_tl_runtime.photos import Unreadable
 from edge_tl_runtime.spec import ModelSpec, spread
@@ -89,7 +89,7 @@ def export_model(
 ) -> ExportReport:
     """Write `model.onnx` and, for quantization "int8" or "fp16", `model-<precision>.onnx` into `folder`.
 
-    Everything is verified before the first byte is written, and each file replaces its predecessor in one step.
+    Everything is verified before the first byte is written, and files replace their predecessors together.
     calibration: photos for INT8; validation: photos to judge on, never the same ones. network: on the CPU.
     Raises ExportError when the graph differs from PyTorch, DataError for INT8 without photos, OutputError.
     """
@@ -118,6 +118,7 @@ def export_model(
         rows, skipped = measure(sessions, sizes, validation, spec.resize, done)
 
     files: list[ModelFile] = []
+    contents: dict[Path, bytes] = {}
     versions = {name: version(name) for name in ("torch", "onnx", "onnxruntime")}
     for row in rows:
         precision = row.precision
@@ -131,9 +132,11 @@ def export_model(
         )
         data = sealed(models[precision], sealed_spec)
         path = folder / ("model.onnx" if precision == "fp32" else f"model-{precision}.onnx")
-        write_bytes(path, data)
-        Classifier(path)  # what the device will do first: seal, signature, self-test
+        contents[path] = data
         files.append(ModelFile(path, sha256(data), replace(row, bytes=len(data))))
+    write_together(contents)
+    for path in contents:
+        Classifier(path)  # what the device will do first: seal, signature, self-test
     return ExportReport(tuple(files), compared, photos.read, (*photos.skipped, *skipped))
 
 

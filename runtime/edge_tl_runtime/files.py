@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from edge_tl_runtime.errors import OutputError
@@ -50,6 +50,13 @@ def write_bytes(target: Path, data: bytes) -> None:
     """Replace `target` by `data` in one step."""
     with atomic_path(target) as temporary:
         temporary.write_bytes(data)
+
+
+def write_together(files: Mapping[Path, bytes]) -> None:
+    """Replace several files: every byte is on the disk before the first takes its name, so a full disk changes none."""
+    with contextlib.ExitStack() as stack:
+        for target, data in files.items():
+            stack.enter_context(atomic_path(target)).write_bytes(data)
 
 
 def write_text(target: Path, text: str) -> None:
