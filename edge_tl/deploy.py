@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from edge_tl.models import BACKBONES
-from edge_tl.run import Run, is_run, load_run, published_run
+from edge_tl.run import Run, open_run
 from edge_tl_export import ExportReport, Stage, export_model
 from edge_tl_runtime.dataset import LabelledPhotos, load_labelled, split_photos
-from edge_tl_runtime.errors import DataError, UsageError
+from edge_tl_runtime.errors import DataError
 from edge_tl_runtime.files import sha256
 
 
@@ -29,7 +28,7 @@ def deploy(
     data: labelled photos to calibrate and judge on; None takes those the run was trained on.
     Raises UsageError, DataError, and whatever `edge_tl_export.export_model` raises.
     """
-    source = _open(run, weights)
+    source = open_run(run, weights)
     photos = data or _training_data(source, needed=quantize == "int8")
     calibration, validation = (None, None) if photos is None else _split(photos, source, seed)
     if photos is not None and validation is not None and calibration is not None:
@@ -47,21 +46,6 @@ def deploy(
         parent_sha256=parent,
         stage=stage,
     )
-
-
-def _open(run: str, weights: str) -> Run:
-    path = Path(run)
-    if not path.exists() and (run in BACKBONES or run.startswith("timm/")):
-        return published_run(run, weights)
-    if not path.exists():
-        raise UsageError(
-            f"no run folder at {run}, and no backbone of that name; make a run with: edge-tl train DATA -o {run}"
-        )
-    if path.is_dir() and not is_run(path):
-        raise UsageError(
-            f"{run} is not a run folder (no model.safetensors); make one with: edge-tl train DATA -o {run}"
-        )
-    return load_run(path)
 
 
 def _training_data(run: Run, needed: bool) -> Path | None:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from edge_tl.models import Network, WeightsSource, build_network, find_backbone
+from edge_tl.models import Network, WeightsSource, build_network, find_backbone, is_backbone
 from edge_tl.models.network import restore_network
 from edge_tl_export import PixelModel
 from edge_tl_runtime.errors import BadModelError, OutputError, UsageError
@@ -56,10 +56,6 @@ class Run:
             return output.numpy()
 
 
-def is_run(path: Path) -> bool:
-    return (path / WEIGHTS).is_file() or path.suffix == ".safetensors"
-
-
 def check_output(folder: Path) -> None:
     """Raises before any work is done: UsageError when `folder` holds something else, OutputError when it cannot be written."""
     if folder.exists() and not folder.is_dir():
@@ -78,10 +74,10 @@ def check_output(folder: Path) -> None:
 
 
 def load_run(path: Path) -> Run:
-    """Open a run folder, or its weights file. Raises BadModelError when it is not one or is damaged."""
+    """Open a run folder, or its weights file. Raises UsageError when it is not one, BadModelError when it is damaged."""
     file = path / WEIGHTS if path.is_dir() else path
     if not file.is_file():
-        raise BadModelError(f"{path} is not a run: it has no {WEIGHTS}; make one with: edge-tl train DATA -o {path}")
+        raise UsageError(f"{path} is not a run: it has no {WEIGHTS}; make one with: edge-tl train DATA -o {path}")
     try:
         with safe_open(file, framework="pt") as content:
             spec_text = (content.metadata() or {}).get(_SPEC_KEY)
@@ -97,6 +93,16 @@ def load_run(path: Path) -> Run:
         return Run(file.parent, network, spec, json.loads(settings.read_text()) if settings.is_file() else {})
     except ValueError:
         raise BadModelError(f"{settings} is not JSON; train again or restore a copy") from None
+
+
+def open_run(name: str, weights: str = "pretrained") -> Run:
+    """A run folder, its weights file, or a backbone by name with its published head and `weights`."""
+    path = Path(name)
+    if not path.exists() and is_backbone(name):
+        return published_run(name, weights)
+    if not path.exists():
+        raise UsageError(f"no run at {name}, and no backbone of that name; make one with: edge-tl train DATA -o {name}")
+    return load_run(path)
 
 
 def published_run(arch: str, weights: str) -> Run:

@@ -47,12 +47,14 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     from rich.console import Console
     from rich.table import Table
 
-    out = Table(title=title or None, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    out = Table(box=SIMPLE_HEAD, pad_edge=False)
     for position, column in enumerate(columns):
         out.add_column(column, justify="left" if position == 0 else "right", overflow="fold")
     for row in rows:
         out.add_row(*(cell.replace("[", r"\[") for cell in row))
     console = Console() if sys.stdout.isatty() else Console(width=120)
+    if title:
+        console.print(f"\n{title}")
     console.print(out)
 
 

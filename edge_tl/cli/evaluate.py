@@ -25,7 +25,7 @@ MAX_CLASSES = 40
 
 
 @click.command(short_help="Accuracy of a model on labelled photos.")
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model")
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option(
     "--split",
@@ -34,16 +34,17 @@ MAX_CLASSES = 40
     type=click.Choice(["val", "train", "all"]),
     help="Part of DATA to judge on; a folder without parts is split as it was for training.",
 )
+@click.option("--weights", default="pretrained", show_default=True, help="For a backbone's name instead of a model.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def command(model: Path, data: Path, split: str, as_json: bool) -> None:
-    """Judge MODEL, an ONNX file or a run, on the labelled photos of DATA.
+def command(model: str, data: Path, split: str, weights: str, as_json: bool) -> None:
+    """Judge MODEL (an ONNX file, a run, or the name of a backbone with its ImageNet head) on the labelled photos of DATA.
 
     DATA holds a folder for each class (in val/ where there is one), or photos named by class index (0007_name.jpg).
     """
     from edge_tl_runtime.dataset import load_labelled
     from edge_tl_runtime.evaluate import evaluate
 
-    spec, logits = _open(model)
+    spec, logits = _open(model, weights)
     fraction = spec.training.get("val_fraction") if spec.training.get("data") == data.resolve().name else None
     photos = load_labelled(data, spec.labels, split, val_fraction=fraction, seed=spec.training.get("seed", 0))
     with progress("evaluating", len(photos)) as done:
@@ -55,16 +56,16 @@ def command(model: Path, data: Path, split: str, as_json: bool) -> None:
         _print(evaluation)
 
 
-def _open(model: Path) -> tuple[ModelSpec, Logits]:
-    """The contract of a model and its scores: by onnxruntime for an ONNX file, by PyTorch for a run or its weights."""
-    if not (model / "model.safetensors").is_file() and model.suffix != ".safetensors":
+def _open(model: str, weights: str) -> tuple[ModelSpec, Logits]:
+    """The contract of a model and its scores: by onnxruntime for an ONNX file, by PyTorch for anything else."""
+    if Path(model).suffix == ".onnx":
         from edge_tl_runtime.classifier import Classifier, SessionSettings
 
         classifier = Classifier(model, SessionSettings(spin=True))
         return classifier.spec, classifier.logits
-    from edge_tl.run import load_run
+    from edge_tl.run import open_run
 
-    run = load_run(model)
+    run = open_run(model, weights)
     return run.spec, run.logits
 
 

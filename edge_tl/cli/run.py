@@ -41,12 +41,12 @@ def command(
     obstacle = "" if headless else window_obstacle()
     if obstacle:
         say(f"no window: {obstacle}")
-    elif not headless:
-        sinks.append(Window())
 
     stop = _StopSignal()
     frames, latencies = 0, deque[float](maxlen=10_000)
     with open_source(source) as frames_source:
+        if not headless and not obstacle:
+            sinks.append(Window(frames_source.hold_s))
         try:
             for result in Stream(frames_source, classifier, top_k):
                 frames += 1

@@ -95,6 +95,11 @@ def find_backbone(name: str) -> Backbone:
     raise UsageError(f"no backbone called {name!r}; {hint}")
 
 
+def is_backbone(name: str) -> bool:
+    """Whether `name` is meant as a backbone and not as a path."""
+    return name in BACKBONES or name.startswith("timm/")
+
+
 def _find_timm(name: str) -> Backbone:
     timm = import_timm()
     short = name.removeprefix("timm/")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from typing import Protocol, TextIO
 
 import cv2
@@ -60,21 +61,32 @@ class Changes:
 
 
 class Window:
-    """Shows the frame with label, confidence and frame rate; q, Esc or closing the window ends the stream."""
+    """Shows the frame with label, confidence and frame rate; q, Esc or closing the window ends the stream.
+
+    A video plays no faster than it was taken. hold_s: how long each frame stays at least, for photos.
+    """
 
     TITLE = "edge-tl"
 
-    def __init__(self) -> None:
+    def __init__(self, hold_s: float = 0.0) -> None:
         """Raises UsageError where no window can be shown."""
         reason = window_obstacle()
         if reason:
             raise UsageError(f"cannot show a window: {reason}; use --headless")
+        # Qt complains of every font it does not bring; we draw the text ourselves.
+        os.environ.setdefault("QT_LOGGING_RULES", "*.warning=false")
+        self._hold_s = hold_s
+        self._started: float | None = None
         self._overlay = Overlay()
-        cv2.namedWindow(self.TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
+        cv2.namedWindow(self.TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
+        cv2.resizeWindow(self.TITLE, 800, 600)
 
     def write(self, result: Result) -> bool:
         cv2.imshow(self.TITLE, self._overlay.draw(result.record.frame.copy(), result.prediction, result.fps))
-        key = cv2.waitKey(1) & 0xFF
+        now = time.monotonic()
+        self._started = now if self._started is None else self._started
+        wait = max(self._hold_s, self._started + result.record.seconds - now)
+        key = cv2.waitKey(max(1, round(1e3 * wait))) & 0xFF
         return key not in (27, ord("q")) and cv2.getWindowProperty(self.TITLE, cv2.WND_PROP_VISIBLE) >= 1
 
     def close(self) -> None:

@@ -42,6 +42,8 @@ class Source:
     """A context manager and iterator of FrameRecords. `skipped`: files passed over; `dropped`: frames nobody waited for."""
 
     live = False
+    hold_s = 0.0
+    """How long a person needs to see each frame in a window."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -65,6 +67,8 @@ class Source:
 
 class Photos(Source):
     """One photo, a folder of photos or a glob, in the order of their paths; unreadable ones are listed in `skipped`."""
+
+    hold_s = 1.0
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
