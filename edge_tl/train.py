@@ -217,7 +217,7 @@ class _Trainer:
                 "weights": self.network.weights,
                 "weights_sha256": self.network.weights_sha256,
                 "license": backbone.license,
-                "data": data.name,
+                "data": data.resolve().name,
                 "train_photos": len(train_features.names),
                 "finetune": self.settings.finetune,
                 "seed": self.settings.seed,

@@ -214,6 +214,14 @@ def test_device_commands_need_no_training_library(color_model, color_photos):
     assert "pip install 'edge-tl[train]'" in result.stderr
 
 
+def test_the_readme_shows_every_command():
+    from edge_tl.cli import COMMANDS
+
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    for name in COMMANDS:
+        assert f"`edge-tl {name}" in readme
+
+
 def test_help_names_every_command_and_imports_nothing_heavy():
     from edge_tl.cli import COMMANDS
 

@@ -49,11 +49,5 @@ class OutputError(EdgeTLError):
     """Free or open the place that results were to be written to (full disk, read-only folder)."""
 
 
-class MissingExtra(EdgeTLError):
-    """Install an optional part of edge-tl; the message holds the line to run."""
-
-    exit_code = 2
-
-
 class WeightsError(EdgeTLError):
     """Get or choose other weights: no network and none installed, or a file that does not fit the network."""
