@@ -76,6 +76,20 @@ def test_a_stream_that_ends_ends_the_iteration(camera):
     assert frames >= 3
 
 
+@pytest.mark.slow
+def test_a_silent_camera_can_be_stopped(camera):
+    url, end = camera
+    with open_source(url) as source:
+        frames = iter(source)
+        next(frames)
+        end.set()
+        threading.Timer(0.5, source.stop).start()
+        asked = time.monotonic()
+        for _ in frames:
+            pass
+        assert time.monotonic() - asked < 2
+
+
 def test_kinds_of_sources(tmp_path):
     (tmp_path / "a.jpg").touch()
     (tmp_path / "a.mp4").write_bytes(b"no video")

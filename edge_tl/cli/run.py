@@ -6,12 +6,18 @@ import signal
 import statistics
 import sys
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import click
 
 from edge_tl.cli.console import say, say_skipped
+
+if TYPE_CHECKING:
+    from edge_tl_runtime.sources import Source
 
 
 @click.command(short_help="Classify the frames of a camera, video or folder.")
@@ -42,9 +48,8 @@ def command(
     if obstacle:
         say(f"no window: {obstacle}")
 
-    stop = _StopSignal()
     frames, latencies = 0, deque[float](maxlen=10_000)
-    with open_source(source) as frames_source:
+    with open_source(source) as frames_source, _stopped_by_signals(frames_source):
         if not headless and not obstacle:
             sinks.append(Window(frames_source.hold_s))
         try:
@@ -52,12 +57,9 @@ def command(
                 frames += 1
                 latencies.append(result.prediction.latency_ms)
                 wanted = [sink.write(result) for sink in sinks]
-                if stop.seen or not all(wanted) or frames == max_frames:
+                if frames_source.stopping or not all(wanted) or frames == max_frames:
                     break
-        except _Stopped:
-            pass
         finally:
-            stop.restore()
             for sink in sinks:
                 sink.close()
     say_skipped(frames_source.skipped)
@@ -67,30 +69,22 @@ def command(
             f"{frames} frames, {frames_source.dropped} dropped, {len(frames_source.skipped)} skipped; latency median "
             f"{statistics.median(ranked):.2f} ms, p95 {ranked[int(0.95 * (len(ranked) - 1))]:.2f} ms"
         )
-    elif not stop.seen:
+    elif not frames_source.stopping:
         sys.exit(1)
 
 
-class _Stopped(Exception):
-    pass
+@contextmanager
+def _stopped_by_signals(source: Source) -> Iterator[None]:
+    """SIGINT and SIGTERM end the loop in good order after the frame at hand; a second one ends the process at once."""
 
-
-class _StopSignal:
-    """SIGINT and SIGTERM end the loop in good order with exit code 0; a second one ends the process at once.
-
-    A wait for a frame is broken off by an exception, so a silent camera does not delay the end.
-    """
-
-    def __init__(self) -> None:
-        self.seen = False
-        self._previous = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.seen:
+    def handle(number: int, frame: FrameType | None) -> None:
+        if source.stopping:
             sys.exit(128 + number)
-        self.seen = True
-        raise _Stopped
+        source.stop()
 
-    def restore(self) -> None:
-        for number, handler in self._previous.items():
+    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
             signal.signal(number, handler)

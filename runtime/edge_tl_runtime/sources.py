@@ -24,6 +24,8 @@ from edge_tl_runtime.photos import EXTENSIONS, Frame, Unreadable, foreign_files,
 
 FIRST_FRAME_S = 15.0
 """How long a camera may take to deliver its first frame; some need seconds to set exposure."""
+WAKE_S = 0.2
+"""How often a wait for a frame looks whether it was asked to stop."""
 STALL_S = 10.0
 """How long a live source may be silent before it counts as lost."""
 
@@ -49,6 +51,11 @@ class Source:
         self.name = name
         self.skipped: list[Unreadable] = []
         self.dropped = 0
+        self.stopping = False
+
+    def stop(self) -> None:
+        """Ask the iteration to end, at once or within WAKE_S. Only sets a flag: safe in a signal handler."""
+        self.stopping = True
 
     def __enter__(self) -> Source:
         return self
@@ -159,9 +166,14 @@ class Live(Source):
         self._thread.start()
         last, patience = -1, FIRST_FRAME_S
         while True:
-            with self._changed:
-                self._changed.wait_for(functools.partial(self._ready, last), timeout=patience)
-                newest, ended = self._newest, self._ended
+            deadline = time.monotonic() + patience
+            ready = False
+            while not ready and time.monotonic() < deadline:
+                with self._changed:
+                    ready = self._changed.wait_for(functools.partial(self._ready, last), timeout=WAKE_S)
+                    newest, ended = self._newest, self._ended
+                if self.stopping:
+                    return
             if newest is None or newest[0] <= last:
                 if ended and last >= 0:
                     return
