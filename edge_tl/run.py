@@ -60,12 +60,9 @@ def check_output(folder: Path) -> None:
     """Raises before any work is done: UsageError when `folder` holds something else, OutputError when it cannot be written."""
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; give a folder for the run with -o")
-    if (
-        folder.is_dir()
-        and any(folder.iterdir())
-        and not (folder / WEIGHTS).is_file()
-        and not (folder / SETTINGS).is_file()
-    ):
+    ours = {WEIGHTS, SPEC, SETTINGS, METRICS, LOG, METRICS + _PARTIAL, LOG + _PARTIAL}
+    foreign = [] if not folder.is_dir() or (folder / WEIGHTS).is_file() else {p.name for p in folder.iterdir()} - ours
+    if foreign:
         raise UsageError(f"{folder} holds other files and no run; give a new or empty folder with -o")
     make_folder(folder)
     probe = folder / ".writable"

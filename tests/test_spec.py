@@ -48,6 +48,12 @@ def test_json_round_trip_gives_an_equal_spec(labels, training, top1, temperature
 def test_spec_is_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         make().arch = "other"
+    given = {"seed": 0}
+    spec = make(training=given)
+    given["seed"] = 1
+    assert spec.training["seed"] == 0
+    with pytest.raises(TypeError):
+        spec.training["seed"] = 2
 
 
 @pytest.mark.parametrize("version", [0, 2, "1", None, 1.5])

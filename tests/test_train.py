@@ -150,6 +150,13 @@ def test_a_class_without_a_readable_photo_is_an_error_and_leaves_no_run(surfaces
     assert not (tmp_path / "run" / "model.safetensors").exists()
 
 
+def test_the_remains_of_an_interrupted_training_are_no_obstacle(surfaces, tmp_path):
+    for name in ("metrics.jsonl.partial", "log.txt.partial"):
+        (tmp_path / name).write_text("{}")
+    quick_train(surfaces, tmp_path)
+    assert not list(tmp_path.glob("*.partial"))
+
+
 def test_a_folder_with_other_files_is_not_taken_for_a_run(surfaces, tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(UsageError, match="holds other files"):

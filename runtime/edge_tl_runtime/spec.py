@@ -13,6 +13,7 @@ import math
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -179,6 +180,8 @@ class ModelSpec:
         duplicates = sorted({x for x in self.labels if self.labels.count(x) > 1}) if self._repeats() else []
         _require(not duplicates, f"labels appear twice: {', '.join(duplicates[:5])}")
         _require(self.precision in PRECISIONS, f"precision {self.precision!r} is none of {PRECISIONS}")
+        for name in ("training", "export"):
+            object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
         if self.self_test is not None:
             _require(
                 len(self.self_test.logits) == len(self.labels),
