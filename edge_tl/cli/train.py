@@ -40,13 +40,14 @@ def command(data: Path, folder: Path, as_json: bool, **options: object) -> None:
         click.echo(json.dumps(result.to_dict(), ensure_ascii=False))
         return
     low, high = result.evaluation.ci95
+    origin = "the linear probe" if result.best == "probe" else result.best
     rows = [
         [row.label, str(row.n), percent(row.recall), percent(row.precision)] for row in result.evaluation.per_class[:50]
     ]
     table("", ["class", "val photos", "recall", "precision"], rows)
     click.echo(
         f"val top-1 {percent(result.evaluation.top1)} of {result.evaluation.n} photos "
-        f"(95 % interval {100 * low:.1f} to {100 * high:.1f}), from the {result.best}"
+        f"(95 % interval {100 * low:.1f} to {100 * high:.1f}), from {origin}"
     )
     click.echo(f"run: {folder}")
     click.echo(f"next: edge-tl export {folder} --quantize")
