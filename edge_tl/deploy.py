@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from edge_tl.run import Run, open_run
+from edge_tl.run import WEIGHTS, Run, open_run
 from edge_tl_export import ExportReport, Stage, export_model
 from edge_tl_runtime.dataset import LabelledPhotos, load_labelled, split_photos
 from edge_tl_runtime.errors import DataError
@@ -33,7 +33,7 @@ def deploy(
     calibration, validation = (None, None) if photos is None else _split(photos, source, seed)
     if photos is not None and validation is not None and calibration is not None:
         say(f"{photos}: calibrating on {min(calibration_size, len(calibration))}, judging on {len(validation)} photos")
-    weights_file = source.folder / "model.safetensors"
+    weights_file = source.folder / WEIGHTS
     parent = sha256(weights_file.read_bytes()) if weights_file.is_file() else source.network.weights_sha256
     return export_model(
         source.network.module,

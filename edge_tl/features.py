@@ -81,7 +81,8 @@ class FeatureExtractor:
         computed = 0
         batch = CPU_BATCH if self.device.type == "cpu" else GPU_BATCH
         with self.network.headless() as module:
-            forward = self._forward(module)
+            model = PixelModel(module.eval(), self.network.backbone.normalization)
+            model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
             for index, result in enumerate(map_in_order(prepare, photos.paths)):
                 if isinstance(result, Unreadable):
                     skipped.append(result)
@@ -95,12 +96,12 @@ class FeatureExtractor:
                     continue
                 waiting.append((digest, pixels))
                 if len(waiting) == batch:
-                    cache.add(waiting, forward)
+                    cache.add(waiting, model.infer)
                     computed += len(waiting)
                     progress(len(waiting))
                     waiting = []
             if waiting:
-                cache.add(waiting, forward)
+                cache.add(waiting, model.infer)
                 computed += len(waiting)
                 progress(len(waiting))
         if computed:
@@ -119,17 +120,6 @@ class FeatureExtractor:
         except OutputError as error:
             self.cache_problem = str(error)
             return _Cache(None)
-
-    def _forward(self, module: torch.nn.Module) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
-        model = PixelModel(module.eval(), self.network.backbone.normalization)
-        model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-        def forward(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-            with torch.inference_mode():
-                output: torch.Tensor = model(torch.from_numpy(pixels).to(self.device))
-                return output.float().cpu().numpy()
-
-        return forward
 
 
 class _Cache:

@@ -96,19 +96,8 @@ def finetune(
             total += loss.item() * len(targets)
             seen += len(targets)
         model.eval()
-        evaluation = evaluate(logits_function(model, device), val, network.backbone.resize, f"val of {val.root.name}")
+        evaluation = evaluate(model.infer, val, network.backbone.resize, f"val of {val.root.name}")
         yield Epoch(number, total / max(1, seen), float(schedule.get_last_lr()[0]), evaluation, tuple(skipped))
-
-
-def logits_function(model: nn.Module, device: torch.device) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
-    """A PixelModel as `edge_tl_runtime.evaluate` wants it: uint8 (N, H, W, 3) in, float32 (N, C) out."""
-
-    def logits(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        with torch.inference_mode():
-            output: torch.Tensor = model(torch.from_numpy(pixels).to(device))
-            return output.float().cpu().numpy()
-
-    return logits
 
 
 def _rate(step: int, steps: int, warmup: float) -> float:

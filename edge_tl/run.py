@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -51,9 +50,7 @@ class Run:
     def logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Scores by PyTorch on the CPU, float32 (N, C), for pixels uint8 (N, H, W, 3)."""
         model = PixelModel(self.network.module.eval(), self.network.backbone.normalization)
-        with torch.inference_mode():
-            output: torch.Tensor = model(torch.from_numpy(pixels))
-            return output.numpy()
+        return model.infer(pixels)
 
 
 def check_output(folder: Path) -> None:

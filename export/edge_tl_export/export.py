@@ -70,7 +70,7 @@ class ExportReport:
                 "n": self.parity.n,
             },
             "calibration_photos": self.calibration_photos,
-            "skipped": [{"path": str(item.path), "reason": item.reason} for item in self.skipped],
+            "skipped": [item.to_dict() for item in self.skipped],
         }
 
 
@@ -111,8 +111,8 @@ def export_model(
     elif quantization == "fp16":
         models["fp16"] = to_fp16(models["fp32"])
         settings["fp16"] = {}
-    for precision, model in models.items():
-        sessions.setdefault(precision, _logits(model, precision))
+    for precision in models.keys() - sessions.keys():
+        sessions[precision] = _logits(models[precision], precision)
     with stage("judging", 0 if validation is None else len(validation)) as done:
         sizes = {precision: len(model) for precision, model in models.items()}
         rows, skipped = measure(sessions, sizes, validation, spec.resize, done)

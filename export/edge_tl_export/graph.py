@@ -8,8 +8,10 @@ import logging
 import warnings
 from collections.abc import Iterator
 
+import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from edge_tl_runtime.classifier import INPUT_NAME, OUTPUT_NAME
@@ -41,6 +43,12 @@ class PixelModel(nn.Module):
         planes = pixels.permute(0, 3, 1, 2).float()
         output: torch.Tensor = self.network(planes * self.scale + self.offset)
         return output
+
+    def infer(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """`forward` for arrays, on whatever device the module is: what `edge_tl_runtime.evaluate` calls Logits."""
+        with torch.inference_mode():
+            output: torch.Tensor = self(torch.from_numpy(pixels).to(self.scale.device))
+            return output.float().cpu().numpy()
 
 
 def to_onnx(network: nn.Module, spec: ModelSpec) -> bytes:

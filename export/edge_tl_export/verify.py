@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -41,10 +40,8 @@ def parity(network: nn.Module, spec: ModelSpec, logits: Logits, pixels: NDArray[
 
     Raises ExportError when logits differ by more than the tolerance.
     """
-    with torch.inference_mode():
-        model = PixelModel(network, spec.normalization).eval()
-        parts = [model(torch.from_numpy(pixels[i : i + 8])).numpy() for i in range(0, len(pixels), 8)]
-    expected = np.concatenate(parts)
+    model = PixelModel(network, spec.normalization).eval()
+    expected = np.concatenate([model.infer(pixels[i : i + 8]) for i in range(0, len(pixels), 8)])
     single = np.concatenate([logits(pixels[i : i + 1]) for i in range(len(pixels))])
     together = logits(pixels)
     worst = float(max(np.abs(single - expected).max(), np.abs(together - expected).max()))

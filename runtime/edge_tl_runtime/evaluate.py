@@ -109,7 +109,7 @@ class Evaluation:
             "labels": list(self.labels),
             "confusion": self.confusion.tolist() if len(self.labels) <= 100 else None,
             "data": self.data,
-            "skipped": [{"path": str(item.path), "reason": item.reason} for item in self.skipped],
+            "skipped": [item.to_dict() for item in self.skipped],
         }
 
 

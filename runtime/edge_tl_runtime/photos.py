@@ -43,6 +43,9 @@ class Unreadable:
     def __str__(self) -> str:
         return f"{self.path}: {self.reason}"
 
+    def to_dict(self) -> dict[str, str]:
+        return {"path": str(self.path), "reason": self.reason}
+
 
 def read_photo(path: str | os.PathLike[str]) -> Frame:
     """Decode one photo file. Raises BadImage with the reason."""
