@@ -15,7 +15,7 @@ import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
-from edge_tl.train import TrainSettings, train
+from edge_tl.training.train import TrainSettings, train
 
 
 @contextmanager

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from edge_tl.run import published_run
+from edge_tl.training.run import published_run
 from edge_tl_export import to_onnx
 from edge_tl_runtime import preprocess
 from edge_tl_runtime.classifier import SessionSettings, open_session

@@ -13,7 +13,8 @@ import cv2
 
 from edge_tl.deploy import deploy
 from edge_tl.surfaces import CLASSES, write_surfaces
-from edge_tl.train import TrainResult, TrainSettings, train
+from edge_tl.training.settings import TrainSettings
+from edge_tl.training.train import TrainResult, train
 from edge_tl_export import ExportReport, Stage
 from edge_tl_runtime.classifier import Classifier
 from edge_tl_runtime.errors import OutputError
@@ -51,7 +52,8 @@ def run_demo(folder: Path, stage: Stage, say: Callable[[str], None]) -> DemoResu
     with timed("photos"):
         photos = write_surfaces(folder / "photos")
     with timed("train"):
-        training = train(photos, folder / "run", TrainSettings(), stage, say)
+        training = train(photos, folder / "run", TrainSettings(recipe="probe"), stage, say)
+        assert training is not None  # None is for the further processes of torchrun
     with timed("export"):
         report = deploy(str(folder / "run"), None, "int8", None, "pretrained", 100, 0, stage, say)
     with timed("video"):

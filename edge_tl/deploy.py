@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from edge_tl.run import WEIGHTS, Run, open_run
+from edge_tl.training.run import WEIGHTS, Run, open_run
 from edge_tl_export import ExportReport, Stage, export_model
 from edge_tl_runtime.dataset import LabelledPhotos, load_labelled, split_photos
 from edge_tl_runtime.errors import DataError

@@ -11,8 +11,8 @@ import torch
 
 from edge_tl.deploy import deploy
 from edge_tl.models import WeightsSource, build_network, find_backbone
-from edge_tl.run import load_run
-from edge_tl.train import TrainSettings, train
+from edge_tl.training.run import load_run
+from edge_tl.training.train import TrainSettings, train
 from edge_tl_export import PixelModel
 from edge_tl_runtime.classifier import Classifier
 from edge_tl_runtime.dataset import load_labelled

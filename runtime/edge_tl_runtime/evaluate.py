@@ -76,6 +76,14 @@ class Evaluation:
     def ci95(self) -> tuple[float, float]:
         return wilson(self.correct, self.n)
 
+    def describe(self) -> str:
+        """`top-1 94.8 % (145 of 153, 95 % interval 90.0 to 97.3)`."""
+        low, high = self.ci95
+        return (
+            f"top-1 {100 * self.top1:.1f} % "
+            f"({self.correct} of {self.n}, 95 % interval {100 * low:.1f} to {100 * high:.1f})"
+        )
+
     @property
     def accuracy(self) -> Accuracy:
         low, high = self.ci95

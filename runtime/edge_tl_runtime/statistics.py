@@ -18,3 +18,13 @@ def wilson(successes: int, n: int, z: float = Z95) -> tuple[float, float]:
     low = 0.0 if successes == 0 else max(0.0, (centre - half) / scale)
     high = 1.0 if successes == n else min(1.0, (centre + half) / scale)
     return low, high
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """Exact two-sided p value of a paired difference (McNemar 1947): photos that only one of two classifiers gets right.
+
+    The chance, were both equally good, of a split at least as uneven. 1.0 when they never disagree.
+    """
+    n = only_first + only_second
+    tail = sum(math.comb(n, k) for k in range(min(only_first, only_second) + 1))
+    return float(min(1.0, 2 * tail / 2**n))

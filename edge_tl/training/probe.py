@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-PENALTIES = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003)
+PENALTIES = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001)
 """L2 penalties tried, strongest first, so that each fit starts from the one before."""
 FOLDS = 5
 
@@ -40,12 +40,14 @@ class Probe:
     """weight: float64 (C, D); bias: float64 (C,), for raw features. penalty: the L2 chosen.
 
     cv_loss: cross-entropy by penalty over held-out folds; empty when classes are too small to hold any out.
+    held_out: float32 (N, C), each training photo's logits from the fold that did not see it; None where cv_loss is empty.
     """
 
     weight: NDArray[np.float64]
     bias: NDArray[np.float64]
     penalty: float
     cv_loss: dict[float, float]
+    held_out: NDArray[np.float32] | None = None
 
     def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """features: (N, D). Returns (N, C)."""
@@ -62,28 +64,31 @@ def fit_probe(features: NDArray[np.float32], targets: NDArray[np.int64], names: 
     basis = torch.linalg.svd(standard, full_matrices=False).Vh if len(standard) < standard.shape[1] else None
     reduced = standard if basis is None else standard @ basis.T
     labels = torch.from_numpy(targets)
-    cv_loss = _cross_validate(reduced, labels, names, classes)
+    held_out = _cross_validate(reduced, labels, names, classes)
+    cv_loss = {p: float(torch.nn.functional.cross_entropy(rows, labels)) for p, rows in held_out.items()}
     penalty = min(cv_loss, key=lambda p: cv_loss[p]) if cv_loss else 0.1
     fitted = _fit(reduced, labels, classes, [penalty], _CONVERGED)[0]
     weight = fitted[:-1].T if basis is None else fitted[:-1].T @ basis
     raw = weight.numpy() / scale
-    return Probe(raw, fitted[-1].numpy() - raw @ mean, penalty, cv_loss)
+    outside = held_out[penalty].float().numpy() if held_out else None
+    return Probe(raw, fitted[-1].numpy() - raw @ mean, penalty, cv_loss, outside)
 
 
 def _cross_validate(
     features: torch.Tensor, targets: torch.Tensor, names: Sequence[str], classes: int
-) -> dict[float, float]:
+) -> dict[float, torch.Tensor]:
+    """Logits (N, C) of every photo from the fold that left it out, for each penalty; {} where no fold can be made."""
     folds = _folds(targets, names)
     if int(folds.max()) == 0:
         return {}
-    losses = torch.zeros(len(PENALTIES), dtype=torch.float64)
+    logits = {penalty: torch.empty(len(targets), classes, dtype=torch.float64) for penalty in PENALTIES}
     for fold in range(int(folds.max()) + 1):
         held = folds == fold
-        for position, parameters in enumerate(_fit(features[~held], targets[~held], classes, PENALTIES, _RANK)):
-            losses[position] += torch.nn.functional.cross_entropy(
-                features[held] @ parameters[:-1] + parameters[-1], targets[held], reduction="sum"
-            )
-    return {penalty: float(loss) / len(targets) for penalty, loss in zip(PENALTIES, losses, strict=True)}
+        for penalty, parameters in zip(
+            PENALTIES, _fit(features[~held], targets[~held], classes, PENALTIES, _RANK), strict=True
+        ):
+            logits[penalty][held] = features[held] @ parameters[:-1] + parameters[-1]
+    return logits
 
 
 def _folds(targets: torch.Tensor, names: Sequence[str]) -> torch.Tensor:

@@ -5,19 +5,31 @@
     settings.json       what was asked for, versions, data set
     metrics.jsonl       one JSON object a line: features, probe, each epoch
     log.txt             what was printed, with times
+    judged.npz          logits for the validation and test photos, with their names and classes
+    report.html         the run's page
+
+While a training is under way, and after it was interrupted, also
+
+    resume.json         what was asked for, and of which photos
+    checkpoint.pt       the state after the last complete epoch of fine-tuning
 
 The weights file alone is the run: it is written in one step, so a run is whole or is not there.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import time
+import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -26,7 +38,7 @@ from edge_tl.models import Network, WeightsSource, build_network, find_backbone,
 from edge_tl.models.network import restore_network
 from edge_tl_export import PixelModel
 from edge_tl_runtime.errors import BadModelError, OutputError, UsageError
-from edge_tl_runtime.files import make_folder, write_text, write_together
+from edge_tl_runtime.files import make_folder, write_bytes, write_text, write_together
 from edge_tl_runtime.spec import ModelSpec
 
 WEIGHTS = "model.safetensors"
@@ -34,6 +46,10 @@ SPEC = "spec.json"
 SETTINGS = "settings.json"
 METRICS = "metrics.jsonl"
 LOG = "log.txt"
+JUDGED = "judged.npz"
+REPORT = "report.html"
+RESUME = "resume.json"
+CHECKPOINT = "checkpoint.pt"
 _SPEC_KEY = "edge_tl.spec"
 _PARTIAL = ".partial"
 
@@ -57,7 +73,19 @@ def check_output(folder: Path) -> None:
     """Raises before any work is done: UsageError when `folder` holds something else, OutputError when it cannot be written."""
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; give a folder for the run with -o")
-    ours = {WEIGHTS, SPEC, SETTINGS, METRICS, LOG, METRICS + _PARTIAL, LOG + _PARTIAL}
+    ours = {
+        WEIGHTS,
+        SPEC,
+        SETTINGS,
+        METRICS,
+        LOG,
+        METRICS + _PARTIAL,
+        LOG + _PARTIAL,
+        JUDGED,
+        REPORT,
+        RESUME,
+        CHECKPOINT,
+    }
     foreign = [] if not folder.is_dir() or (folder / WEIGHTS).is_file() else {p.name for p in folder.iterdir()} - ours
     if foreign:
         raise UsageError(f"{folder} holds other files and no run; give a new or empty folder with -o")
@@ -81,7 +109,7 @@ def load_run(path: Path) -> Run:
     if spec_text is None:
         raise BadModelError(f"{file} has no edge-tl contract in its header; use it as weights: --weights {file}")
     spec = ModelSpec.from_json(spec_text)
-    network = restore_network(find_backbone(spec.arch), state, spec.labels, str(file))
+    network = restore_network(find_backbone(spec.arch).with_rule(spec.resize), state, spec.labels, str(file))
     settings = file.parent / SETTINGS
     try:
         return Run(file.parent, network, spec, json.loads(settings.read_text()) if settings.is_file() else {})
@@ -117,8 +145,10 @@ def published_run(arch: str, weights: str) -> Run:
     return Run(Path(arch.replace("/", "-")), network, spec, {})
 
 
-def save_run(folder: Path, network: Network, spec: ModelSpec, settings: dict[str, Any]) -> None:
-    """Write weights, contract and settings together. Raises OutputError and changes nothing when there is no room."""
+def save_run(
+    folder: Path, network: Network, spec: ModelSpec, settings: dict[str, Any], judged: Mapping[str, Judged]
+) -> None:
+    """Write all of a run together. judged: by part. Raises OutputError and changes nothing when there is no room."""
     # Clones, since safetensors refuses tensors that share memory.
     state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.module.state_dict().items()}
     write_together(
@@ -126,12 +156,107 @@ def save_run(folder: Path, network: Network, spec: ModelSpec, settings: dict[str
             folder / WEIGHTS: save(state, metadata={_SPEC_KEY: spec.to_json()}),
             folder / SPEC: _readable(spec.to_dict()),
             folder / SETTINGS: _readable(settings),
+            folder / JUDGED: _pack(judged),
         }
     )
 
 
+def begin(folder: Path, data: str, settings: dict[str, Any]) -> None:
+    """Note what is being trained, so that it can go on after an interruption; an older interruption is forgotten."""
+    write_bytes(folder / RESUME, _readable({"data": data, "settings": settings}))
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+
+
+def interrupted(folder: Path) -> dict[str, Any]:
+    """What `begin` noted. Raises UsageError where no training was interrupted."""
+    if (folder / RESUME).is_file():
+        try:
+            noted: dict[str, Any] = json.loads((folder / RESUME).read_text("utf-8"))
+        except ValueError:
+            raise BadModelError(f"{folder / RESUME} is damaged; start the training anew") from None
+        return noted
+    if (folder / WEIGHTS).is_file():
+        raise UsageError(f"the training in {folder} is complete; there is nothing to resume")
+    raise UsageError(f"{folder} holds no interrupted training; start one with: edge-tl train DATA -o {folder}")
+
+
+def write_checkpoint(folder: Path, state: bytes) -> None:
+    write_bytes(folder / CHECKPOINT, state)
+
+
+def read_checkpoint(folder: Path) -> dict[str, Any] | None:
+    """The state after the last complete epoch, None before the first. Raises BadModelError when it is damaged."""
+    path = folder / CHECKPOINT
+    if not path.is_file():
+        return None
+    try:
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # noqa: BLE001  # torch and zipfile each raise their own types for damage
+        raise BadModelError(
+            f"{path} is damaged ({type(error).__name__}); remove it and resume: fine-tuning starts anew"
+        ) from None
+    return content
+
+
+def finish(folder: Path) -> None:
+    """Forget what resuming would need."""
+    for name in (RESUME, CHECKPOINT):
+        (folder / name).unlink(missing_ok=True)
+
+
 def _readable(document: dict[str, Any]) -> bytes:
     return (json.dumps(document, ensure_ascii=False, indent=2) + "\n").encode()
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Answers for labelled photos. logits: float32 (N, C); targets: int64 (N,); names: paths relative to the data."""
+
+    logits: NDArray[np.float32]
+    targets: NDArray[np.int64]
+    names: tuple[str, ...]
+
+
+def _pack(judged: Mapping[str, Judged]) -> bytes:
+    arrays: dict[str, NDArray[Any]] = {}
+    for part, answers in judged.items():
+        arrays |= {f"{part}_logits": answers.logits, f"{part}_targets": answers.targets}
+        arrays[f"{part}_names"] = np.frombuffer("\0".join(answers.names).encode("utf-8", "surrogateescape"), np.uint8)
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def read_judged(folder: Path) -> dict[str, Judged]:
+    """By part; {} for a run that has none."""
+    if not (folder / JUDGED).is_file():
+        return {}
+    try:
+        with np.load(folder / JUDGED) as arrays:
+            return {
+                part: Judged(
+                    arrays[f"{part}_logits"],
+                    arrays[f"{part}_targets"],
+                    tuple(arrays[f"{part}_names"].tobytes().decode("utf-8", "surrogateescape").split("\0")),
+                )
+                for part in ("val", "test")
+                if f"{part}_logits" in arrays
+            }
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise BadModelError(f"{folder / JUDGED} is damaged ({error}); train again or restore a copy") from None
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The records of a run, oldest first."""
+    return _records(folder / METRICS)
+
+
+def _records(path: Path) -> list[dict[str, Any]]:
+    records = []
+    for line in path.read_text("utf-8").splitlines() if path.is_file() else ():
+        with contextlib.suppress(ValueError):  # the last line of a killed process may be half a line
+            records.append(json.loads(line))
+    return records
 
 
 class Journal:
@@ -141,13 +266,22 @@ class Journal:
     an older run's weights stay its own.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, epochs: int | None = None) -> None:
+        """epochs: go on with the records of an interrupted training, of which so many epochs count."""
         self._folder = folder
+        kept = (
+            []
+            if epochs is None
+            else [r for r in _records(folder / (METRICS + _PARTIAL)) if r.get("epoch", 0) <= epochs]
+        )
         try:
             self._metrics = open(folder / (METRICS + _PARTIAL), "w", encoding="utf-8")  # noqa: SIM115
-            self._log = open(folder / (LOG + _PARTIAL), "w", encoding="utf-8")  # noqa: SIM115
+            self._log = open(folder / (LOG + _PARTIAL), "w" if epochs is None else "a", encoding="utf-8")  # noqa: SIM115
         except OSError as error:
             raise OutputError(f"cannot write in {folder}: {error.strerror}; choose another with -o") from None
+        for record in kept:
+            if record.get("stage") == "finetune":
+                self.metric(**record)
 
     def metric(self, **values: Any) -> None:
         self._write(self._metrics, json.dumps(values, ensure_ascii=False))

@@ -36,7 +36,8 @@ GPU_BATCH = 64
 class Features:
     """values: float32 (N, D); targets: int64 (N,); names and digests (SHA-256 of the file) in the same order.
 
-    computed: how many were not in the cache. skipped: files that could not be read.
+    indices: places of these photos in the LabelledPhotos. computed: how many were not in the cache. skipped: files that
+    could not be read.
     """
 
     values: NDArray[np.float32]
@@ -45,6 +46,7 @@ class Features:
     digests: tuple[str, ...]
     skipped: tuple[Unreadable, ...]
     computed: int
+    indices: tuple[int, ...]
 
 
 class FeatureExtractor:
@@ -112,7 +114,9 @@ class FeatureExtractor:
         targets = np.asarray([photos.targets[i] for i in kept], np.int64)
         _require_every_class(photos, targets, skipped)
         values = np.stack([cache.rows[digest] for digest in digests])
-        return Features(values, targets, tuple(photos.name(i) for i in kept), tuple(digests), tuple(skipped), computed)
+        return Features(
+            values, targets, tuple(photos.name(i) for i in kept), tuple(digests), tuple(skipped), computed, tuple(kept)
+        )
 
     def _cache(self) -> _Cache:
         try:

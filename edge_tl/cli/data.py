@@ -1,0 +1,79 @@
+"""`edge-tl data check DIR` and `edge-tl data get NAME`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from edge_tl.cli.console import percent, progress, say, silent, table
+
+
+@click.group(short_help="Check a folder of photos before training; fetch a data set.")
+def command() -> None:
+    """Look at photos before they are trained on."""
+
+
+@command.command(short_help="Find leaks, duplicates, doubtful labels and bad files.")
+@click.argument("data")
+@click.option(
+    "-o", "--output", default="data-check.html", show_default=True, type=click.Path(path_type=Path), help="Page."
+)
+@click.option(
+    "--arch", default="efficientnet_lite0", show_default=True, help="Backbone whose features judge the labels."
+)
+@click.option("--weights", default="pretrained", show_default=True)
+@click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda", "mps"]))
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+def check(data: str, output: Path, arch: str, weights: str, device: str, as_json: bool) -> None:
+    """Check DATA, a folder, manifest or data set as `edge-tl train` takes it, and write a page with thumbnails."""
+    from edge_tl.data.check import check as run
+    from edge_tl.data.named import resolve
+    from edge_tl.report.data_page import write_data_page
+    from edge_tl.training.train import pick_device
+
+    stage = silent if as_json else progress
+    found = run(resolve(data, stage, say), arch, weights, stage, pick_device(device))
+    page = write_data_page(found, output)
+    if as_json:
+        click.echo(json.dumps(found.to_dict(), ensure_ascii=False))
+        return
+    rows = [
+        [
+            "the same photo in more than one part",
+            str(len(found.leaks)),
+            _first([g.photos[-1].name for g in found.leaks]),
+        ],
+        ["the same photo under two labels", str(len(found.contradictions)), ""],
+        ["labels to look at", str(len(found.suspects)), _first([s.photo.name for s in found.suspects])],
+        ["photos repeated at all", str(len(found.repeated)), _first([g.photos[-1].name for g in found.repeated])],
+        ["tiny or odd pictures", str(len(found.odd)), _first([f"{o.photo.name}: {o.why[0]}" for o in found.odd])],
+        ["files that cannot be used", str(len(found.unreadable)), _first([str(u) for u in found.unreadable])],
+    ]
+    table("", ["finding", "number", "the first"], rows)
+    if found.held_out is not None:
+        click.echo(f"a linear probe gets {percent(found.held_out)} of held-out photos right")
+    click.echo(f"largest class over smallest: {found.imbalance:.1f}")
+    click.echo(f"page: {page}")
+
+
+@command.command(short_help="Fetch a data set by name.")
+@click.argument("name")
+@click.option(
+    "-o", "--output", "parent", type=click.Path(path_type=Path), help="Folder to put it in; default: the cache."
+)
+def get(name: str, parent: Path | None) -> None:
+    """Fetch NAME: oxford-pets, cats-dogs, hymenoptera or surfaces."""
+    from edge_tl.data.named import NAMES
+    from edge_tl.data.named import get as fetch
+    from edge_tl.storage import cache_folder
+    from edge_tl_runtime.errors import UsageError
+
+    if name not in NAMES:
+        raise UsageError(f"no data set called {name!r}; there are {', '.join(NAMES)}")
+    click.echo(f"{name}: {fetch(name, parent or cache_folder('data'), progress, say)}")
+
+
+def _first(names: list[str]) -> str:
+    return names[0] if names else ""

@@ -1,0 +1,53 @@
+"""Options made from a settings class, so that a setting is written down once."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import click
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+Settings = type[Any]
+
+
+def options(settings: Settings) -> Callable[[_Command], _Command]:
+    """A decorator that adds an option for every field that has a help line, in the order of the class.
+
+    The settings live beside torch, which must not be imported for `--help` of other commands; that of a training may.
+    """
+
+    def add(command: _Command) -> _Command:
+        for item in reversed(_fields(settings)):
+            command = _option(item)(command)
+        return command
+
+    return add
+
+
+def collect(settings: Settings, values: Mapping[str, Any]) -> Any:
+    """An instance from the values click gives. Fields that are settings themselves take theirs from the same values."""
+    own = {item.name: values[item.name] for item in _fields(settings) if item.name in values}
+    return settings(**own)
+
+
+def _fields(settings: Settings) -> list[dataclasses.Field[Any]]:
+    return [item for item in dataclasses.fields(settings) if "help" in item.metadata]
+
+
+def _option(item: dataclasses.Field[Any]) -> Callable[[_Command], _Command]:
+    name, rules = "--" + item.name.replace("_", "-"), item.metadata
+    if isinstance(item.default, bool):
+        return click.option(f"{name}/--no-{name[2:]}", default=item.default, show_default=True, help=rules["help"])
+    kind: Any = type(item.default)
+    if rules["choices"]:
+        kind = click.Choice(rules["choices"])
+    elif kind in (int, float):
+        bounds = (rules["low"], rules["high"])
+        kind = click.IntRange(*bounds) if kind is int else click.FloatRange(*bounds)
+    shown = item.default if item.default != "" else None
+    return click.option(
+        name, default=item.default, show_default=shown is not None, type=kind, help=rules["help"] or None
+    )

@@ -1,0 +1,48 @@
+"""The page of a data check, with thumbnails."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+from edge_tl.data.check import UNEVEN, Findings, Photo
+from edge_tl.report.html import picture, render
+from edge_tl_runtime.files import write_text
+from edge_tl_runtime.photos import read_photo
+
+LIMIT = 60
+"""Cards a section shows."""
+THUMBNAIL = 156
+
+
+def write_data_page(found: Findings, target: Path) -> Path:
+    """Write the findings to `target`. Raises OutputError."""
+
+    @cache
+    def thumb(photo: Photo) -> str:
+        return picture(read_photo(photo.path), THUMBNAIL)
+
+    photos = sum(sum(count.values()) for count in found.counts.values())
+    others = [group for group in found.repeated if not group.leaks and not group.contradicts]
+    tiles = [
+        (photos, "photos"),
+        (len(found.leaks), "in more than one part"),
+        (len(found.contradictions), "under two labels"),
+        (len(found.suspects), "labels to look at"),
+        (len(others), "repeated within a part"),
+        (len(found.odd), "tiny or odd"),
+        (len(found.unreadable), "unusable files"),
+    ]
+    page = render(
+        "data.html.j2",
+        version=version("edge-tl"),
+        found=found,
+        others=others,
+        tiles=tiles,
+        thumb=thumb,
+        limit=LIMIT,
+        uneven=UNEVEN,
+    )
+    write_text(target, page)
+    return target

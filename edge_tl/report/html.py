@@ -1,0 +1,83 @@
+"""What every page is made of: templates, plots as SVG, pictures as data URIs."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import io
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+import cv2
+import matplotlib
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from edge_tl_runtime.photos import Frame
+
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
+
+STYLE: Any = {
+    "svg.fonttype": "none",  # text stays text: any script, in the reader's own fonts
+    "svg.hashsalt": "edge-tl",  # the same page for the same run
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#888",
+    "axes.grid": True,
+    "grid.color": "#e4e4e4",
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+}
+BLUE, ORANGE, GREY = "#2364aa", "#d1603d", "#8a8f98"
+
+_environment = Environment(
+    loader=PackageLoader("edge_tl.report"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_environment.filters["percent"] = lambda rate: f"{100 * rate:.1f} %"
+
+
+def render(template: str, **values: Any) -> str:
+    """The page of a template below `templates/`."""
+    return _environment.get_template(template).render(**values)
+
+
+def styled(plot: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
+    """Draw what `plot` draws in the pages' style; the settings of a notebook that calls it stay as they are."""
+
+    @functools.wraps(plot)
+    def inside(*arguments: _Arguments.args, **named: _Arguments.kwargs) -> _Result:
+        with matplotlib.rc_context(STYLE):
+            return plot(*arguments, **named)
+
+    return inside
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of a size in inches."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def svg(figure: Figure) -> Markup:
+    """The figure as an SVG element that scales with the page."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
+    text = buffer.getvalue()
+    return Markup(text[text.index("<svg") :])
+
+
+def picture(frame: Frame, side: int) -> str:
+    """A data URI of the frame, BGR, shrunk to fit a square of `side` pixels; JPEG."""
+    scale = min(1.0, side / max(frame.shape[:2]))
+    size = max(1, round(frame.shape[1] * scale)), max(1, round(frame.shape[0] * scale))
+    small = cv2.resize(frame, size, interpolation=cv2.INTER_AREA) if scale < 1 else frame
+    _, data = cv2.imencode(".jpg", np.ascontiguousarray(small), [cv2.IMWRITE_JPEG_QUALITY, 82])
+    return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode("ascii")

@@ -1,0 +1,111 @@
+"""Everything that can be asked of a training, with its default and its help line, in one table.
+
+The command line makes its options from these fields, `settings.json` stores them, and a resumed run reads them back: a new
+setting is one field here and its use.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from edge_tl_runtime.errors import UsageError
+
+RECIPES = ("auto", "probe", "finetune")
+
+
+def option(default: Any, text: str, *choices: str, low: float | None = None, high: float | None = None) -> Any:
+    """A field with its help line. choices: allowed strings; low, high: inclusive bounds of a number."""
+    return field(default=default, metadata={"help": text, "choices": choices, "low": low, "high": high})
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneSettings:
+    """How every weight is trained, after the head. The defaults are those that measured best; see docs/decisions."""
+
+    epochs: int = option(0, "Passes over the training photos; 0 chooses by their number.", low=0)
+    head_epochs: int = option(0, "Passes that train the head alone, before the others.", low=0)
+    head_init: str = option("probe", "What the head starts from.", "probe", "random")
+    optimizer: str = option("adamw", "", "adamw", "sgd")
+    learning_rate: float = option(3e-5, "Peak rate of the last backbone layer.", low=0)
+    find_rate: bool = option(False, "Search the learning rate first.")
+    head_rate: float = option(1.0, "Rate of the head over that of the last backbone layer.", low=0)
+    layer_decay: float = option(0.7, "Rate of the first layer over that of the last one.", low=0, high=1)
+    momentum: float = option(0.9, "For sgd.", low=0, high=1)
+    weight_decay: float = option(0.01, "Never applied to norms and biases.", low=0)
+    batch_size: int = option(32, "Photos a step, over all processes.", low=1)
+    warmup: float = option(0.1, "Share of the steps in which the rate rises.", low=0, high=1)
+    clip: float = option(1.0, "Largest gradient norm; 0 for none.", low=0)
+    label_smoothing: float = option(0.1, "", low=0, high=0.99)
+    dropout: float = option(0.0, "Before the head.", low=0, high=0.99)
+    augment: str = option(
+        "crop", "Random crops and mirroring, alone or with a policy.", "none", "crop", "trivial", "rand"
+    )
+    min_area: float = option(0.35, "Smallest part of a photo a crop may show.", low=0.01, high=1)
+    mixup: float = option(0.0, "Beta parameter of mixup; 0 for none.", low=0)
+    cutmix: float = option(0.0, "Beta parameter of cutmix; 0 for none.", low=0)
+    balance: str = option("none", "Against unequal classes.", "none", "weights", "sampling")
+    ema: float = option(0.0, "Decay of the moving average of the weights; 0 for none.", low=0, high=0.99999)
+    average: str = option(
+        "line",
+        "Weights kept: the last, the mean of the late epochs, or a point towards the probe.",
+        "last",
+        "swa",
+        "line",
+    )
+    patience: int = option(0, "Epochs without a better validation loss before it stops; 0 for never.", low=0)
+    freeze_bn: bool = option(True, "Keep the statistics of batch normalisation.")
+    precision: str = option(
+        "auto", "auto: bf16 on CUDA devices that have it, fp32 elsewhere.", "auto", "fp32", "bf16", "fp16"
+    )
+    compile: bool = option(False, "torch.compile the network.")
+    distill_weight: float = option(0.7, "Share of the teacher in the loss, with --teacher.", low=0, high=1)
+    distill_temperature: float = option(2.0, "Softens teacher and student alike.", low=0.01)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """What was asked for; written to settings.json as it is.
+
+    arch: backbone. weights: "pretrained", "none" or a file. test: "" for none, a fraction of each class, or a folder.
+    """
+
+    arch: str = option("efficientnet_lite0", "Backbone; timm/<name> for any of timm's.")
+    weights: str = option("pretrained", "pretrained, none, or a file.")
+    recipe: str = option("auto", "probe: the head alone; finetune: every weight; auto: what pays.", *RECIPES)
+    size: int = option(
+        0, "Side of the input in pixels; 0: the backbone's own, or what auto finds to pay.", low=0, high=1024
+    )
+    val_fraction: float = option(0.2, "Held out of each class when DATA has no val folder.", low=0.01, high=0.9)
+    test: str = option("", "Photos that judge and choose nothing: a fraction of each class, or a folder.")
+    teacher: str = option("", "A run or a backbone to learn from (distillation).")
+    unlabelled: str = option("", "A folder of photos without labels, for the teacher to label.")
+    seed: int = option(0, "")
+    device: str = option("auto", "", "auto", "cpu", "cuda", "mps")
+    finetune: FinetuneSettings = field(default_factory=FinetuneSettings)
+
+    @classmethod
+    def from_dict(cls, document: dict[str, Any]) -> TrainSettings:
+        """Read back `dataclasses.asdict`. Raises UsageError for a setting this release does not know."""
+        try:
+            nested = FinetuneSettings(**document.get("finetune", {}))
+            return cls(**{**document, "finetune": nested})
+        except TypeError as error:
+            raise UsageError(
+                f"the stored settings are from another release ({error}); start the training anew"
+            ) from None
+
+
+def check(settings: Any) -> None:
+    """Raises UsageError for a value outside its choices or bounds, nested settings included."""
+    for item in fields(settings):
+        value, rules = getattr(settings, item.name), item.metadata
+        if not rules:
+            check(value)
+            continue
+        if rules["choices"] and value not in rules["choices"]:
+            raise UsageError(f"{item.name} is {value!r}; there are {', '.join(rules['choices'])}")
+        low, high = rules["low"], rules["high"]
+        if (low is not None and value < low) or (high is not None and value > high):
+            bounds = f"at least {low:g}" if high is None else f"between {low:g} and {high:g}"
+            raise UsageError(f"{item.name} is {value}; it must be {bounds}")

@@ -1,0 +1,450 @@
+"""From photos to a run: features once, the linear probe, fine-tuning where it pays, calibration, and the records of it all."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import cv2
+import torch
+
+from edge_tl.data.named import resolve
+from edge_tl.models import WeightsSource, build_network, find_backbone
+from edge_tl.training import recipe, run
+from edge_tl.training.calibrate import Calibration, calibrate
+from edge_tl.training.distill import find_teacher
+from edge_tl.training.distributed import Group, process_group
+from edge_tl.training.features import FeatureExtractor, Features, fingerprint
+from edge_tl.training.finetune import Epoch, Finetuner, default_epochs
+from edge_tl.training.heap import keep_heap
+from edge_tl.training.judge import Judge
+from edge_tl.training.optimize import snapshot
+from edge_tl.training.probe import Probe, fit_probe
+from edge_tl.training.settings import TrainSettings, check
+from edge_tl_export import Stage
+from edge_tl_runtime.dataset import LabelledPhotos, Splits, load_splits, load_unlabelled
+from edge_tl_runtime.errors import UsageError
+from edge_tl_runtime.evaluate import Evaluation, score
+from edge_tl_runtime.photos import Unreadable
+from edge_tl_runtime.spec import ModelSpec, Scores
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """folder: the run. evaluation: on the validation photos, which chose `best`; test: on photos that chose nothing.
+
+    loss: mean cross-entropy on the validation photos, before calibration.
+    best: where the weights come from, in words. decisions: what `auto` found, in words. seconds: by stage.
+    """
+
+    folder: Path
+    spec: ModelSpec
+    evaluation: Evaluation
+    loss: float
+    test: Evaluation | None
+    best: str
+    decisions: tuple[str, ...]
+    calibration: Calibration
+    photos: tuple[int, int]
+    skipped: tuple[Unreadable, ...]
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document of `edge-tl train --json`."""
+        return {
+            "run": str(self.folder),
+            **_figures(self.evaluation),
+            "test": None if self.test is None else _figures(self.test),
+            "best": self.best,
+            "decisions": list(self.decisions),
+            "temperature": self.calibration.temperature,
+            "ece": {"before": round(self.calibration.before.ece, 6), "after": round(self.calibration.after.ece, 6)},
+            "size": self.spec.resize.height,
+            "train_photos": self.photos[0],
+            "val_photos": self.photos[1],
+            "labels": list(self.spec.labels),
+            "skipped": [item.to_dict() for item in self.skipped],
+            "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
+        }
+
+
+def train(data: Path | str, folder: Path, settings: TrainSettings, stage: Stage, say: Say) -> TrainResult | None:
+    """Train on `data`, leave the run in `folder`. `say` takes lines for the person.
+
+    data: a folder, a manifest, or the name of a data set. Several processes (torchrun) train together; those after the
+    first write and say nothing and get None.
+    Raises DataError for photos that cannot make a classifier, WeightsError, UsageError, OutputError.
+    """
+    return _train(str(data), folder, settings, stage, say, resuming=False)
+
+
+def resume(folder: Path, stage: Stage, say: Say) -> TrainResult | None:
+    """Go on with an interrupted training from its last complete epoch. Raises UsageError where there is none."""
+    noted = run.interrupted(folder)
+    return _train(noted["data"], folder, TrainSettings.from_dict(noted["settings"]), stage, say, resuming=True)
+
+
+def _train(
+    data: str, folder: Path, settings: TrainSettings, stage: Stage, say: Say, resuming: bool
+) -> TrainResult | None:
+    check(settings)
+    if settings.teacher and settings.recipe == "probe":
+        raise UsageError("a teacher needs fine-tuning; use --recipe finetune or auto")
+    if settings.unlabelled and not settings.teacher:
+        raise UsageError("photos without labels need a teacher to label them; add --teacher")
+    keep_heap()
+    device = pick_device(settings.device)
+    with process_group(device.type == "cuda") as group:
+        if device.type == "cuda" and group.size > 1:
+            device = torch.device("cuda", group.local)
+        root = Path(group.share(str(resolve(data, stage, say)) if group.first else ""))
+        splits = load_splits(root, val_fraction=settings.val_fraction, test=settings.test, seed=settings.seed)
+        if not group.first:
+            return _Trainer(root, folder, splits, settings, device, group, None, stage, lambda line: None).run(None)
+        run.check_output(folder)
+        state = run.read_checkpoint(folder) if resuming else None
+        if not resuming:
+            run.begin(folder, str(root.resolve()), asdict(settings))
+        journal = run.Journal(folder, (state or {"epoch": 0})["epoch"] if resuming else None)
+        try:
+            result = _Trainer(root, folder, splits, settings, device, group, journal, stage, say).run(state)
+            journal.finish()
+            run.finish(folder)
+        finally:
+            journal.close()
+        return result
+
+
+def pick_device(name: str) -> torch.device:
+    """The device called "cpu", "cuda" or "mps"; "auto" takes the best there is. Raises UsageError when it is not there."""
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return torch.device(next(kind for kind, there in available.items() if there))
+    if name not in available:
+        raise UsageError(f"no device called {name!r}; there are auto, cpu, cuda and mps")
+    if not available[name]:
+        raise UsageError(f"device {name!r} was asked for and is not available here; use --device auto")
+    return torch.device(name)
+
+
+@dataclass
+class _Standing:
+    """The best weights so far: where they come from, what they score."""
+
+    name: str
+    evaluation: Evaluation
+    loss: float
+
+    def beats(self, other: _Standing) -> bool:
+        return (self.evaluation.correct, -self.loss) > (other.evaluation.correct, -other.loss)
+
+
+class _Trainer:
+    def __init__(
+        self,
+        data: Path,
+        folder: Path,
+        splits: Splits,
+        settings: TrainSettings,
+        device: torch.device,
+        group: Group,
+        journal: run.Journal | None,
+        stage: Stage,
+        say: Say,
+    ) -> None:
+        self.data, self.folder, self.splits, self.settings = data, folder, splits, settings
+        self.device, self.group, self.journal, self.stage, self._say = device, group, journal, stage, say
+        self.seconds: dict[str, float] = {}
+        self.decisions: list[str] = []
+        torch.manual_seed(settings.seed)
+        backbone = find_backbone(settings.arch).resized(settings.size)
+        self.network = build_network(backbone, WeightsSource.parse(settings.weights, backbone))
+
+    def run(self, state: dict[str, Any] | None) -> TrainResult | None:
+        train, val, test = self.splits
+        self.say(
+            f"{self.data}: {len(train)} training, {len(val)} validation{f' and {len(test)} test' if test else ''} photos of "
+            f"{len(train.labels)} classes; {self.settings.arch}, weights: {self.network.weights}, {self.device}"
+            + (f", {self.group.size} processes" if self.group.size > 1 else "")
+        )
+        features, probe = self._features_and_probe()
+        standing = self._judge_probe(features, probe)
+        if self._finetunes(probe, features[0]):
+            standing = self._finetune(features[0], probe, standing, state)
+        result = self._finish(features, standing) if self.group.first else None
+        self.group.share(None)
+        return result
+
+    def say(self, line: str) -> None:
+        self._say(line)
+        if self.journal:
+            self.journal.log(line)
+
+    def metric(self, **values: Any) -> None:
+        if self.journal:
+            self.journal.metric(**values)
+
+    def decide(self, choice: recipe.Choice) -> bool:
+        self.decisions.append(choice.why)
+        self.say(f"auto: {choice.why}")
+        return choice.yes
+
+    def _features_and_probe(self) -> tuple[tuple[Features, Features], Probe]:
+        features = self._features()
+        probe = self._fit(features[0])
+        if self.settings.recipe != "auto" or self.settings.size:
+            return features, probe
+        if not self.decide(recipe.try_larger_input(recipe.held_out_error(probe, features[0].targets))):
+            return features, probe
+        own = self.network.backbone
+        larger = own.resized(32 * round(own.size * recipe.LARGER / 32))
+        self.network.backbone = larger
+        features_larger = self._features()
+        probe_larger = self._fit(features_larger[0])
+        if self.decide(recipe.prefer_larger_input(probe, probe_larger, own.size, larger.size)):
+            return features_larger, probe_larger
+        self.network.backbone = own
+        return features, probe
+
+    def _features(self) -> tuple[Features, Features]:
+        started = time.perf_counter()
+        train, val, _ = self.splits
+        if not self.group.first:
+            self.group.share(None)  # the first process fills the cache
+        extract = FeatureExtractor(self.network, self.device)
+        with self.stage("features", len(train) + len(val)) as progress:
+            parts = extract(train, progress), extract(val, progress)
+        if self.group.first:
+            self.group.share(None)
+        seconds = time.perf_counter() - started
+        self.seconds["features"] = self.seconds.get("features", 0.0) + seconds
+        computed, total = sum(p.computed for p in parts), sum(len(p.names) for p in parts)
+        size = self.network.backbone.size
+        self.metric(stage="features", photos=total, computed=computed, seconds=seconds, size=size)
+        self.say(f"features of {total} photos at {size} px in {seconds:.1f} s ({total - computed} were cached)")
+        if extract.cache_problem:
+            self.say(f"features were not kept for next time: {extract.cache_problem}")
+        return parts
+
+    def _fit(self, features: Features) -> Probe:
+        started = time.perf_counter()
+        classes = len(self.splits.train.labels)
+        probe = self.group.share(
+            fit_probe(features.values, features.targets, features.names, classes) if self.group.first else None
+        )
+        assert probe is not None
+        self.seconds["probe"] = self.seconds.get("probe", 0.0) + time.perf_counter() - started
+        return probe
+
+    def _judge_probe(self, features: tuple[Features, Features], probe: Probe) -> _Standing:
+        val = features[1]
+        self.network.set_head(torch.from_numpy(probe.weight), torch.from_numpy(probe.bias), self.splits.train.labels)
+        logits = probe.logits(val.values)
+        evaluation = score(logits, val.targets, self.splits.train.labels, _describe(self.splits.val), val.skipped)
+        loss = float(torch.nn.functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(val.targets)))
+        cv_loss = {f"{penalty:g}": round(value, 6) for penalty, value in probe.cv_loss.items()}
+        self.metric(stage="probe", **_figures(evaluation), val_loss=loss, penalty=probe.penalty, cv_loss=cv_loss)
+        self.say(f"linear probe: val {evaluation.describe()} in {self.seconds['probe']:.1f} s")
+        return _Standing("probe", evaluation, loss)
+
+    def _finetunes(self, probe: Probe, features: Features) -> bool:
+        if self.settings.recipe != "auto":
+            return self.settings.recipe == "finetune"
+        if self.settings.teacher:
+            return True
+        error = recipe.held_out_error(probe, features.targets)
+        return self.decide(recipe.try_finetuning(error, len(features.targets), len(self.splits.train.labels)))
+
+    def _finetune(
+        self, features: Features, probe: Probe, standing: _Standing, state: dict[str, Any] | None
+    ) -> _Standing:
+        started = time.perf_counter()
+        train = self.splits.train.subset(features.indices, "train")
+        settings = self.settings.finetune
+        unlabelled = load_unlabelled(Path(self.settings.unlabelled)) if self.settings.unlabelled else None
+        settings = replace(settings, epochs=settings.epochs or default_epochs(len(train) + len(unlabelled or ())))
+        if self.settings.weights == "none":
+            # There is nothing to keep: neither statistics nor a probe on features that say nothing.
+            settings = replace(settings, head_init="random", freeze_bn=False)
+        if settings.head_init == "random":
+            torch.manual_seed(self.settings.seed)
+            head = torch.nn.Linear(probe.weight.shape[1], probe.weight.shape[0])
+            self.network.set_head(head.weight, head.bias, train.labels)
+        judge = Judge(
+            self.splits.val, self.network.backbone.resize, _describe(self.splits.val), self.group, self.device.type
+        )
+        with self.stage("teacher", len(train)) as progress:
+            teacher = (
+                find_teacher(self.settings.teacher, train, self.device, progress) if self.settings.teacher else None
+            )
+
+        def make(rate: float) -> Finetuner:
+            return Finetuner(
+                self.network,
+                train,
+                judge,
+                replace(settings, learning_rate=rate),
+                self.device,
+                seed=self.settings.seed,
+                group=self.group,
+                teacher=teacher,
+                unlabelled=unlabelled,
+            )
+
+        rate = settings.learning_rate
+        if settings.find_rate:
+            rate = self._find_rate(make)
+        tuner = make(rate)
+        if state is not None:
+            tuner.restore(state)
+            self.say(f"going on after epoch {tuner.epoch} of {tuner.total}")
+        with self.stage("fine-tuning", len(tuner.targets) * (tuner.total - tuner.epoch)) as progress:
+            for epoch in tuner.epochs(progress):
+                self._record(epoch, tuner)
+        standing = self._choose(tuner, judge, standing)
+        self.seconds["finetune"] = time.perf_counter() - started
+        return standing
+
+    def _find_rate(self, make: Callable[[float], Finetuner]) -> float:
+        before = snapshot(self.network)
+        curve = make(1.0).range_test()
+        self.network.module.load_state_dict(before)
+        self.metric(
+            stage="rate",
+            rates=[rate for rate, _ in curve.points],
+            losses=[loss for _, loss in curve.points],
+            suggestion=curve.suggestion,
+        )
+        self.say(f"learning rate found: {curve.suggestion:.2g}")
+        return curve.suggestion
+
+    def _record(self, epoch: Epoch, tuner: Finetuner) -> None:
+        self.metric(
+            stage="finetune",
+            epoch=epoch.number,
+            loss=epoch.loss,
+            learning_rate=epoch.learning_rate,
+            seconds=epoch.seconds,
+            val_loss=epoch.val_loss,
+            **_figures(epoch.evaluation),
+        )
+        self.say(
+            f"epoch {epoch.number}: loss {epoch.loss:.3f}, val {epoch.evaluation.describe()}, {epoch.seconds:.1f} s"
+        )
+        if self.group.first:
+            run.write_checkpoint(self.folder, tuner.state())
+
+    def _choose(self, tuner: Finetuner, judge: Judge, probe: _Standing) -> _Standing:
+        start, best = tuner.start, probe
+        state = start if self.settings.recipe == "auto" else None
+        for candidate in tuner.candidates():
+            self.network.module.load_state_dict(candidate.state)
+            standing = _Standing(candidate.name, *judge(tuner.infer))
+            self.metric(
+                stage="candidate", name=candidate.name, val_loss=standing.loss, val_top1=standing.evaluation.top1
+            )
+            if state is None or standing.beats(best):
+                best, state = standing, candidate.state
+        assert state is not None
+        self.network.module.load_state_dict(state)
+        self.say(f"kept: {best.name}, val {best.evaluation.describe()}")
+        return best
+
+    def _finish(self, features: tuple[Features, Features], standing: _Standing) -> TrainResult:
+        judged, skipped = {}, [*features[0].skipped, *features[1].skipped]
+        parts = {"val": self.splits.val} | ({"test": self.splits.test} if self.splits.test else {})
+        model = self.network.pixel_model(self.device)
+        for name, photos in parts.items():
+            judge = Judge(photos, self.network.backbone.resize, _describe(photos), device=self.device.type)
+            logits, places = judge.logits(model.infer)
+            judged[name] = run.Judged(
+                logits, torch.tensor(photos.targets).numpy()[places], tuple(photos.name(i) for i in places)
+            )
+            skipped += judge.reader.skipped if name == "test" else []
+        calibration = calibrate(judged["val"].logits, judged["val"].targets)
+        self.say(
+            f"temperature {calibration.temperature:.2f}: expected calibration error "
+            f"{calibration.before.ece:.3f} before, {calibration.after.ece:.3f} after"
+        )
+        test = None
+        if self.splits.test:
+            answers = judged["test"]
+            test = score(answers.logits, answers.targets, self.splits.train.labels, _describe(self.splits.test))
+            self.say(f"test {test.describe()}")
+        spec = self._spec(features, standing, test, calibration)
+        run.save_run(self.folder, self.network, spec, self._settings(), judged)
+        photos_used = (len(features[0].names), len(features[1].names))
+        return TrainResult(
+            self.folder,
+            spec,
+            standing.evaluation,
+            standing.loss,
+            test,
+            standing.name,
+            tuple(self.decisions),
+            calibration,
+            photos_used,
+            tuple(skipped),
+            self.seconds,
+        )
+
+    def _settings(self) -> dict[str, Any]:
+        return {
+            **asdict(self.settings),
+            "data": str(self.data.resolve()),
+            "device": str(self.device),
+            "processes": self.group.size,
+            "weights_origin": self.network.weights,
+            "weights_sha256": self.network.weights_sha256,
+            "versions": {name: version(name) for name in ("torch", "torchvision", "timm", "numpy")}
+            | {"opencv": cv2.__version__},
+            "python": platform.python_version(),
+            "seconds": self.seconds,
+        }
+
+    def _spec(
+        self,
+        features: tuple[Features, Features],
+        standing: _Standing,
+        test: Evaluation | None,
+        calibration: Calibration,
+    ) -> ModelSpec:
+        backbone = self.network.backbone
+        return ModelSpec(
+            labels=self.splits.train.labels,
+            resize=backbone.resize,
+            normalization=backbone.normalization,
+            arch=backbone.name,
+            scores=Scores(temperature=calibration.temperature),
+            data_fingerprint=fingerprint(*features),
+            validation=standing.evaluation.accuracy,
+            training={
+                "weights": self.network.weights,
+                "weights_sha256": self.network.weights_sha256,
+                "license": backbone.license,
+                "data": self.data.resolve().name,
+                "train_photos": len(features[0].names),
+                "recipe": self.settings.recipe,
+                "best": standing.name,
+                "decisions": list(self.decisions),
+                "seed": self.settings.seed,
+                "val_fraction": self.settings.val_fraction,
+                "test": None if test is None else _figures(test),
+                "ece": {"before": round(calibration.before.ece, 6), "after": round(calibration.after.ece, 6)},
+            },
+        )
+
+
+def _figures(evaluation: Evaluation) -> dict[str, Any]:
+    return {"top1": round(evaluation.top1, 6), "n": evaluation.n, "ci95": [round(x, 6) for x in evaluation.ci95]}
+
+
+def _describe(photos: LabelledPhotos) -> str:
+    return f"{photos.split} of {photos.root.name}"
