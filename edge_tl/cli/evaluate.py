@@ -31,7 +31,7 @@ MAX_CLASSES = 40
     "--split",
     default="val",
     show_default=True,
-    type=click.Choice(["val", "train", "all"]),
+    type=click.Choice(["val", "test", "train", "all"]),
     help="Part of DATA to judge on; a folder without parts is split as it was for training.",
 )
 @click.option("--weights", default="pretrained", show_default=True, help="For a backbone's name instead of a model.")
@@ -48,7 +48,9 @@ def command(model: str, data: Path, split: str, weights: str, as_json: bool) -> 
     fraction = spec.training.get("val_fraction") if spec.training.get("data") == data.resolve().name else None
     photos = load_labelled(data, spec.labels, split, val_fraction=fraction, seed=spec.training.get("seed", 0))
     with progress("evaluating", len(photos)) as done:
-        evaluation = evaluate(logits, photos, spec.resize, f"{photos.split} of {data.resolve().name}", done)
+        evaluation = evaluate(
+            logits, photos, spec.resize, f"{photos.split} of {data.resolve().name}", done, spec.scores
+        )
     say_skipped(evaluation.skipped)
     if as_json:
         click.echo(json.dumps(evaluation.to_dict(), ensure_ascii=False))
@@ -84,9 +86,7 @@ def _print(evaluation: Evaluation) -> None:
             ["", *evaluation.labels],
             [[label, *(str(count) for count in evaluation.confusion[i])] for i, label in enumerate(evaluation.labels)],
         )
-    low, high = evaluation.ci95
     top5 = "" if evaluation.top5 is None else f", top-5 {percent(evaluation.top5)}"
-    click.echo(
-        f"top-1 {percent(evaluation.top1)} ({evaluation.correct} of {evaluation.n}, "
-        f"95 % interval {100 * low:.1f} to {100 * high:.1f}){top5}; {evaluation.data}"
-    )
+    click.echo(f"{evaluation.describe()}{top5}; {evaluation.data}")
+    if evaluation.reliability is not None:
+        click.echo(f"expected calibration error {evaluation.reliability.ece:.3f}")

@@ -33,6 +33,20 @@ def collect(settings: Settings, values: Mapping[str, Any]) -> Any:
     return settings(**own)
 
 
+class Sectioned(click.Command):
+    """A command whose help lists the options of `section`'s settings under a heading of their own."""
+
+    section: tuple[str, Settings]
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        title, settings = self.section
+        apart = {item.name for item in _fields(settings)}
+        records = [(p.name in apart, p.get_help_record(ctx)) for p in self.get_params(ctx)]
+        for heading, wanted in (("Options", False), (title, True)):
+            with formatter.section(heading):
+                formatter.write_dl([record for is_apart, record in records if record and is_apart == wanted])
+
+
 def _fields(settings: Settings) -> list[dataclasses.Field[Any]]:
     return [item for item in dataclasses.fields(settings) if "help" in item.metadata]
 
@@ -46,7 +60,8 @@ def _option(item: dataclasses.Field[Any]) -> Callable[[_Command], _Command]:
         kind = click.Choice(rules["choices"])
     elif kind in (int, float):
         bounds = (rules["low"], rules["high"])
-        kind = click.IntRange(*bounds) if kind is int else click.FloatRange(*bounds)
+        if bounds != (None, None):
+            kind = click.IntRange(*bounds) if kind is int else click.FloatRange(*bounds)
     shown = item.default if item.default != "" else None
     return click.option(
         name, default=item.default, show_default=shown is not None, type=kind, help=rules["help"] or None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edge_tl.cli.console import percent, progress, say, say_skipped, silent, table
-from edge_tl.cli.options import collect, options
+from edge_tl.cli.options import Sectioned, collect, options
 from edge_tl.training.settings import FinetuneSettings, TrainSettings
 from edge_tl_runtime.errors import EdgeTLError, OutputError, UsageError
 
@@ -26,7 +26,13 @@ class Interrupted(EdgeTLError):
     exit_code = 128 + signal.SIGINT
 
 
-@click.command(short_help="Train a classifier on labelled photos.")
+class TrainCommand(Sectioned):
+    """Fine-tuning's many options come after the others."""
+
+    section = ("Fine-tuning", FinetuneSettings)
+
+
+@click.command(cls=TrainCommand, short_help="Train a classifier on labelled photos.")
 @click.argument("data", required=False)
 @click.option("-o", "--output", "folder", type=click.Path(path_type=Path), help="Folder for the run.")
 @click.option("--resume", "interrupted", type=click.Path(path_type=Path), help="Go on with an interrupted training.")
@@ -50,7 +56,7 @@ def command(
     class; a CSV or TSV file with the columns path, label and split; or the name of a data set (oxford-pets, cats-dogs,
     hymenoptera, surfaces).
 
-    The options after --json are those of fine-tuning; their defaults are what measured best.
+    The defaults of fine-tuning are what measured best; docs/training.md tells more.
     """
     settings = collect(TrainSettings, {**values, "finetune": None})
     settings = _with_finetuning(settings, values)

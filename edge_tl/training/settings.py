@@ -26,17 +26,17 @@ class FinetuneSettings:
     epochs: int = option(0, "Passes over the training photos; 0 chooses by their number.", low=0)
     head_epochs: int = option(0, "Passes that train the head alone, before the others.", low=0)
     head_init: str = option("probe", "What the head starts from.", "probe", "random")
-    optimizer: str = option("adamw", "", "adamw", "sgd")
+    optimizer: str = option("adamw", "Which rule moves the weights.", "adamw", "sgd")
     learning_rate: float = option(3e-5, "Peak rate of the last backbone layer.", low=0)
     find_rate: bool = option(False, "Search the learning rate first.")
     head_rate: float = option(1.0, "Rate of the head over that of the last backbone layer.", low=0)
-    layer_decay: float = option(0.7, "Rate of the first layer over that of the last one.", low=0, high=1)
+    layer_decay: float = option(1.0, "Rate of the first layer over that of the last one.", low=0, high=1)
     momentum: float = option(0.9, "For sgd.", low=0, high=1)
     weight_decay: float = option(0.01, "Never applied to norms and biases.", low=0)
     batch_size: int = option(32, "Photos a step, over all processes.", low=1)
     warmup: float = option(0.1, "Share of the steps in which the rate rises.", low=0, high=1)
-    clip: float = option(1.0, "Largest gradient norm; 0 for none.", low=0)
-    label_smoothing: float = option(0.1, "", low=0, high=0.99)
+    clip: float = option(0.0, "Largest gradient norm; 0 for none.", low=0)
+    label_smoothing: float = option(0.0, "Share of a target that is spread over all classes.", low=0, high=0.99)
     dropout: float = option(0.0, "Before the head.", low=0, high=0.99)
     augment: str = option(
         "crop", "Random crops and mirroring, alone or with a policy.", "none", "crop", "trivial", "rand"
@@ -80,8 +80,8 @@ class TrainSettings:
     test: str = option("", "Photos that judge and choose nothing: a fraction of each class, or a folder.")
     teacher: str = option("", "A run or a backbone to learn from (distillation).")
     unlabelled: str = option("", "A folder of photos without labels, for the teacher to label.")
-    seed: int = option(0, "")
-    device: str = option("auto", "", "auto", "cpu", "cuda", "mps")
+    seed: int = option(0, "Decides splits, order and views.")
+    device: str = option("auto", "auto takes a GPU when there is one.", "auto", "cpu", "cuda", "mps")
     finetune: FinetuneSettings = field(default_factory=FinetuneSettings)
 
     @classmethod

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_tl_runtime.calibration import Reliability, reliability
 from edge_tl_runtime.dataset import LabelledPhotos
 from edge_tl_runtime.errors import BadFrame, BadImage, DataError
 from edge_tl_runtime.photos import Unreadable, map_in_order, read_photo
 from edge_tl_runtime.preprocess import crop_resize
-from edge_tl_runtime.spec import Accuracy, ResizeRule
+from edge_tl_runtime.spec import Accuracy, ResizeRule, Scores
 from edge_tl_runtime.statistics import wilson
 
 Logits = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
@@ -52,13 +53,17 @@ class ClassResult:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """confusion[i, j]: photos of class i named class j, int64 (C, C). top5 is a fraction, or None below six classes."""
+    """confusion[i, j]: photos of class i named class j, int64 (C, C). top5 is a fraction, or None below six classes.
+
+    reliability: of the probabilities, None where the judge did not say how logits become probabilities.
+    """
 
     labels: tuple[str, ...]
     confusion: NDArray[np.int64]
     top5: float | None
     data: str
     skipped: tuple[Unreadable, ...] = ()
+    reliability: Reliability | None = None
 
     @property
     def n(self) -> int:
@@ -116,6 +121,7 @@ class Evaluation:
             ],
             "labels": list(self.labels),
             "confusion": self.confusion.tolist() if len(self.labels) <= 100 else None,
+            "ece": None if self.reliability is None else round(self.reliability.ece, 6),
             "data": self.data,
             "skipped": [item.to_dict() for item in self.skipped],
         }
@@ -164,15 +170,24 @@ class PixelReader:
 
 
 def evaluate(
-    logits: Logits, photos: LabelledPhotos, rule: ResizeRule, data: str, progress: Progress = lambda done: None
+    logits: Logits,
+    photos: LabelledPhotos,
+    rule: ResizeRule,
+    data: str,
+    progress: Progress = lambda done: None,
+    scores: Scores | None = None,
 ) -> Evaluation:
-    """Judge `logits` on photos, a few at a time. Raises DataError when nothing could be read."""
+    """Judge `logits` on photos, a few at a time; their probabilities too when `scores` says how to make them.
+
+    Raises DataError when nothing could be read.
+    """
     reader = PixelReader(photos, rule, progress=progress)
-    scores, targets = [], []
+    rows, targets = [], []
     for batch in reader:
-        scores.append(logits(batch.pixels))
+        rows.append(logits(batch.pixels))
         targets += [photos.targets[i] for i in batch.indices]
-    return score(np.concatenate(scores), np.asarray(targets, np.int64), photos.labels, data, tuple(reader.skipped))
+    truth = np.asarray(targets, np.int64)
+    return score(np.concatenate(rows), truth, photos.labels, data, tuple(reader.skipped), scores)
 
 
 def score(
@@ -181,8 +196,9 @@ def score(
     labels: tuple[str, ...],
     data: str,
     skipped: tuple[Unreadable, ...] = (),
+    scores: Scores | None = None,
 ) -> Evaluation:
-    """Compare scores, float32 (N, C), with targets, int64 (N,)."""
+    """Compare logits, float32 (N, C), with targets, int64 (N,)."""
     classes = len(labels)
     confusion = np.zeros((classes, classes), np.int64)
     np.add.at(confusion, (targets, logits.argmax(1)), 1)
@@ -190,4 +206,5 @@ def score(
     if classes > 5:
         best = np.argpartition(-logits, 5, axis=1)[:, :5]
         top5 = round(float((best == targets[:, None]).any(1).mean()), 6)
-    return Evaluation(labels, confusion, top5, data, skipped)
+    judged = None if scores is None else reliability(scores.probabilities(logits), targets)
+    return Evaluation(labels, confusion, top5, data, skipped, judged)
