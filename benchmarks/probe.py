@@ -12,15 +12,11 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from contextlib import contextmanager
 from pathlib import Path
 
-from edge_tl.training.train import TrainSettings, train
-
-
-@contextmanager
-def silent(what: str, total: int):
-    yield lambda done: None
+from edge_tl.cli.console import silent
+from edge_tl.training.settings import TrainSettings
+from edge_tl.training.train import train
 
 
 def main(data: Path, weights: str | None) -> None:
@@ -31,7 +27,7 @@ def main(data: Path, weights: str | None) -> None:
         os.environ["EDGE_TL_CACHE"] = folder
         for name in ("hymenoptera", "pets37", "cats-dogs"):
             for arch, source in networks.items():
-                settings = TrainSettings(arch=arch, weights=source)
+                settings = TrainSettings(recipe="probe", arch=arch, weights=source)
                 result = train(data / name, Path(folder, name, arch), settings, silent, lambda line: None)
                 forward, head = result.seconds["features"], result.seconds["probe"]
                 low, high = result.evaluation.ci95

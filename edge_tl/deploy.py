@@ -51,7 +51,7 @@ def deploy(
 def _training_data(run: Run, needed: bool) -> Path | None:
     recorded = run.settings.get("data")
     path = Path(recorded) if recorded else None
-    if path is not None and path.is_dir():
+    if path is not None and path.exists():
         return path
     if needed:
         where = f"the run's photos are no longer at {path}" if path else "a backbone has no photos of its own"

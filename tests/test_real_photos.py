@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
 import torch
 
+from edge_tl.cli.console import silent
 from edge_tl.deploy import deploy
 from edge_tl.models import WeightsSource, build_network, find_backbone
 from edge_tl.training.run import load_run
-from edge_tl.training.train import TrainSettings, train
+from edge_tl.training.settings import TrainSettings
+from edge_tl.training.train import train
 from edge_tl_export import PixelModel
 from edge_tl_runtime.classifier import Classifier
 from edge_tl_runtime.dataset import load_labelled
@@ -21,17 +22,21 @@ from edge_tl_runtime.photos import read_photo
 from edge_tl_runtime.preprocess import crop_resize
 
 
-@contextmanager
-def silent(what: str, total: int):
-    yield lambda done: None
-
-
 @pytest.fixture(scope="module")
 def bees(data_dir, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "bees"
-    result = train(data_dir / "hymenoptera", folder, TrainSettings(device="cpu"), silent, print)
+    result = train(data_dir / "hymenoptera", folder, TrainSettings(recipe="probe", device="cpu"), silent, print)
     report = deploy(str(folder), None, "int8", None, "pretrained", 200, 0, silent, print)
     return result, report
+
+
+@pytest.mark.slow
+def test_auto_takes_a_larger_input_where_it_pays_and_leaves_what_is_right_alone(data_dir, tmp_path):
+    pets = train(data_dir / "pets37", tmp_path / "pets", TrainSettings(device="cpu"), silent, print)
+    assert pets.spec.resize.height == 288
+    assert pets.evaluation.top1 >= 0.88
+    assert any("1.65 times the work" in line for line in pets.decisions)
+    assert any("no fine-tuning" in line for line in pets.decisions)
 
 
 @pytest.mark.slow
