@@ -35,7 +35,7 @@ from edge_tl.training.settings import FinetuneSettings, TrainSettings
 from edge_tl.training.settings import check as check_settings
 from edge_tl.training.train import resume, train
 from edge_tl_runtime.dataset import load_training
-from edge_tl_runtime.errors import DataError, UsageError
+from edge_tl_runtime.errors import DataError, EdgeTLError, UsageError
 from edge_tl_runtime.spec import ResizeRule
 
 CPU = torch.device("cpu")
@@ -414,3 +414,8 @@ def test_a_full_disk_stops_in_one_line_and_keeps_the_last_checkpoint(surfaces, t
     monkeypatch.undo()
     assert runs.read_checkpoint(tmp_path / "run")["epoch"] == 1
     assert resume(tmp_path / "run", silent, print) is not None
+
+
+def test_a_loss_that_is_no_number_ends_it_in_one_line(surfaces):
+    with pytest.raises(EdgeTLError, match="diverged in epoch 1.*--learning-rate"):
+        list(tuner(surfaces, learning_rate=1e30, clip=0.0, warmup=0.0).epochs())

@@ -36,6 +36,7 @@ from edge_tl_runtime.evaluate import Evaluation, Progress
 LINE = (0.25, 0.5, 0.75, 1.0)
 """Points tried on the way from the network before fine-tuning (0) to the one after it (1)."""
 RANGE_STEPS = 80
+CHECK_STEPS = 25
 SWA_SHARE = 0.4
 """Late share of the epochs whose weights are averaged."""
 
@@ -186,7 +187,10 @@ class Finetuner:
             rng = np.random.default_rng((self.seed, 0, position, self.group.rank))
             chosen = share if len(share) else batch[:1]
             loss = self._step(model, self.views.batch(0, chosen), chosen, len(batch), bool(len(share)), rng)
-            points.append((rate, self.group.sum(loss)[0] / len(batch)))
+            points.append((rate, self.group.sum(float(loss))[0] / len(batch)))
+            if not math.isfinite(points[-1][1]):
+                points.pop()
+                break
             if points[-1][1] > 4 * min(value for _, value in points):
                 break
         return RangeTest(tuple(points))
@@ -230,7 +234,7 @@ class Finetuner:
         head_only = number <= self.settings.head_epochs
         step_model = self._prepare(head_only)
         _seed_everything(self.seed, number, self.group.rank)
-        losses, count = 0.0, 0
+        total, count = torch.zeros((), device=self.device), 0
         batches = self._order(number)
         shares = [batch[self.group.rank :: self.group.size] for batch in batches]
         for position, (batch, share) in enumerate(zip(batches, shares, strict=True)):
@@ -240,10 +244,13 @@ class Finetuner:
             set_rate(self._optimizer, self._factor(number, position, head_only))
             rng = np.random.default_rng((self.seed, number, position, self.group.rank))
             loss = self._step(step_model, views, share if len(share) else batch[:1], len(batch), bool(len(share)), rng)
-            losses += loss
+            # Looking at the loss waits for the GPU; now and then is enough to stop in time.
+            total += loss
             count += len(share)
             progress(len(batch))
-        losses, seen = self.group.sum(losses, count)
+            if position % CHECK_STEPS == 0:
+                self._require_finite(total)
+        losses, seen = self.group.sum(self._require_finite(total), count)
         self.epoch = number
         self._average(number)
         seconds = time.perf_counter() - started
@@ -275,8 +282,8 @@ class Finetuner:
         whole: int,
         counts: bool,
         rng: np.random.Generator,
-    ) -> float:
-        """One step on this process's share of a batch of `whole` photos; returns its summed loss."""
+    ) -> torch.Tensor:
+        """One step on this process's share of a batch of `whole` photos; returns its summed loss, still on the device."""
         labels = torch.from_numpy(self.targets[indices]).to(self.device)
         views, targets = mix(views, labels, self.settings.mixup, self.settings.cutmix, rng)
         with torch.autocast(self.device.type, self._amp, enabled=self._amp is not None):
@@ -287,11 +294,6 @@ class Finetuner:
             taught = taught_loss(logits, self.teacher(views), self.settings.distill_temperature)
             loss = (1 - share) * loss + share * taught
         loss = loss if counts else 0.0 * loss  # a process whose share of the last batch is empty
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise EdgeTLError(
-                f"fine-tuning diverged in epoch {self.epoch + 1}: the loss is {value}; lower --learning-rate"
-            )
         self._optimizer.zero_grad(set_to_none=True)
         # Processes average their gradients; the sum over the whole batch is what must be divided, once.
         self._scaler.scale(loss * (self.group.size / whole)).backward()
@@ -306,6 +308,14 @@ class Finetuner:
             share = 1 - min(self.settings.ema, done / (done + 10))
             for name, tensor in self._tensors():
                 self._ema[name].lerp_(tensor.detach(), share)
+        return loss.detach()
+
+    def _require_finite(self, loss: torch.Tensor) -> float:
+        value = float(loss)
+        if not math.isfinite(value):
+            raise EdgeTLError(
+                f"fine-tuning diverged in epoch {self.epoch + 1}: the loss is {value}; lower --learning-rate"
+            )
         return value
 
     def _factor(self, number: int, position: int, head_only: bool) -> float:

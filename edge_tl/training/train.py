@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -29,7 +30,7 @@ from edge_tl.training.settings import TrainSettings, check
 from edge_tl_export import Stage
 from edge_tl_runtime.dataset import LabelledPhotos, Splits, load_splits, load_unlabelled
 from edge_tl_runtime.errors import UsageError
-from edge_tl_runtime.evaluate import Evaluation, score
+from edge_tl_runtime.evaluate import Evaluation, Progress, score
 from edge_tl_runtime.photos import Unreadable
 from edge_tl_runtime.spec import ModelSpec, Scores
 
@@ -106,10 +107,12 @@ def _train(
             device = torch.device("cuda", group.local)
         root = Path(group.share(str(resolve(data, stage, say)) if group.first else ""))
         splits = load_splits(root, val_fraction=settings.val_fraction, test=settings.test, seed=settings.seed)
+        state = group.share(run.read_checkpoint(folder) if resuming and group.first else None)
         if not group.first:
-            return _Trainer(root, folder, splits, settings, device, group, None, stage, lambda line: None).run(None)
+            return _Trainer(root, folder, splits, settings, device, group, None, _no_progress, lambda line: None).run(
+                state
+            )
         run.check_output(folder)
-        state = run.read_checkpoint(folder) if resuming else None
         if not resuming:
             run.begin(folder, str(root.resolve()), asdict(settings))
         journal = run.Journal(folder, (state or {"epoch": 0})["epoch"] if resuming else None)
@@ -120,6 +123,11 @@ def _train(
         finally:
             journal.close()
         return result
+
+
+@contextmanager
+def _no_progress(what: str, total: int) -> Iterator[Progress]:
+    yield lambda done: None
 
 
 def pick_device(name: str) -> torch.device:
