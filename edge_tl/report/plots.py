@@ -46,7 +46,7 @@ def curves(runs: Mapping[str, Records]) -> Markup | None:
         right.plot(numbers, [100 * e["top1"] for e in epochs], color=color, marker="o", ms=3, label=name)
         if probe:
             right.axhline(100 * probe["top1"], color=GREY if single else color, ls="--", lw=1)
-    left.set(xlabel="epoch", ylabel="cross-entropy")
+    left.set(xlabel="epoch", ylabel="cross-entropy", title="" if len(tuned) == 1 else "dotted: validation")
     right.set(xlabel="epoch", ylabel="validation top-1, %", title="dashed: the linear probe")
     for axes in (left, right):
         axes.xaxis.get_major_locator().set_params(integer=True)
