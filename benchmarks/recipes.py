@@ -1,6 +1,7 @@
 """Accuracy and time of the recipes over photos, backbones and seeds. Prints Markdown, a row as soon as it is known.
 
-    python benchmarks/recipes.py DATA_FOLDER MOBILENET_V2_WEIGHTS [--recipes auto finetune] [--seeds 0 1 2] [--set NAME=VALUE ...]
+    python benchmarks/recipes.py DATA_FOLDER MOBILENET_V2_WEIGHTS [--recipes auto ...] [--seeds 0 ...] [--size PX]
+        [--set NAME=VALUE ...]
 
 For hymenoptera, pets37 and cats-dogs below DATA_FOLDER. `--set` changes a setting of fine-tuning, for ablations. The features
 are kept between rows, so times are those of a second training on the same photos.
@@ -29,6 +30,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", default=["hymenoptera", "pets37", "cats-dogs"])
     parser.add_argument("--archs", nargs="+", default=["efficientnet_lite0", "mobilenet_v2"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--size", type=int, default=0)
     parser.add_argument("--set", nargs="+", default=[])
     options = parser.parse_args()
     changed = {}
@@ -53,6 +55,7 @@ def row(photos: str, arch: str, recipe: str, options: argparse.Namespace, change
             arch=arch,
             weights="pretrained" if arch.startswith("efficientnet") else options.weights,
             recipe=recipe,
+            size=options.size,
             seed=seed,
             finetune=FinetuneSettings(**changed),
         )

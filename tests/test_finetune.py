@@ -170,7 +170,9 @@ def test_mixing_shares_pixels_as_it_shares_labels(method):
 
 def test_norms_and_biases_do_not_decay_and_depth_sets_the_rate():
     network = small_network()
-    optimizer = make_optimizer(network, FinetuneSettings(layer_decay=0.5, head_rate=3.0, learning_rate=1.0))
+    optimizer = make_optimizer(
+        network, FinetuneSettings(layer_decay=0.5, head_rate=3.0, learning_rate=1.0, weight_decay=0.01)
+    )
     place = {id(p): group for group in optimizer.param_groups for p in group["params"]}
     named = dict(network.module.named_parameters())
     assert {id(p) for p in named.values()} == set(place)
@@ -417,5 +419,5 @@ def test_a_full_disk_stops_in_one_line_and_keeps_the_last_checkpoint(surfaces, t
 
 
 def test_a_loss_that_is_no_number_ends_it_in_one_line(surfaces):
-    with pytest.raises(EdgeTLError, match="diverged in epoch 1.*--learning-rate"):
+    with pytest.raises(EdgeTLError, match=r"diverged in epoch 1.*--learning-rate"):
         list(tuner(surfaces, learning_rate=1e30, clip=0.0, warmup=0.0).epochs())
