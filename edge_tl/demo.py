@@ -13,8 +13,9 @@ import cv2
 
 from edge_tl.deploy import deploy
 from edge_tl.surfaces import CLASSES, write_surfaces
+from edge_tl.training.result import TrainResult
 from edge_tl.training.settings import TrainSettings
-from edge_tl.training.train import TrainResult, train
+from edge_tl.training.train import train
 from edge_tl_export import ExportReport, Stage
 from edge_tl_runtime.classifier import Classifier
 from edge_tl_runtime.errors import OutputError

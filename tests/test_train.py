@@ -20,11 +20,12 @@ from edge_tl.cli.console import silent
 from edge_tl.models import WeightsSource, build_network, find_backbone
 from edge_tl.surfaces import CLASSES, write_surfaces
 from edge_tl.training import recipe
+from edge_tl.training.devices import pick_device
 from edge_tl.training.features import FeatureExtractor, fingerprint
 from edge_tl.training.probe import fit_probe
 from edge_tl.training.run import load_run, read_metrics
 from edge_tl.training.settings import FinetuneSettings, TrainSettings
-from edge_tl.training.train import pick_device, train
+from edge_tl.training.train import train
 from edge_tl_runtime.dataset import load_training
 from edge_tl_runtime.errors import BadModelError, DataError, UsageError
 from edge_tl_runtime.evaluate import evaluate

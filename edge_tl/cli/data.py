@@ -31,7 +31,7 @@ def check(data: str, output: Path, arch: str, weights: str, device: str, as_json
     from edge_tl.data.check import check as run
     from edge_tl.data.named import resolve
     from edge_tl.report.data_page import write_data_page
-    from edge_tl.training.train import pick_device
+    from edge_tl.training.devices import pick_device
 
     stage = silent if as_json else progress
     found = run(resolve(data, stage, say), arch, weights, stage, pick_device(device))

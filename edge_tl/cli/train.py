@@ -17,7 +17,7 @@ from edge_tl.training.settings import FinetuneSettings, TrainSettings
 from edge_tl_runtime.errors import EdgeTLError, OutputError, UsageError
 
 if TYPE_CHECKING:
-    from edge_tl.training.train import TrainResult
+    from edge_tl.training.result import TrainResult
 
 
 class Interrupted(EdgeTLError):

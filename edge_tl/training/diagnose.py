@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from edge_tl.data.named import resolve
 from edge_tl.models import Network, WeightsSource, build_network, find_backbone
+from edge_tl.training.devices import pick_device
 from edge_tl.training.features import FeatureExtractor, Features
 from edge_tl.training.finetune import Finetuner, default_epochs
 from edge_tl.training.heap import keep_heap
 from edge_tl.training.judge import Judge
 from edge_tl.training.probe import fit_probe
 from edge_tl.training.settings import FinetuneSettings, TrainSettings, check
-from edge_tl.training.train import pick_device
 from edge_tl_export import Stage
 from edge_tl_runtime.dataset import LabelledPhotos, load_splits
 from edge_tl_runtime.evaluate import Evaluation, score

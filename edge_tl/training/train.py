@@ -6,7 +6,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from edge_tl.data.named import resolve
 from edge_tl.models import WeightsSource, build_network, find_backbone
 from edge_tl.training import recipe, run
 from edge_tl.training.calibrate import Calibration, calibrate
+from edge_tl.training.devices import pick_device
 from edge_tl.training.distill import find_teacher
 from edge_tl.training.distributed import Group, process_group
 from edge_tl.training.features import FeatureExtractor, Features, fingerprint
@@ -26,54 +27,15 @@ from edge_tl.training.heap import keep_heap
 from edge_tl.training.judge import Judge
 from edge_tl.training.optimize import snapshot
 from edge_tl.training.probe import Probe, fit_probe
+from edge_tl.training.result import TrainResult, figures
 from edge_tl.training.settings import TrainSettings, check
 from edge_tl_export import Stage
 from edge_tl_runtime.dataset import LabelledPhotos, Splits, load_splits, load_unlabelled
 from edge_tl_runtime.errors import UsageError
 from edge_tl_runtime.evaluate import Evaluation, Progress, score
-from edge_tl_runtime.photos import Unreadable
 from edge_tl_runtime.spec import ModelSpec, Scores
 
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """folder: the run. evaluation: on the validation photos, which chose `best`; test: on photos that chose nothing.
-
-    loss: mean cross-entropy on the validation photos, before calibration.
-    best: where the weights come from, in words. decisions: what `auto` found, in words. seconds: by stage.
-    """
-
-    folder: Path
-    spec: ModelSpec
-    evaluation: Evaluation
-    loss: float
-    test: Evaluation | None
-    best: str
-    decisions: tuple[str, ...]
-    calibration: Calibration
-    photos: tuple[int, int]
-    skipped: tuple[Unreadable, ...]
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The document of `edge-tl train --json`."""
-        return {
-            "run": str(self.folder),
-            **_figures(self.evaluation),
-            "test": None if self.test is None else _figures(self.test),
-            "best": self.best,
-            "decisions": list(self.decisions),
-            "temperature": self.calibration.temperature,
-            "ece": {"before": round(self.calibration.before.ece, 6), "after": round(self.calibration.after.ece, 6)},
-            "size": self.spec.resize.height,
-            "train_photos": self.photos[0],
-            "val_photos": self.photos[1],
-            "labels": list(self.spec.labels),
-            "skipped": [item.to_dict() for item in self.skipped],
-            "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
-        }
 
 
 def train(data: Path | str, folder: Path, settings: TrainSettings, stage: Stage, say: Say) -> TrainResult | None:
@@ -128,18 +90,6 @@ def _train(
 @contextmanager
 def _no_progress(what: str, total: int) -> Iterator[Progress]:
     yield lambda done: None
-
-
-def pick_device(name: str) -> torch.device:
-    """The device called "cpu", "cuda" or "mps"; "auto" takes the best there is. Raises UsageError when it is not there."""
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if name == "auto":
-        return torch.device(next(kind for kind, there in available.items() if there))
-    if name not in available:
-        raise UsageError(f"no device called {name!r}; there are auto, cpu, cuda and mps")
-    if not available[name]:
-        raise UsageError(f"device {name!r} was asked for and is not available here; use --device auto")
-    return torch.device(name)
 
 
 @dataclass
@@ -258,7 +208,7 @@ class _Trainer:
         evaluation = score(logits, val.targets, self.splits.train.labels, _describe(self.splits.val), val.skipped)
         loss = float(torch.nn.functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(val.targets)))
         cv_loss = {f"{penalty:g}": round(value, 6) for penalty, value in probe.cv_loss.items()}
-        self.metric(stage="probe", **_figures(evaluation), val_loss=loss, penalty=probe.penalty, cv_loss=cv_loss)
+        self.metric(stage="probe", **figures(evaluation), val_loss=loss, penalty=probe.penalty, cv_loss=cv_loss)
         self.say(f"linear probe: val {evaluation.describe()} in {self.seconds['probe']:.1f} s")
         return _Standing("probe", evaluation, loss)
 
@@ -341,7 +291,7 @@ class _Trainer:
             learning_rate=epoch.learning_rate,
             seconds=epoch.seconds,
             val_loss=epoch.val_loss,
-            **_figures(epoch.evaluation),
+            **figures(epoch.evaluation),
         )
         self.say(
             f"epoch {epoch.number}: loss {epoch.loss:.3f}, val {epoch.evaluation.describe()}, {epoch.seconds:.1f} s"
@@ -444,14 +394,10 @@ class _Trainer:
                 "decisions": list(self.decisions),
                 "seed": self.settings.seed,
                 "val_fraction": self.settings.val_fraction,
-                "test": None if test is None else _figures(test),
+                "test": None if test is None else figures(test),
                 "ece": {"before": round(calibration.before.ece, 6), "after": round(calibration.after.ece, 6)},
             },
         )
-
-
-def _figures(evaluation: Evaluation) -> dict[str, Any]:
-    return {"top1": round(evaluation.top1, 6), "n": evaluation.n, "ci95": [round(x, 6) for x in evaluation.ci95]}
 
 
 def _describe(photos: LabelledPhotos) -> str:

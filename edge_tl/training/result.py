@@ -1,0 +1,56 @@
+"""What a training gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edge_tl.training.calibrate import Calibration
+from edge_tl_runtime.evaluate import Evaluation
+from edge_tl_runtime.photos import Unreadable
+from edge_tl_runtime.spec import ModelSpec
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """folder: the run. evaluation: on the validation photos, which chose `best`; test: on photos that chose nothing.
+
+    loss: mean cross-entropy on the validation photos, before calibration.
+    best: where the weights come from, in words. decisions: what `auto` found, in words. seconds: by stage.
+    """
+
+    folder: Path
+    spec: ModelSpec
+    evaluation: Evaluation
+    loss: float
+    test: Evaluation | None
+    best: str
+    decisions: tuple[str, ...]
+    calibration: Calibration
+    photos: tuple[int, int]
+    skipped: tuple[Unreadable, ...]
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document of `edge-tl train --json`."""
+        return {
+            "run": str(self.folder),
+            **figures(self.evaluation),
+            "test": None if self.test is None else figures(self.test),
+            "best": self.best,
+            "decisions": list(self.decisions),
+            "temperature": self.calibration.temperature,
+            "ece": {"before": round(self.calibration.before.ece, 6), "after": round(self.calibration.after.ece, 6)},
+            "size": self.spec.resize.height,
+            "train_photos": self.photos[0],
+            "val_photos": self.photos[1],
+            "labels": list(self.spec.labels),
+            "skipped": [item.to_dict() for item in self.skipped],
+            "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
+        }
+
+
+def figures(evaluation: Evaluation) -> dict[str, Any]:
+    """Accuracy with its interval, as JSON values."""
+    return {"top1": round(evaluation.top1, 6), "n": evaluation.n, "ci95": [round(x, 6) for x in evaluation.ci95]}
