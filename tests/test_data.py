@@ -380,3 +380,5 @@ def test_the_command_checks_and_lists(flawed, tmp_path, capsys):
     assert "the same photo in more than one part" in output
     assert (tmp_path / "p.html").exists()
     assert run(["data", "get", "imagenet"]) == 2
+    assert run(["train", "hymenoptra", "-o", str(tmp_path / "run")]) == 1
+    assert "did you mean hymenoptera?" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import shutil
 import tarfile
@@ -17,7 +18,7 @@ from edge_tl.storage import cache_folder
 from edge_tl.surfaces import write_surfaces
 from edge_tl_export import Stage
 from edge_tl_runtime.dataset import LabelledPhotos, split_photos
-from edge_tl_runtime.errors import OutputError
+from edge_tl_runtime.errors import DataError, OutputError
 
 MIRROR_VARIABLE = "EDGE_TL_DATA_MIRROR"
 """Base URL that replaces scheme and host of data sets, for closed networks."""
@@ -103,12 +104,19 @@ NAMES = (*DATA_SETS, SURFACES)
 
 
 def resolve(data: str, stage: Stage, say: Callable[[str], None]) -> Path:
-    """The folder that DATA means: a path that is there, or a data set by name, downloaded once. Other names pass through.
+    """The folder that DATA means: a path that is there, or a data set by name, downloaded once. Other paths pass through.
 
-    Raises DownloadError, OutputError.
+    Raises DataError for a name that is nearly that of a data set, DownloadError, OutputError.
     """
     path = Path(data)
-    return path if path.exists() or data not in NAMES else get(data, cache_folder("data"), stage, say)
+    if path.exists():
+        return path
+    if data in NAMES:
+        return get(data, cache_folder("data"), stage, say)
+    near = difflib.get_close_matches(data, NAMES, n=1)
+    if near:
+        raise DataError(f"no folder at {data}, and no data set of that name; did you mean {near[0]}?")
+    return path
 
 
 def get(name: str, parent: Path, stage: Stage, say: Callable[[str], None]) -> Path:

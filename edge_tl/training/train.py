@@ -31,7 +31,7 @@ from edge_tl.training.result import TrainResult, figures
 from edge_tl.training.settings import TrainSettings, check
 from edge_tl_export import Stage
 from edge_tl_runtime.dataset import LabelledPhotos, Splits, load_splits, load_unlabelled
-from edge_tl_runtime.errors import UsageError
+from edge_tl_runtime.errors import EdgeTLError, UsageError
 from edge_tl_runtime.evaluate import Evaluation, Progress, score
 from edge_tl_runtime.spec import ModelSpec, Scores
 
@@ -82,6 +82,10 @@ def _train(
             result = _Trainer(root, folder, splits, settings, device, group, journal, stage, say).run(state)
             journal.finish()
             run.finish(folder)
+        except EdgeTLError:
+            if not (folder / run.CHECKPOINT).is_file():
+                run.finish(folder)  # there is nothing to go on with, and it would fail again
+            raise
         finally:
             journal.close()
         return result
