@@ -1,8 +1,7 @@
 """Photos that are there twice: the same bytes, or the same picture in other bytes.
 
 A pair is a near duplicate when the perceptual hashes differ in few bits, or in some more and the network's features agree
-too. The two together find copies that were recompressed, scaled, mirrored, cropped a little or lightened
-(`benchmarks/duplicates.py` measures both kinds of error).
+too. The two together find copies that were recompressed, scaled, mirrored or lightened.
 """
 
 from __future__ import annotations
