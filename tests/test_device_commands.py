@@ -231,3 +231,132 @@ def test_help_names_every_command_and_imports_nothing_heavy():
     for name in COMMANDS:
         assert name in result.stdout
         assert edge_tl(name, "--help").returncode == 0
+
+
+@pytest.mark.parametrize("command", ["predict", "run"])
+def test_a_provider_that_is_not_here_is_one_line_and_code_2(color_model, color_photos, command):
+    from edge_tl_runtime.providers import computing_providers
+
+    if "tensorrt" in computing_providers():
+        pytest.skip("TensorRT is installed here")
+    photo = color_photos / "red" / "0.png"
+    source = ["--headless", "--source", photo] if command == "run" else [photo]
+    result = edge_tl(command, color_model, *source, "--provider", "tensorrt")
+    assert result.returncode == 2
+    assert "execution provider 'tensorrt' is not installed here; there are: " in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert result.stdout == ""
+
+
+def test_a_profile_of_another_machine_is_one_line_and_the_work_is_done(color_model, color_photos, tmp_path):
+    model = tmp_path / "model.onnx"
+    model.write_bytes(color_model.read_bytes())
+    (tmp_path / "model.tune.json").write_text("{}")
+    photo = color_photos / "red" / "0.png"
+    result = edge_tl("predict", model, photo, "--json")
+    assert result.returncode == 0
+    assert lines(result.stdout)[0]["label"] == "red"
+    assert "model.tune.json is ignored: " in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert edge_tl("predict", model, photo, "--no-profile").stderr == ""
+
+
+@pytest.fixture
+def foreign_model(color_graph, color_spec, tmp_path) -> Path:
+    """An INT8 file for a target that no machine is."""
+    from dataclasses import replace
+
+    from edge_tl_runtime.onnx_file import sealed
+
+    path = tmp_path / "foreign.onnx"
+    path.write_bytes(sealed(color_graph, replace(color_spec, precision="int8", export={"target": "quantum"})))
+    return path
+
+
+def test_a_file_for_another_target_is_told_by_every_command_that_opens_it(foreign_model, color_photos):
+    photo = color_photos / "red" / "0.png"
+    for arguments in (
+        ["inspect", foreign_model],
+        ["inspect", foreign_model, "--json"],
+        ["predict", foreign_model, photo],
+        ["run", foreign_model, "--source", photo, "--headless"],
+        ["doctor", foreign_model],
+    ):
+        result = edge_tl(*arguments)
+        assert result.returncode == 0, result.stderr
+        told = "this INT8 file was made for quantum and this machine is "
+        assert (told in result.stdout) if "--json" in arguments else (told in result.stderr)
+    assert "target     quantum; here " in edge_tl("inspect", foreign_model).stdout
+
+
+def test_doctor_tells_what_this_machine_is(color_model):
+    from edge_tl_runtime.machine import TARGETS
+
+    result = edge_tl("doctor", "--json")
+    assert result.returncode == 0, result.stderr
+    document = json.loads(result.stdout)
+    assert document["target"] in TARGETS
+    assert document["cores"] >= 1
+    assert "cpu" in document["providers"]
+    assert document["opencv"]["version"] == cv2.__version__
+    assert document["model"] is None
+    text = edge_tl("doctor").stdout
+    for word in ("processor", "target", "onnxruntime", "opencv", "cameras", "training", "GPU"):
+        assert any(line.startswith(word) for line in text.splitlines()), word
+    checked = json.loads(edge_tl("doctor", color_model, "--json").stdout)["model"]
+    assert checked["ok"]
+
+
+def test_doctor_says_what_is_wrong_with_a_model(color_model, tmp_path):
+    damaged = tmp_path / "damaged.onnx"
+    data = bytearray(color_model.read_bytes())
+    data[len(data) // 2] ^= 1
+    damaged.write_bytes(data)
+    for arguments in ([damaged], [damaged, "--json"], [tmp_path / "missing.onnx"]):
+        result = edge_tl("doctor", *arguments)
+        assert result.returncode == 1
+        assert "Traceback" not in result.stderr
+        assert "copy it again" in result.stderr or "no model file" in result.stderr
+        if "--json" in arguments:
+            document = json.loads(result.stdout)
+            assert not document["model"]["ok"]
+            assert document["problems"]
+
+
+def test_doctor_answers_where_opencv_cannot_be_imported(tmp_path, color_model):
+    """As in a container without the libraries of the window system."""
+    (tmp_path / "cv2.py").write_text("raise ImportError('libGL.so.1: cannot open shared object file')")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    for arguments, code in (([], 0), (["--json"], 0), ([str(color_model)], 1)):
+        result = subprocess.run(
+            [*EDGE_TL, "doctor", *arguments], capture_output=True, text=True, timeout=60, env=environment, check=False
+        )
+        assert result.returncode == code
+        assert "cv2 cannot be imported (libGL.so.1" in result.stderr
+        assert "Traceback" not in result.stderr
+        if arguments == ["--json"]:
+            assert "cv2" in json.loads(result.stdout)["broken"]
+
+
+def test_doctor_names_cameras_by_what_survives_a_replug(tmp_path):
+    from edge_tl.doctor import cameras
+
+    (tmp_path / "v4l" / "by-id").mkdir(parents=True)
+    for name in ("video10", "video2", "video2x", "videodev"):
+        (tmp_path / name).touch()
+    (tmp_path / "v4l" / "by-id" / "usb-Webcam-index0").symlink_to("../../video2")
+    (tmp_path / "drivers" / "video2").mkdir(parents=True)
+    (tmp_path / "drivers" / "video2" / "name").write_text("HD Webcam C270\n")
+    found = cameras(tmp_path, tmp_path / "drivers")
+    assert [(Path(camera.path).name, camera.name, camera.stable) for camera in found] == [
+        ("video2", "HD Webcam C270", "usb-Webcam-index0"),
+        ("video10", "", ""),
+    ]
+
+
+def test_doctor_notices_two_opencv_packages(monkeypatch):
+    from edge_tl import doctor
+
+    monkeypatch.setattr(doctor, "_version", lambda name: "5.0" if name in doctor.OPENCV_WHEELS[:2] else "")
+    (problem,) = [text for text in doctor.diagnose().problems if "overwrite" in text]
+    assert "pip uninstall -y opencv-python opencv-python-headless, then: pip install opencv-python" in problem

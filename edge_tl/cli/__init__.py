@@ -24,6 +24,8 @@ COMMANDS = {
     "report": "The page of a run, or several runs side by side.",
     "data": "Check a folder of photos before training; fetch a data set.",
     "inspect": "Show what a model file says of itself.",
+    "tune": "Find the fastest way to run a model file on this machine.",
+    "doctor": "Show what this machine can do, and what is amiss.",
 }
 
 _TRAIN_PACKAGES = {

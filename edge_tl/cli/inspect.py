@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from edge_tl.cli.console import percent
+from edge_tl.cli.console import percent, say
 
 MAX_LABELS = 20
 
@@ -18,12 +18,15 @@ MAX_LABELS = 20
 def command(model: Path, as_json: bool) -> None:
     """Check the seal of MODEL, an ONNX file made by edge-tl, and print its contract."""
     from edge_tl_runtime.files import sha256
+    from edge_tl_runtime.machine import made_for_target, target_warning, this_target
     from edge_tl_runtime.onnx_file import parse_spec, read_model
 
     data = read_model(model)
     spec = parse_spec(data, str(model))
+    warning = target_warning(spec)
     if as_json:
-        click.echo(json.dumps({"bytes": len(data), "sha256": sha256(data), **spec.to_dict()}, ensure_ascii=False))
+        facts = {"bytes": len(data), "sha256": sha256(data), "target_warning": warning}
+        click.echo(json.dumps({**facts, **spec.to_dict()}, ensure_ascii=False))
         return
     rule, accuracy, test = spec.resize, spec.validation, spec.self_test
     labels = ", ".join(spec.labels[:MAX_LABELS])
@@ -38,6 +41,7 @@ def command(model: Path, as_json: bool) -> None:
         "sha256": sha256(data),
         "network": f"{spec.arch}, {spec.precision}",
         "labels": f"{len(spec.labels)}: {labels}",
+        "target": f"{made_for_target(spec) or ('not recorded' if spec.precision == 'int8' else 'any')}; here {this_target()}",
         "input": f"{rule.width}x{rule.height} px {rule.color_order}, uint8; centre crop {rule.crop_pct:g}, {rule.resample}",
         "scores": f"{spec.scores.activation}, temperature {spec.scores.temperature:g}",
         "accuracy": judged,
@@ -49,6 +53,8 @@ def command(model: Path, as_json: bool) -> None:
     width = max(map(len, lines))
     for name, text in lines.items():
         click.echo(f"{name:<{width}}  {text}")
+    if warning:
+        say(warning)
 
 
 def _settings(values: object) -> str:

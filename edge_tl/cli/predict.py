@@ -9,23 +9,31 @@ from pathlib import Path
 import click
 
 from edge_tl.cli.console import percent, say_skipped
+from edge_tl.cli.session import open_classifier, session_options
 
 
 @click.command(short_help="Classify photos.")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("images", nargs=-1, required=True)
 @click.option("--top-k", default=5, show_default=True, type=click.IntRange(1))
-@click.option("--threads", type=click.IntRange(1), help="Threads of the model; all cores when not given.")
+@session_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line for each photo.")
-def command(model: Path, images: tuple[str, ...], top_k: int, threads: int | None, as_json: bool) -> None:
+def command(
+    model: Path,
+    images: tuple[str, ...],
+    top_k: int,
+    threads: int | None,
+    provider: str | None,
+    profile: bool,
+    as_json: bool,
+) -> None:
     """Classify IMAGES: photos, folders or patterns.
 
     Exit code 1 when a photo that was named cannot be read; in a folder such a file is skipped and counted.
     """
-    from edge_tl_runtime.classifier import Classifier, SessionSettings
     from edge_tl_runtime.sources import Photos
 
-    classifier = Classifier(model, SessionSettings(threads=threads))
+    classifier = open_classifier(model, threads, provider, profile)
     sources = [Photos(image) for image in images]
     shown, failed = 0, False
     for source in sources:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edge_tl.cli.console import say, say_skipped
+from edge_tl.cli.session import open_classifier, session_options
 
 if TYPE_CHECKING:
     from edge_tl_runtime.sources import Source
@@ -28,21 +29,28 @@ if TYPE_CHECKING:
 @click.option("--headless", is_flag=True, help="Show no window.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line for each frame.")
 @click.option("--top-k", default=5, show_default=True, type=click.IntRange(1))
-@click.option("--threads", type=click.IntRange(1), help="Threads of the model; all cores when not given.")
+@session_options
 @click.option("--max-frames", type=click.IntRange(1), help="Stop after so many frames.")
 def command(
-    model: Path, source: str, headless: bool, as_json: bool, top_k: int, threads: int | None, max_frames: int | None
+    model: Path,
+    source: str,
+    headless: bool,
+    as_json: bool,
+    top_k: int,
+    threads: int | None,
+    provider: str | None,
+    profile: bool,
+    max_frames: int | None,
 ) -> None:
     """Classify frames live. A window shows label, confidence and frame rate; q ends it.
 
     Every photo and every frame of a file is classified; of a camera, always the newest frame.
     """
-    from edge_tl_runtime.classifier import Classifier, SessionSettings
     from edge_tl_runtime.sinks import Changes, JsonLines, Sink, Window, window_obstacle
     from edge_tl_runtime.sources import open_source
     from edge_tl_runtime.stream import Stream
 
-    classifier = Classifier(model, SessionSettings(threads=threads))  # a bad file is refused before a camera is opened
+    classifier = open_classifier(model, threads, provider, profile)  # a bad file is refused before a camera is opened
     sinks: list[Sink] = [JsonLines(sys.stdout) if as_json else Changes(sys.stdout)]
     obstacle = "" if headless else window_obstacle()
     if obstacle:
@@ -67,7 +75,7 @@ def command(
         ranked = sorted(latencies)
         say(
             f"{frames} frames, {frames_source.dropped} dropped, {len(frames_source.skipped)} skipped; latency median "
-            f"{statistics.median(ranked):.2f} ms, p95 {ranked[int(0.95 * (len(ranked) - 1))]:.2f} ms"
+            f"{statistics.median(ranked):.2f} ms, p95 {ranked[int(0.95 * (len(ranked) - 1))]:.2f} ms; {classifier.settings}"
         )
     elif not frames_source.stopping:
         sys.exit(1)

@@ -12,14 +12,16 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from edge_tl_runtime.errors import BadModelError, UsageError
+from edge_tl_runtime.errors import BadModelError, EdgeTLError, UsageError
 from edge_tl_runtime.onnx_file import parse_spec, read_model
 from edge_tl_runtime.photos import Frame, usable_cores
 from edge_tl_runtime.preprocess import crop_resize
+from edge_tl_runtime.providers import PROVIDERS, find_provider
 from edge_tl_runtime.spec import ModelSpec
 
 INPUT_NAME = "pixels"
 OUTPUT_NAME = "logits"
+CPU = PROVIDERS["cpu"].name
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +66,22 @@ class Prediction:
 class SessionSettings:
     """How onnxruntime runs the file.
 
-    threads: intra-op threads; None takes the cores this process may use (onnxruntime's own default fails under cpusets).
-    spin: whether idle threads burn CPU between frames; worth it for back-to-back batches, wasteful at camera pace.
-    provider: execution provider to insist on; another one is never used in its place.
+    threads: of the session, or of the provider where it has its own; None takes the cores this process may use
+        (onnxruntime's own default fails under cpusets).
+    spin: whether threads that wait for their share of a call burn CPU rather than sleep. Waking takes them longer than a small
+        layer does, so spinning is faster where cores are free, and slower where other programs want them. They never spin
+        between calls.
+    provider: execution provider to insist on, a name in `edge_tl_runtime.providers.PROVIDERS` or onnxruntime's own;
+        another one is never used in its place.
     """
 
     threads: int | None = None
     spin: bool = False
-    provider: str = "CPUExecutionProvider"
+    provider: str = "cpu"
+
+    def __str__(self) -> str:
+        threads = self.threads or usable_cores()
+        return f"{self.provider}, {threads} thread{'s' if threads != 1 else ''}{', spinning' if self.spin else ''}"
 
 
 class Classifier:
@@ -84,7 +94,7 @@ class Classifier:
 
     def __init__(self, path: str | os.PathLike[str], settings: SessionSettings = SessionSettings()) -> None:
         """Raises BadModelError for a file that is damaged, foreign or fails its self-test, UsageError for a missing provider."""
-        self.path = Path(path)
+        self.path, self.settings = Path(path), settings
         data = read_model(self.path)
         self.spec: ModelSpec = parse_spec(data, str(self.path))
         self.session = open_session(data, str(self.path), settings)
@@ -94,8 +104,14 @@ class Classifier:
         self._input = np.empty((1, rule.height, rule.width, 3), np.uint8)
 
     def logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """pixels: uint8 (N, H, W, 3) as `preprocess_batch` makes them. Returns float32 (N, C)."""
-        (scores,) = self.session.run([OUTPUT_NAME], {INPUT_NAME: pixels})
+        """pixels: uint8 (N, H, W, 3) as `preprocess_batch` makes them. Returns float32 (N, C).
+
+        Raises BadModelError, or UsageError for a provider other than the plain processor, where onnxruntime cannot run the graph.
+        """
+        try:
+            (scores,) = self.session.run([OUTPUT_NAME], {INPUT_NAME: pixels})
+        except Exception as error:  # noqa: BLE001  # as for a graph it cannot load
+            raise _refusal("run", str(self.path), self.settings, error) from None
         return np.asarray(scores, dtype=np.float32)
 
     def classify(self, frame: Frame, top: int = 5) -> Prediction:
@@ -139,7 +155,13 @@ class Classifier:
         test = self.spec.self_test
         if test is None:
             raise BadModelError(f"{self.path} has no self-test; export the model again")
-        got = self.logits(test.pixels(self.spec.resize))[0].astype(np.float64)
+        self.check_answer(self.logits(test.pixels(self.spec.resize))[0])
+
+    def check_answer(self, logits: NDArray[np.float32]) -> None:
+        """Compare scores of the stored input, float32 (C,), with the stored ones. Raises BadModelError when they differ."""
+        test = self.spec.self_test
+        assert test is not None
+        got = logits.astype(np.float64)
         difference = float(np.abs(got - np.asarray(test.logits)).max())
         if not difference <= test.tolerance or int(got.argmax()) != test.top1:
             raise BadModelError(
@@ -152,22 +174,32 @@ class Classifier:
 def open_session(data: bytes, name: str, settings: SessionSettings) -> onnxruntime.InferenceSession:
     """An onnxruntime session over a serialized model; `name` is for messages.
 
-    Raises UsageError when the provider is not there, BadModelError when onnxruntime refuses the graph.
+    Raises UsageError when the provider is not there or refuses the graph, BadModelError when onnxruntime itself cannot load it.
     """
-    available = onnxruntime.get_available_providers()
-    if settings.provider not in available:
-        raise UsageError(
-            f"execution provider {settings.provider!r} is not installed here; there are: {', '.join(available)}"
-        )
+    provider = find_provider(settings.provider)
+    threads = settings.threads or usable_cores()
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = settings.threads or usable_cores()
+    options.intra_op_num_threads = threads if provider.session_threads else 1
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if settings.spin else "0")
+    # Or they would go on for tens of milliseconds after a call, which at a camera's pace is until the next one.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    own = {**provider.options, **({provider.threads_option: str(threads)} if provider.threads_option else {})}
     try:
-        session = onnxruntime.InferenceSession(data, options, providers=[settings.provider])
+        # Without the last argument onnxruntime answers a provider's failure by printing it and taking the CPU.
+        session = onnxruntime.InferenceSession(data, options, providers=[(provider.name, own)], enable_fallback=0)
     except Exception as error:  # noqa: BLE001  # onnxruntime raises a dozen unrelated types for a graph it cannot load
-        reason = str(error).strip().splitlines()[0]
-        raise BadModelError(f"onnxruntime cannot load {name}: {reason}") from None
-    if settings.provider not in session.get_providers():
+        raise _refusal("load", name, settings, error) from None
+    if session.get_providers()[0] != provider.name:
         raise UsageError(f"{name}: execution provider {settings.provider!r} was asked for and refused by this machine")
     return session
+
+
+def _refusal(what: str, name: str, settings: SessionSettings, error: Exception) -> EdgeTLError:
+    """What a failure of onnxruntime means: on the plain processor the file is bad; elsewhere the provider may be."""
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    if find_provider(settings.provider).name == CPU:
+        return BadModelError(f"onnxruntime cannot {what} {name}: {reason}")
+    return UsageError(
+        f"{name}: execution provider {settings.provider!r} cannot {what} it: {reason}; try --provider cpu"
+    )

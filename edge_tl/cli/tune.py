@@ -1,0 +1,69 @@
+"""`edge-tl tune MODEL`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edge_tl.cli.console import percent, progress, say, table
+
+if TYPE_CHECKING:
+    from edge_tl_runtime.profile import Choice
+    from edge_tl_runtime.tune import Measured
+
+
+@click.command(short_help="Find the fastest way to run a model file on this machine.")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option(
+    "--seconds", default=45.0, show_default=True, type=click.FloatRange(1, 3600), help="Time for measuring, in all."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the profile as JSON.")
+def command(model: Path, seconds: float, as_json: bool) -> None:
+    """Measure MODEL with every provider, number of threads and spinning on or off, and files of the same export beside it.
+
+    What is fastest is kept in a profile beside MODEL, which run and predict follow. Close other programs first.
+    """
+    from edge_tl_runtime.profile import require_writable, write_profile
+    from edge_tl_runtime.tune import BUSY, tune
+
+    if model.is_file():
+        require_writable(model)
+    with progress("tuning, seconds", int(seconds)) as done:
+        tuning = tune(model, seconds, done)
+    path = write_profile(model, tuning.profile)
+    if as_json:
+        click.echo(json.dumps(tuning.to_dict(), ensure_ascii=False))
+    else:
+        profile = tuning.profile
+        columns = ["file", "provider", "threads", "spin", "ms a frame", "CPU ms a frame", "ms a photo in batches", ""]
+        table("", columns, [_row(measured, profile.batch_size) for measured in tuning.measured])
+        click.echo(f"single frames: {_describe(profile.frame, 1, 'frame')}")
+        click.echo(f"batches of {profile.batch_size}: {_describe(profile.batch, profile.batch_size, 'photo')}")
+        click.echo(f"measured in {tuning.seconds:.0f} s; run and predict follow the profile {path}")
+    if tuning.others > BUSY:
+        say(
+            f"other programs took {percent(tuning.others)} of the processor meanwhile; tune again when the machine is idle"
+        )
+    for faster, factor in tuning.faster[:1]:
+        say(f"{faster.name} is {factor:.1f}x as fast; use it if its accuracy is enough: edge-tl tune {faster}")
+
+
+def _row(measured: Measured, photos: int) -> list[str]:
+    frame, batch, settings = measured.frame, measured.batch, measured.settings
+    return [
+        measured.file,
+        settings.provider,
+        str(settings.threads or "-"),
+        "yes" if settings.spin else "",
+        "" if frame is None else f"{frame.median_ms:.2f}",
+        "" if frame is None else f"{frame.cpu_ms:.2f}",
+        "" if batch is None else f"{batch.median_ms / photos:.2f}",
+        measured.note,
+    ]
+
+
+def _describe(choice: Choice, photos: int, unit: str) -> str:
+    return f"{choice.settings}: {choice.median_ms / photos:.2f} ms a {unit}, {choice.cpu_ms / photos:.2f} ms of processor time"
