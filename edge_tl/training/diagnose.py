@@ -22,6 +22,7 @@ from edge_tl.training.probe import fit_probe
 from edge_tl.training.settings import FinetuneSettings, TrainSettings, check
 from edge_tl_export import Stage
 from edge_tl_runtime.dataset import LabelledPhotos, load_splits
+from edge_tl_runtime.errors import UsageError
 from edge_tl_runtime.evaluate import Evaluation, score
 from edge_tl_runtime.statistics import mcnemar
 
@@ -66,10 +67,14 @@ class Diagnosis:
 def diagnose(data: str, settings: TrainSettings, stage: Stage, say: Callable[[str], None]) -> Diagnosis:
     """Train four ways on one split of `data`; nothing is stored. Raises what `edge_tl.training.train.train` raises."""
     check(settings)
+    backbone = find_backbone(settings.arch).resized(settings.size)
+    if settings.edge_friendly or backbone.plain is not None:
+        raise UsageError(
+            f"--diagnose judges {backbone.origin.name} as it was published; leave the edge-friendly variant out"
+        )
     keep_heap()
     device = pick_device(settings.device)
     splits = load_splits(resolve(data, stage, say), val_fraction=settings.val_fraction, seed=settings.seed)
-    backbone = find_backbone(settings.arch).resized(settings.size)
     network = build_network(backbone, WeightsSource.parse(settings.weights, backbone))
     started = time.perf_counter()
     extract = FeatureExtractor(network, device)

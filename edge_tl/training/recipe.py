@@ -22,6 +22,8 @@ WORTH_A_LARGER_INPUT = 0.03
 PHOTOS_A_CLASS = 20
 """Fewer photos a class do not carry the training of every weight."""
 
+CHANGED = "layers of the network were just replaced"
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -66,3 +68,20 @@ def try_finetuning(error: float | None, photos: int, classes: int) -> Choice:
     if each < PHOTOS_A_CLASS:
         return Choice(False, f"no fine-tuning: {each:.0f} photos a class are too few to train every weight")
     return Choice(True, f"fine-tuning is tried: {each:.0f} photos a class, and the probe leaves errors to mend")
+
+
+def try_larger_input_of_changed() -> Choice:
+    """Like `try_larger_input`, for a network that `edge_tl.training.adapt` has just changed."""
+    return Choice(False, f"the input stays: {CHANGED}, so the probe does not say what a larger one is worth")
+
+
+def finetune_changed(recipe: str) -> Choice:
+    """Like `try_finetuning`, for a network that `edge_tl.training.adapt` has just changed, under any recipe.
+
+    No photos are too few, and no probe is too good: a probe on such features measures what was broken, not what is left to gain.
+    """
+    if recipe == "probe":
+        return Choice(
+            False, f"the network is frozen though {CHANGED}: --recipe finetune or auto would mend what that broke"
+        )
+    return Choice(True, f"every weight is trained: {CHANGED}")

@@ -36,12 +36,13 @@ from safetensors.torch import save
 
 from edge_tl.models import Network, WeightsSource, build_network, find_backbone, is_backbone
 from edge_tl.models.network import restore_network
+from edge_tl.models.weights import CONTRACT_KEY, RUN_WEIGHTS
 from edge_tl_export import PixelModel
 from edge_tl_runtime.errors import BadModelError, OutputError, UsageError
 from edge_tl_runtime.files import make_folder, write_bytes, write_text, write_together
 from edge_tl_runtime.spec import ModelSpec
 
-WEIGHTS = "model.safetensors"
+WEIGHTS = RUN_WEIGHTS
 SPEC = "spec.json"
 SETTINGS = "settings.json"
 METRICS = "metrics.jsonl"
@@ -50,7 +51,6 @@ JUDGED = "judged.npz"
 REPORT = "report.html"
 RESUME = "resume.json"
 CHECKPOINT = "checkpoint.pt"
-_SPEC_KEY = "edge_tl.spec"
 _PARTIAL = ".partial"
 
 
@@ -102,7 +102,7 @@ def load_run(path: Path) -> Run:
         raise UsageError(f"{path} is not a run: it has no {WEIGHTS}; make one with: edge-tl train DATA -o {path}")
     try:
         with safe_open(file, framework="pt") as content:
-            spec_text = (content.metadata() or {}).get(_SPEC_KEY)
+            spec_text = (content.metadata() or {}).get(CONTRACT_KEY)
             state = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise BadModelError(f"{file} is damaged ({error}); train again or restore a copy") from None
@@ -130,6 +130,11 @@ def open_run(name: str, weights: str = "pretrained") -> Run:
 def published_run(arch: str, weights: str) -> Run:
     """A backbone with its published 1000-class head, as if it had been trained here. Raises WeightsError, UsageError."""
     backbone = find_backbone(arch)
+    if backbone.plain is not None:
+        raise UsageError(
+            f"{arch} has no weights of its own; make them with: "
+            f"edge-tl train DATA --arch {backbone.plain.name} --edge-friendly"
+        )
     network = build_network(backbone, WeightsSource.parse(weights, backbone))
     if not network.labels:
         raise UsageError(
@@ -153,7 +158,7 @@ def save_run(
     state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.module.state_dict().items()}
     write_together(
         {
-            folder / WEIGHTS: save(state, metadata={_SPEC_KEY: spec.to_json()}),
+            folder / WEIGHTS: save(state, metadata={CONTRACT_KEY: spec.to_json()}),
             folder / SPEC: _readable(spec.to_dict()),
             folder / SETTINGS: _readable(settings),
             folder / JUDGED: _pack(judged),

@@ -67,11 +67,15 @@ class FinetuneSettings:
 class TrainSettings:
     """What was asked for; written to settings.json as it is.
 
-    arch: backbone. weights: "pretrained", "none" or a file. test: "" for none, a fraction of each class, or a folder.
+    arch: backbone. weights: "pretrained", "none", a file or a run's folder. test: "" for none, a fraction of each class, or
+    a folder.
     """
 
     arch: str = option("efficientnet_lite0", "Backbone; timm/<name> for any of timm's.")
-    weights: str = option("pretrained", "pretrained, none, or a file.")
+    edge_friendly: bool = option(
+        False, "Replace what INT8 gains little on: hard-swish and SiLU by ReLU6, squeeze-excite by constants."
+    )
+    weights: str = option("pretrained", "pretrained, none, a file, or a run.")
     recipe: str = option("auto", "probe: the head alone; finetune: every weight; auto: what pays.", *RECIPES)
     size: int = option(
         0, "Side of the input in pixels; 0: the backbone's own, or what auto finds to pay.", low=0, high=1024

@@ -15,8 +15,12 @@ import cv2
 import torch
 
 from edge_tl.data.named import resolve
-from edge_tl.models import WeightsSource, build_network, find_backbone
+from edge_tl.models import WeightsSource, find_backbone
+from edge_tl.models.backbones import friendly
+from edge_tl.models.friendly import describe
+from edge_tl.models.network import build_origin
 from edge_tl.training import recipe, run
+from edge_tl.training.adapt import PHOTOS, adapt
 from edge_tl.training.calibrate import Calibration, calibrate
 from edge_tl.training.devices import pick_device
 from edge_tl.training.distill import find_teacher
@@ -126,16 +130,20 @@ class _Trainer:
         self.seconds: dict[str, float] = {}
         self.decisions: list[str] = []
         torch.manual_seed(settings.seed)
-        backbone = find_backbone(settings.arch).resized(settings.size)
-        self.network = build_network(backbone, WeightsSource.parse(settings.weights, backbone))
+        backbone = find_backbone(settings.arch)
+        self.target = (friendly(backbone) if settings.edge_friendly else backbone).resized(settings.size)
+        """What is trained in the end; the network becomes it in `_adapt` if its weights are those of another structure."""
+        self.network = build_origin(self.target, WeightsSource.parse(settings.weights, self.target))
+        self.changed = False
 
     def run(self, state: dict[str, Any] | None) -> TrainResult | None:
         train, val, test = self.splits
         self.say(
             f"{self.data}: {len(train)} training, {len(val)} validation{f' and {len(test)} test' if test else ''} photos of "
-            f"{len(train.labels)} classes; {self.settings.arch}, weights: {self.network.weights}, {self.device}"
+            f"{len(train.labels)} classes; {self.target.name}, weights: {self.network.weights}, {self.device}"
             + (f", {self.group.size} processes" if self.group.size > 1 else "")
         )
+        self._adapt()
         features, probe = self._features_and_probe()
         standing = self._judge_probe(features, probe)
         if self._finetunes(probe, features[0]):
@@ -155,15 +163,37 @@ class _Trainer:
 
     def decide(self, choice: recipe.Choice) -> bool:
         self.decisions.append(choice.why)
-        self.say(f"auto: {choice.why}")
+        self.say(f"{self.settings.recipe}: {choice.why}")
         return choice.yes
+
+    def _adapt(self) -> None:
+        if self.settings.edge_friendly and self.target.plain is None:
+            self.say(f"{self.target.name} is edge-friendly already: it has no layer to replace")
+        if self.network.backbone.name == self.target.name:
+            return
+        started = time.perf_counter()
+        photos = self.splits.train
+        with self.stage("gates and statistics", min(PHOTOS, len(photos))) as progress:
+            made = adapt(self.network, self.target, photos, self.device, self.settings.seed, progress)
+        # Every process has its own rounding; they must start from the same weights.
+        self.network.module.load_state_dict(self.group.share(snapshot(self.network)))
+        self.changed = True
+        self.seconds["adapt"] = time.perf_counter() - started
+        line = f"made edge-friendly: {describe(made.changes)}"
+        gates = sum(change.now == "Identity" for change in made.changes)
+        if gates:
+            line += f"; {len(made.folded)} of {gates} gates live on as constants in the weights beside them"
+        self.decisions.append(line)
+        self.say(line)
 
     def _features_and_probe(self) -> tuple[tuple[Features, Features], Probe]:
         features = self._features()
         probe = self._fit(features[0])
         if self.settings.recipe != "auto" or self.settings.size:
             return features, probe
-        if not self.decide(recipe.try_larger_input(recipe.held_out_error(probe, features[0].targets))):
+        error = recipe.held_out_error(probe, features[0].targets)
+        larger_input = recipe.try_larger_input_of_changed() if self.changed else recipe.try_larger_input(error)
+        if not self.decide(larger_input):
             return features, probe
         own = self.network.backbone
         larger = own.resized(32 * round(own.size * recipe.LARGER / 32))
@@ -217,6 +247,8 @@ class _Trainer:
         return _Standing("probe", evaluation, loss)
 
     def _finetunes(self, probe: Probe, features: Features) -> bool:
+        if self.changed:
+            return self.decide(recipe.finetune_changed(self.settings.recipe))
         if self.settings.recipe != "auto":
             return self.settings.recipe == "finetune"
         if self.settings.teacher:
