@@ -16,13 +16,14 @@ from edge_tl.surfaces import CLASSES, write_surfaces
 from edge_tl.training.result import TrainResult
 from edge_tl.training.settings import TrainSettings
 from edge_tl.training.train import train
-from edge_tl_export import ExportReport, Stage
+from edge_tl_export import ExportReport, ExportSettings, Stage
 from edge_tl_runtime.classifier import Classifier
 from edge_tl_runtime.errors import OutputError
 from edge_tl_runtime.photos import photo_files, read_photo
 from edge_tl_runtime.sources import open_source
 from edge_tl_runtime.stream import Stream
 
+EXPORT = ExportSettings(quantization="int8", calibration_size=100)
 FRAMES_A_PHOTO = 5
 VIDEO_SIZE = (640, 480)
 
@@ -56,7 +57,7 @@ def run_demo(folder: Path, stage: Stage, say: Callable[[str], None]) -> DemoResu
         training = train(photos, folder / "run", TrainSettings(recipe="probe"), stage, say)
         assert training is not None  # None is for the further processes of torchrun
     with timed("export"):
-        report = deploy(str(folder / "run"), None, "int8", None, "pretrained", 100, 0, stage, say)
+        report = deploy(str(folder / "run"), None, EXPORT, None, "pretrained", 0, stage, say)
     with timed("video"):
         video = folder / "surfaces.avi"
         truth = write_video(video, photos / "val")

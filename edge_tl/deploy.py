@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from edge_tl.report.export_page import write_export_page
 from edge_tl.training.run import WEIGHTS, Run, open_run
-from edge_tl_export import ExportReport, Stage, export_model
+from edge_tl_export import ExportReport, ExportSettings, Stage, export_model
 from edge_tl_runtime.dataset import LabelledPhotos, load_labelled, split_photos
 from edge_tl_runtime.errors import DataError
 from edge_tl_runtime.files import sha256
@@ -15,37 +16,38 @@ from edge_tl_runtime.files import sha256
 def deploy(
     run: str,
     folder: Path | None,
-    quantize: str | None,
+    settings: ExportSettings,
     data: Path | None,
     weights: str,
-    calibration_size: int,
     seed: int,
     stage: Stage,
     say: Callable[[str], None],
 ) -> ExportReport:
-    """Export a run folder, or a backbone by name, to `folder` (the run's own, or one named after the backbone).
+    """Export a run folder, or a backbone by name, to `folder` (the run's own, or one named after the backbone), with its page.
 
     data: labelled photos to calibrate and judge on; None takes those the run was trained on.
     Raises UsageError, DataError, and whatever `edge_tl_export.export_model` raises.
     """
     source = open_run(run, weights)
-    photos = data or _training_data(source, needed=quantize == "int8")
+    photos = data or _training_data(source, needed=settings.quantization == "int8")
     calibration, validation = (None, None) if photos is None else _split(photos, source, seed)
     if photos is not None and validation is not None and calibration is not None:
-        say(f"{photos}: calibrating on {min(calibration_size, len(calibration))}, judging on {len(validation)} photos")
+        count = min(settings.calibration_size, len(calibration))
+        say(f"{photos}: calibrating on {count}, judging on {len(validation)} photos")
     weights_file = source.folder / WEIGHTS
     parent = sha256(weights_file.read_bytes()) if weights_file.is_file() else source.network.weights_sha256
-    return export_model(
+    report = export_model(
         source.network.module,
         source.spec,
         folder or source.folder,
-        quantization=quantize,
+        settings,
         calibration=calibration,
         validation=validation,
-        calibration_size=calibration_size,
         parent_sha256=parent,
         stage=stage,
     )
+    write_export_page(report, source.spec)
+    return report
 
 
 def _training_data(run: Run, needed: bool) -> Path | None:

@@ -15,7 +15,18 @@ import torch
 from conftest import write_photo
 from torch import nn
 
-from edge_tl_export import ExportError, PixelModel, Row, export_model, make_self_test, parity, quantize, to_onnx
+from edge_tl_export import (
+    ExportError,
+    ExportSettings,
+    PixelModel,
+    Row,
+    export_model,
+    make_self_test,
+    parity,
+    quantize,
+    to_onnx,
+)
+from edge_tl_export.compare import Against
 from edge_tl_runtime.classifier import Classifier
 from edge_tl_runtime.dataset import LabelledPhotos, load_training
 from edge_tl_runtime.errors import BadModelError, DataError, OutputError
@@ -29,6 +40,9 @@ SPEC = ModelSpec(
     normalization=Normalization(mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3)),
     arch="tiny",
 )
+
+
+INT8 = ExportSettings(quantization="int8")
 
 
 @contextmanager
@@ -117,16 +131,23 @@ def test_int8_is_quantized_smaller_and_repeatable(graph):
 @pytest.mark.parametrize("quantization", [None, "int8", "fp16"])
 def test_files_are_sealed_judged_and_pass_their_self_test(network, photos, tmp_path, quantization):
     report = export_model(
-        network, SPEC, tmp_path, quantization=quantization, calibration=photos[0], validation=photos[1], stage=silent
+        network,
+        SPEC,
+        tmp_path,
+        ExportSettings(quantization=quantization, max_drop=1),
+        calibration=photos[0],
+        validation=photos[1],
+        stage=silent,
     )
-    names = ["model.onnx"] + ([f"model-{quantization}.onnx"] if quantization else [])
+    written = quantization if quantization == "fp16" or any(c.passes for c in report.tried) else None
+    names = ["model.onnx"] + ([f"model-{written}.onnx"] if written else [])
     assert [file.path.name for file in report.files] == names
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
     for file in report.files:
         classifier = Classifier(file.path)
         assert classifier.spec.labels == SPEC.labels
         assert classifier.spec.validation.n == len(photos[1])
-    if quantization:
+    if written:
         assert read_spec(report.files[1].path).parent_sha256 == report.files[0].sha256
     document = report.to_dict()
     assert {"path", "precision", "bytes", "sha256", "top1", "latency_ms"} <= set(document["models"][0])
@@ -162,20 +183,20 @@ def test_nothing_is_written_when_verification_fails(network, photos, tmp_path, m
         other[-1].bias += 1
     monkeypatch.setattr("edge_tl_export.export.to_onnx", lambda *_: real)
     with pytest.raises(ExportError):
-        export_model(other, SPEC, tmp_path, quantization="int8", calibration=photos[0], validation=None, stage=silent)
+        export_model(other, SPEC, tmp_path, INT8, calibration=photos[0], validation=None, stage=silent)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_int8_without_photos_is_an_error(network, tmp_path):
     with pytest.raises(DataError, match="--data"):
-        export_model(network, SPEC, tmp_path, quantization="int8", calibration=None, validation=None, stage=silent)
+        export_model(network, SPEC, tmp_path, INT8, calibration=None, validation=None, stage=silent)
 
 
 def test_a_folder_that_cannot_be_written_is_named(network, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot create"):
         export_model(
-            network, SPEC, tmp_path / "file", quantization=None, calibration=None, validation=None, stage=silent
+            network, SPEC, tmp_path / "file", ExportSettings(), calibration=None, validation=None, stage=silent
         )
 
 
@@ -198,5 +219,6 @@ def test_pixel_model_normalises_as_the_formula_says():
 )
 def test_the_verdict_is_in_words(speedup, drop, words):
     evaluation = score(np.eye(3, dtype=np.float32), np.arange(3), SPEC.labels, "")
-    row = Row("int8", 1, 1.0, speedup, evaluation, 1.0, drop)
+    against = None if drop is None else Against(drop, (drop, drop), 1.0, 0, 0, ())
+    row = Row("int8", 1, 1.0, speedup, evaluation, against)
     assert row.verdict == words

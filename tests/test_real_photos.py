@@ -14,7 +14,7 @@ from edge_tl.models import WeightsSource, build_network, find_backbone
 from edge_tl.training.run import load_run
 from edge_tl.training.settings import TrainSettings
 from edge_tl.training.train import train
-from edge_tl_export import PixelModel
+from edge_tl_export import ExportSettings, PixelModel
 from edge_tl_runtime.classifier import Classifier
 from edge_tl_runtime.dataset import load_labelled
 from edge_tl_runtime.evaluate import PixelReader, evaluate
@@ -26,7 +26,7 @@ from edge_tl_runtime.preprocess import crop_resize
 def bees(data_dir, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "bees"
     result = train(data_dir / "hymenoptera", folder, TrainSettings(recipe="probe", device="cpu"), silent, print)
-    report = deploy(str(folder), None, "int8", None, "pretrained", 200, 0, silent, print)
+    report = deploy(str(folder), None, ExportSettings(quantization="int8"), None, "pretrained", 0, silent, print)
     return result, report
 
 

@@ -1,26 +1,34 @@
 """PyTorch to ONNX: one graph from pixels to logits, quantization, and the checks a file must pass before it is handed over."""
 
-from edge_tl_export.compare import Row, measure
-from edge_tl_export.export import ExportReport, ModelFile, Stage, export_model
+from edge_tl_export.compare import Comparison, Judge, Row
+from edge_tl_export.export import ExportReport, ExportSettings, ModelFile, Stage, export_model
 from edge_tl_export.graph import OPSET, PixelModel, to_onnx
-from edge_tl_export.quantize import DEFAULT_RECIPE, Recipe, quantize
+from edge_tl_export.quantize import Quantizer, quantize, to_fp16
+from edge_tl_export.recipe import Recipe
+from edge_tl_export.search import Candidate, Layer, Search
 from edge_tl_export.verify import ExportError, Parity, make_self_test, parity
 
 __all__ = [
-    "DEFAULT_RECIPE",
     "OPSET",
+    "Candidate",
+    "Comparison",
     "ExportError",
     "ExportReport",
+    "ExportSettings",
+    "Judge",
+    "Layer",
     "ModelFile",
     "Parity",
     "PixelModel",
+    "Quantizer",
     "Recipe",
     "Row",
+    "Search",
     "Stage",
     "export_model",
     "make_self_test",
-    "measure",
     "parity",
     "quantize",
+    "to_fp16",
     "to_onnx",
 ]

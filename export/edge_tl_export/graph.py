@@ -10,10 +10,12 @@ from collections.abc import Iterator
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from edge_tl_export.tidy import tidy
 from edge_tl_runtime.classifier import INPUT_NAME, OUTPUT_NAME
 from edge_tl_runtime.spec import ModelSpec, Normalization
 
@@ -77,7 +79,9 @@ def to_onnx(network: nn.Module, spec: ModelSpec) -> bytes:
     finally:
         network.train(was_training).to(device)
     assert program is not None
-    proto = program.model_proto
+    graph = program.model
+    tidy(graph)
+    proto = ir.to_proto(graph)
     _strip(proto)
     onnx.checker.check_model(proto, full_check=True)
     serialized: bytes = proto.SerializeToString(deterministic=True)

@@ -1,120 +1,87 @@
-"""Post-training static quantization to INT8, in QDQ form."""
+"""Post-training quantization: photos in, any number of candidate files out."""
 
 from __future__ import annotations
 
 import logging
-import tempfile
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 from numpy.typing import NDArray
-from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
-from onnxruntime.quantization.shape_inference import quant_pre_process
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
-from edge_tl_runtime.classifier import INPUT_NAME
-
-_TYPES = {"uint8": QuantType.QUInt8, "int8": QuantType.QInt8}
-_METHODS = {
-    "minmax": CalibrationMethod.MinMax,
-    "entropy": CalibrationMethod.Entropy,
-    "percentile": CalibrationMethod.Percentile,
-}
+from edge_tl_export.equalize import equalize
+from edge_tl_export.prepare import prepare
+from edge_tl_export.qdq import QUANTIZABLE, WEIGHTED, quantized, quantized_tensors, weighted_nodes
+from edge_tl_export.ranges import Observations, observe
+from edge_tl_export.recipe import Recipe
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How a file is quantized; stored in its contract.
+class Quantizer:
+    """One float graph and its calibration photos, from which `make` gives a file for any recipe.
 
-    activations: "uint8" or "int8". On x86 onnxruntime is fast with uint8 only; with VNNI nothing saturates.
-    reduce_range: 7-bit weights, for x86 CPUs without VNNI, where sums of two 8-bit products saturate at 16 bits.
+    What the photos showed is kept, so that recipes which differ in later choices cost one writing each.
     """
 
-    activations: str = "uint8"
-    weights: str = "int8"
-    per_channel: bool = True
-    calibration: str = "minmax"
-    reduce_range: bool = False
+    def __init__(
+        self, fp32: bytes, batches: Sequence[NDArray[np.uint8]], progress: Callable[[int], None] = lambda done: None
+    ) -> None:
+        """fp32: a pixels-to-logits graph. batches: uint8 (N, H, W, 3) each, N free; all are read for each form of the graph.
 
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        progress: called with the number of photos just observed.
+        """
+        self._fp32, self._batches, self._progress = fp32, batches, progress
+        self._observed: dict[tuple[bool, bool, float], tuple[bytes, Observations]] = {}
+
+    def make(self, recipe: Recipe) -> bytes:
+        """A checked QDQ file; the same photos and the same recipe give the same bytes."""
+        form, seen = self._form(recipe)
+        return quantized(ir.serde.deserialize_model(onnx.load_from_string(form)), seen, recipe)
+
+    def layers(self, recipe: Recipe) -> list[str]:
+        """Names of the convolutions and matrix products of the float graph, in order."""
+        form, _ = self._form(recipe)
+        return [node.name for node in onnx.load_from_string(form).graph.node if node.op_type in WEIGHTED]
+
+    def left_in_float(self, recipe: Recipe) -> list[str]:
+        """Kinds of operators of the graph that no integer kernel is known for."""
+        form, _ = self._form(recipe)
+        entry = ("Cast", "DequantizeLinear", *QUANTIZABLE)
+        return sorted({node.op_type for node in onnx.load_from_string(form).graph.node if node.op_type not in entry})
+
+    def _form(self, recipe: Recipe) -> tuple[bytes, Observations]:
+        key = recipe.pixels, recipe.hard_swish, recipe.equalize
+        if key not in self._observed:
+            model = prepare(self._fp32, recipe)
+            if recipe.equalize:
+                seen = observe(model, quantized_tensors(model), self._watched())
+                equalize(model, seen, recipe.equalize)
+            seen = observe(model, quantized_tensors(model), self._watched(), weighted_nodes(model))
+            self._observed[key] = ir.to_proto(model).SerializeToString(), seen
+        return self._observed[key]
+
+    def _watched(self) -> Iterable[NDArray[np.uint8]]:
+        for batch in self._batches:
+            yield batch
+            self._progress(len(batch))
 
 
-DEFAULT_RECIPE = Recipe()
-
-
-def quantize(fp32: bytes, batches: Iterable[NDArray[np.uint8]], recipe: Recipe = DEFAULT_RECIPE) -> bytes:
-    """Quantize a pixels-to-logits graph. batches: calibration photos, uint8 (N, H, W, 3) each, read once.
-
-    Weights and activations of convolutions and matrix products become 8-bit integers with float scales; what onnxruntime has
-    no integer kernel for stays float between them. The same photos give the same bytes.
-    """
-    with tempfile.TemporaryDirectory(prefix="edge-tl-") as name, _quiet():
-        folder = Path(name)
-        (folder / "fp32.onnx").write_bytes(fp32)
-        quant_pre_process(folder / "fp32.onnx", folder / "ready.onnx")
-        quantize_static(
-            folder / "ready.onnx",
-            folder / "int8.onnx",
-            _Reader(batches),
-            quant_format=QuantFormat.QDQ,
-            activation_type=_TYPES[recipe.activations],
-            weight_type=_TYPES[recipe.weights],
-            per_channel=recipe.per_channel,
-            reduce_range=recipe.reduce_range,
-            calibrate_method=_METHODS[recipe.calibration],
-            nodes_to_exclude=_entry_nodes(onnx.load(folder / "ready.onnx").graph),
-        )
-        return _finished(onnx.load(folder / "int8.onnx"))
+def quantize(fp32: bytes, batches: Sequence[NDArray[np.uint8]], recipe: Recipe = Recipe()) -> bytes:
+    """Quantize a pixels-to-logits graph by one recipe, without looking at what it costs; `search` looks."""
+    return Quantizer(fp32, batches).make(recipe)
 
 
 def to_fp16(fp32: bytes) -> bytes:
     """Half-precision weights and arithmetic; pixels stay uint8 and logits float32."""
-    with _quiet():
-        return _finished(convert_float_to_float16(onnx.load_from_string(fp32), keep_io_types=True))
-
-
-class _Reader(CalibrationDataReader):  # type: ignore[misc]
-    def __init__(self, batches: Iterable[NDArray[np.uint8]]) -> None:
-        self._batches: Iterator[NDArray[np.uint8]] = iter(batches)
-
-    def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
-        batch = next(self._batches, None)
-        return None if batch is None else {INPUT_NAME: batch}
-
-
-def _entry_nodes(graph: onnx.GraphProto) -> list[str]:
-    """Names of the nodes that turn pixels into the network's input: layout, cast, normalisation.
-
-    They stay float. Quantized, the multiplication and the addition over the whole picture cost more than all convolutions
-    save: 3.4 of 5.7 ms for efficientnet_lite0, where in float they take 0.1.
-    """
-    names, reached = [], {INPUT_NAME}
-    for node in graph.node:  # in topological order
-        if node.op_type in ("Transpose", "Cast", "Mul", "Add") and reached & set(node.input):
-            names.append(node.name)
-            reached.update(node.output)
-    return names
-
-
-def _finished(proto: onnx.ModelProto) -> bytes:
+    level = logging.root.level
+    logging.root.setLevel(logging.ERROR)  # the converter warns of every constant that half precision rounds to zero
+    try:
+        proto = convert_float_to_float16(onnx.load_from_string(fp32), keep_io_types=True)
+    finally:
+        logging.root.setLevel(level)
     del proto.metadata_props[:]
     del proto.graph.value_info[:]
     onnx.checker.check_model(proto)
     serialized: bytes = proto.SerializeToString(deterministic=True)
     return serialized
-
-
-class _quiet:
-    """onnxruntime's quantizer warns through the root logger that preprocessing is advised, which it has just had."""
-
-    def __enter__(self) -> None:
-        self._level = logging.root.level
-        logging.root.setLevel(logging.ERROR)
-
-    def __exit__(self, *_: object) -> None:
-        logging.root.setLevel(self._level)

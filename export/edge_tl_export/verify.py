@@ -1,11 +1,18 @@
-"""Checks that a file must pass before it is handed over."""
+"""Checks that a file must pass before it is handed over.
+
+What each file owes: a valid graph whose shapes infer strictly, everything inside one file, nothing of training, no tensor stored
+twice; the same answers as PyTorch on real photos, one at a time and many at once, with a free and with a fixed batch; the
+same bytes for the same input, also from a second session.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 from torch import nn
 
@@ -15,6 +22,10 @@ from edge_tl_runtime.evaluate import Logits
 from edge_tl_runtime.spec import ModelSpec, SelfTest, spread
 
 PARITY_TOLERANCE = 1e-3
+FIXED_BATCHES = (1, 4)
+TRAINING_ONLY = ("Dropout", "BatchNormalization", "Identity")
+SMALL = 64
+"""Bytes up to which an equal tensor may be stored again: scales that happen to agree."""
 THUMBNAIL = 28
 
 
@@ -35,8 +46,56 @@ class Parity:
     n: int
 
 
-def parity(network: nn.Module, spec: ModelSpec, logits: Logits, pixels: NDArray[np.uint8]) -> Parity:
+def check_structure(model: bytes) -> None:
+    """Raises ExportError for a graph that is invalid, not self-contained, or carries what a device has no use for."""
+    proto = onnx.load_from_string(model)
+    try:
+        onnx.checker.check_model(proto, full_check=True)
+        onnx.shape_inference.infer_shapes(proto, check_type=True, strict_mode=True, data_prop=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ExportError(
+            f"the exported graph is not valid ONNX: {str(error).splitlines()[0]}; nothing was written"
+        ) from None
+    graph = proto.graph
+    faults = [f"operator {node.op_type}" for node in graph.node if node.op_type in TRAINING_ONLY]
+    faults += [
+        f"tensor {tensor.name} outside the file"
+        for tensor in graph.initializer
+        if tensor.data_location == onnx.TensorProto.EXTERNAL
+    ]
+    stored = Counter(
+        (tensor.data_type, tuple(tensor.dims), tensor.raw_data)
+        for tensor in graph.initializer
+        if len(tensor.raw_data) > SMALL
+    )
+    faults += [f"a tensor of shape {key[1]} stored {count} times" for key, count in stored.items() if count > 1]
+    if faults:
+        raise ExportError(f"the exported graph holds {', '.join(faults[:3])}; nothing was written")
+
+
+def check_repeatable(model: bytes, open_model: Callable[[bytes, str], Logits], pixels: NDArray[np.uint8]) -> None:
+    """Raises ExportError unless two sessions give the same bytes for the same input, each of them twice."""
+    first, second = open_model(model, "the exported file"), open_model(model, "the exported file")
+    answers = {logits(pixels).tobytes() for logits in (first, second) for _ in range(2)}
+    if len(answers) > 1:
+        raise ExportError("the exported file gives different scores for the same photo; nothing was written")
+
+
+def with_batch(model: bytes, batch: int) -> bytes:
+    """The model for a fixed number of photos at once."""
+    proto = onnx.load_from_string(model)
+    for value in (*proto.graph.input, *proto.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = batch
+    serialized: bytes = proto.SerializeToString()
+    return serialized
+
+
+def parity(
+    network: nn.Module, spec: ModelSpec, logits: Logits, pixels: NDArray[np.uint8], fixed: Mapping[int, Logits] = {}
+) -> Parity:
     """Compare a network with its exported form, one photo at a time and all at once. pixels: uint8 (N, H, W, 3).
+
+    fixed: the same graph for other numbers of photos at once, by that number.
 
     Raises ExportError when logits differ by more than the tolerance.
     """
@@ -45,6 +104,10 @@ def parity(network: nn.Module, spec: ModelSpec, logits: Logits, pixels: NDArray[
     single = np.concatenate([logits(pixels[i : i + 1]) for i in range(len(pixels))])
     together = logits(pixels)
     worst = float(max(np.abs(single - expected).max(), np.abs(together - expected).max()))
+    for batch, of_batch in fixed.items():
+        for start in range(0, len(pixels) - batch + 1, batch):
+            part = slice(start, start + batch)
+            worst = max(worst, float(np.abs(of_batch(pixels[part]) - expected[part]).max()))
     tolerance = PARITY_TOLERANCE * max(1.0, float(np.abs(expected).max()) / 10)
     if not worst <= tolerance:
         raise ExportError(

@@ -28,3 +28,15 @@ def mcnemar(only_first: int, only_second: int) -> float:
     n = only_first + only_second
     tail = sum(math.comb(n, k) for k in range(min(only_first, only_second) + 1))
     return float(min(1.0, 2 * tail / 2**n))
+
+
+def paired_interval(only_first: int, only_second: int, n: int, z: float = Z95) -> tuple[float, float]:
+    """Interval of the difference of two rates on the same n items (Bonett and Price 2012): first minus second, in [-1, 1].
+
+    only_first, only_second: items that only one of the two got right. (-1, 1) when n is 0.
+    """
+    if n == 0:
+        return -1.0, 1.0
+    first, second = (only_first + 1) / (n + 2), (only_second + 1) / (n + 2)
+    half = z * math.sqrt((first + second - (first - second) ** 2) / (n + 2))
+    return max(-1.0, first - second - half), min(1.0, first - second + half)

@@ -1,0 +1,219 @@
+"""The guarded search: candidates are made, ranked without labels, judged with them, and only a good one is handed over.
+
+Half a point of accuracy is four photos of 800, less than chance moves. So candidates are ranked by the noise in their logits, on
+photos that neither calibrate nor judge, and the judge is asked in that order until one passes: few looks at the judging photos,
+so that the best of many is not merely the luckiest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_tl_export.compare import Comparison, Row, sqnr
+from edge_tl_export.quantize import Quantizer
+from edge_tl_export.recipe import CALIBRATIONS, Recipe
+from edge_tl_runtime.evaluate import Logits
+
+TARGET_RECIPES = {
+    "x86-vnni": Recipe(),
+    "x86-avx2": Recipe(weight_bits=7),
+    "arm-dotprod": Recipe(),
+    "arm": Recipe(),
+    "generic": Recipe(weight_bits=7),
+}
+"""What a target's arithmetic asks for. uint8 everywhere: ARM kernels sum it as exactly as int8, and one file can be judged on
+both kinds of machine; int8 is several times slower on x86. 7-bit weights where pairs of products are summed in 16 bits."""
+
+EQUALIZE = (0.0, 0.25)
+FLOAT_LAYERS = (1, 2, 4, 8)
+SEARCHES = ("first", "full")
+JUDGED_FIRST = 3
+SENSITIVITY_PHOTOS = 24
+WORTH_ASKING = 0.5
+"""Decibels below the best within which another form of it may still be the one that passes."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A file that was tried. sqnr: decibels on the ranking photos. row: None while it was not judged."""
+
+    recipe: Recipe
+    model: bytes = field(repr=False)
+    sqnr: float
+    row: Row | None = None
+    trained: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.recipe}, trained" if self.trained else str(self.recipe)
+
+    @property
+    def passes(self) -> bool:
+        return self.row is not None and self.row.is_accurate and self.row.is_faster
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "recipe": self.recipe.to_dict(),
+            "trained": self.trained,
+            "bytes": len(self.model),
+            "ranking_sqnr_db": round(self.sqnr, 2),
+            **({} if self.row is None else self.row.to_dict()),
+        }
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What one layer alone in INT8 costs. sqnr: decibels of the logits; agreement: share of labels kept, on the ranking photos.
+
+    place: of the layer in the graph, from 0.
+    """
+
+    name: str
+    place: int
+    sqnr: float
+    agreement: float
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "place": self.place,
+            "sqnr_db": round(self.sqnr, 2),
+            "agreement": round(self.agreement, 6),
+        }
+
+
+class Search:
+    """Candidates for one graph on one target. Nothing is written here; `candidates` grows as they are tried."""
+
+    def __init__(
+        self,
+        quantizer: Quantizer,
+        ranking: NDArray[np.uint8],
+        comparison: Comparison,
+        target: str,
+        progress: Callable[[int], None] = lambda done: None,
+    ) -> None:
+        """ranking: pixels to rank on, uint8 (N, H, W, 3). progress: called with 1 for each file made."""
+        self._quantizer, self._ranking, self._comparison, self._progress = quantizer, ranking, comparison, progress
+        self._base = TARGET_RECIPES[target]
+        self._expected = _in_batches(comparison.fp32, ranking)
+        self.candidates: list[Candidate] = []
+        self.layers: list[Layer] = []
+
+    def first(self) -> Candidate | None:
+        """The first candidate, in order of quality, that is accurate enough and faster; None when there is none."""
+        ranked = sorted(self._rank(self._calibrations()), key=lambda c: -c.sqnr)
+        for candidate in ranked[:JUDGED_FIRST]:
+            if (judged := self.judged(candidate)).passes:
+                return judged
+        best = ranked[0]
+        for candidate in self._rank(self._forms(best.recipe)):
+            if candidate.sqnr >= best.sqnr - WORTH_ASKING and (judged := self.judged(candidate)).passes:
+                return judged
+        for recipe in self._with_float_layers(best.recipe):
+            (candidate,) = self._rank([recipe])
+            if (judged := self.judged(candidate)).passes:
+                return judged
+        return None
+
+    def full(self) -> Candidate | None:
+        """Every candidate judged; the one with the least noise among those that pass."""
+        ranked = sorted(self._rank(self._calibrations()), key=lambda c: -c.sqnr)
+        best = ranked[0].recipe
+        ranked += self._rank(self._forms(best))
+        ranked += self._rank(self._with_float_layers(best))
+        passing = [judged for candidate in ranked if (judged := self.judged(candidate)).passes]
+        return max(passing, key=lambda c: (c.sqnr, c.row.speedup if c.row else 0), default=None)
+
+    @property
+    def front(self) -> list[Candidate]:
+        """Judged candidates that no other beats in noise and in speed at once, fastest first."""
+        judged = [c for c in self.candidates if c.row is not None]
+
+        def beaten(c: Candidate) -> bool:
+            assert c.row is not None
+            return any(
+                o.row is not None
+                and (o.row.speedup, o.sqnr) != (c.row.speedup, c.sqnr)
+                and o.row.speedup >= c.row.speedup
+                and o.sqnr >= c.sqnr
+                for o in judged
+            )
+
+        return sorted((c for c in judged if not beaten(c)), key=lambda c: -(c.row.speedup if c.row else 0))
+
+    @property
+    def nearest(self) -> Candidate | None:
+        """The judged candidate that lost least, for saying how far the budget was missed."""
+        judged = [c for c in self.candidates if c.row is not None and c.row.drop is not None]
+        return min(judged, key=lambda c: c.row.drop if c.row and c.row.drop is not None else 0.0, default=None)
+
+    def judged(self, candidate: Candidate) -> Candidate:
+        """The candidate with its row: accuracy against FP32 on the judging photos, time against FP32 on this machine."""
+        row = self._comparison.row("int8", candidate.model, candidate.name)
+        judged = replace(candidate, row=row)
+        self.candidates = [judged if c is candidate else c for c in self.candidates]
+        return judged
+
+    def add(self, recipe: Recipe, model: bytes, trained: bool = False) -> Candidate:
+        """A candidate made elsewhere (training), ranked with the others."""
+        answers = _in_batches(self._comparison.open(model, str(recipe)), self._ranking)
+        candidate = Candidate(recipe, model, sqnr(self._expected, answers), trained=trained)
+        self.candidates.append(candidate)
+        self._progress(1)
+        return candidate
+
+    def sensitivity(self, recipe: Recipe, progress: Callable[[int], None] = lambda done: None) -> list[Layer]:
+        """Each layer quantized alone, the others float: what it costs by itself. Most sensitive first; measured once.
+
+        progress: called with 1 for each layer.
+        """
+        if not self.layers:
+            names = self._quantizer.layers(recipe)
+            pixels, expected = self._ranking[:SENSITIVITY_PHOTOS], self._expected[:SENSITIVITY_PHOTOS]
+            for place, name in enumerate(names):
+                alone = recipe.but(float_nodes=tuple(n for n in names if n != name))
+                answers = _in_batches(self._comparison.open(self._quantizer.make(alone), name), pixels)
+                same = float((answers.argmax(1) == expected.argmax(1)).mean())
+                self.layers.append(Layer(name, place, sqnr(expected, answers), same))
+                progress(1)
+            self.layers.sort(key=lambda layer: layer.sqnr)
+        return self.layers
+
+    def _rank(self, recipes: Iterable[Recipe]) -> list[Candidate]:
+        return [self.add(recipe, self._quantizer.make(recipe)) for recipe in recipes]
+
+    def _calibrations(self) -> list[Recipe]:
+        return [self._base.but(calibration=c, equalize=e) for e in EQUALIZE for c in CALIBRATIONS]
+
+    def _forms(self, best: Recipe) -> list[Recipe]:
+        """Other forms of the best recipe: what may be less exact, or slower, in this graph."""
+        forms = [
+            best.but(pixels=False),
+            best.but(per_channel=False),
+            best.but(rounding="nearest"),
+            best.but(equalize=0.5),
+        ]
+        if self._has_hard_swish(best):
+            forms.append(best.but(hard_swish=False))
+        return forms
+
+    def _has_hard_swish(self, recipe: Recipe) -> bool:
+        return "HardSwish" in self._quantizer.left_in_float(recipe.but(hard_swish=False))
+
+    def _with_float_layers(self, best: Recipe) -> Iterator[Recipe]:
+        """The best recipe with its most sensitive layers left in float, more and more of them."""
+        layers = self.sensitivity(best)
+        for count in FLOAT_LAYERS:
+            if count < len(layers):
+                yield best.but(float_nodes=tuple(sorted(layer.name for layer in layers[:count])))
+
+
+def _in_batches(logits: Logits, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return np.concatenate([logits(pixels[i : i + 8]) for i in range(0, len(pixels), 8)])

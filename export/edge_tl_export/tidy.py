@@ -1,0 +1,63 @@
+"""An exported graph in its plainest form: what the exporter left over is taken out, what it spelled out is named again."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir.passes import Sequential
+from onnx_ir.passes.common import (
+    ClearMetadataAndDocStringPass,
+    CommonSubexpressionEliminationPass,
+    DeduplicateInitializersPass,
+    IdentityEliminationPass,
+    LiftConstantsToInitializersPass,
+    RemoveUnusedNodesPass,
+)
+
+
+def tidy(model: ir.Model) -> None:
+    """Rewrite in place. The same function, without doc strings, duplicated or unused tensors, and with global pooling as one
+    operator, for which runtimes have integer kernels, instead of a mean, a reshape and a gather over a range made at run time.
+    """
+    for node in list(model.graph):
+        _name_global_pooling(node)
+    Sequential(
+        LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        IdentityEliminationPass(),
+        CommonSubexpressionEliminationPass(),
+        DeduplicateInitializersPass(size_limit=2**31),
+        RemoveUnusedNodesPass(),
+        ClearMetadataAndDocStringPass(),
+    )(model)
+
+
+def constant(value: ir.Value | None) -> np.ndarray | None:
+    """The array behind a value that is an initializer or a Constant node's output."""
+    tensor = None if value is None else ir.convenience.get_const_tensor(value)
+    return None if tensor is None else tensor.numpy()
+
+
+def _name_global_pooling(node: ir.Node) -> None:
+    """ReduceMean over both sides of the picture -> GlobalAveragePool, with the reshape and gather that may follow it.
+
+    The exporter spells adaptive pooling to 1 x 1 as a strided view: the mean flattened, then gathered by `range(N * C)`.
+    """
+    if node.op_type != "ReduceMean" or not node.attributes.get_int("keepdims", 1):
+        return
+    axes = constant(node.inputs[1]) if len(node.inputs) > 1 else None
+    if axes is None or sorted(int(a) % 4 for a in axes) != [2, 3]:
+        return
+    pooled = ir.Node("", "GlobalAveragePool", [node.inputs[0]], name=node.name)
+    pooled.outputs[0].name = node.outputs[0].name
+    graph = node.graph
+    assert graph is not None
+    graph.insert_before(node, pooled)
+    node.outputs[0].replace_all_uses_with(pooled.outputs[0])
+    for reshape, _ in tuple(pooled.outputs[0].uses()):
+        for view, _ in tuple(reshape.outputs[0].uses()):
+            if (
+                reshape.op_type == "Reshape"
+                and view.op_type == "Gather"
+                and str(view.name).startswith("node_as_strided")
+            ):
+                view.outputs[0].replace_all_uses_with(pooled.outputs[0])
