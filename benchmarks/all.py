@@ -31,12 +31,14 @@ def main() -> None:
         )
         model = demo / "run" / "model-int8.onnx"
         run("A frame through the live loop", "frame_overhead.py", model)
+        run("Tuning", "tune.py", model)
         run("Start-up", "startup.py", model, next((demo / "photos" / "val" / "brick").iterdir()))
     data = os.environ.get("EDGE_TL_TEST_DATA")
     if data:
         weights = Path(data, "mobilenet_v2-imagenet-fp16.pth")
         run("Linear probe", "probe.py", data, *([weights] if weights.is_file() else []))
         run("Crop and resize", "resize.py", Path(data, "imagenet-1k-sample"))
+        run("Quantizers", "quantization.py")
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ from edge_tl_runtime.dataset import load_training
 from edge_tl_runtime.errors import DataError
 from edge_tl_runtime.onnx_file import read_spec
 from edge_tl_runtime.spec import ModelSpec, Normalization, ResizeRule
+from edge_tl_runtime.statistics import paired_interval
 
 SPEC = ModelSpec(
     labels=("fine", "coarse", "flat"),
@@ -259,14 +260,19 @@ def test_a_channel_without_weights_has_a_bias_that_fits():
     assert sqnr(run(graph, pixels(8, 1)), run(int8, pixels(8, 1))) > 12
 
 
+def seen_as(sample: np.ndarray) -> Seen:
+    """One channel of one photo."""
+    low, high = np.array([sample.min()]), np.array([sample.max()])
+    return Seen(low, high, low, high, sample)
+
+
 @given(
     values=st.lists(st.floats(-50, 50, width=32), min_size=40, max_size=200),
     method=st.sampled_from(CALIBRATIONS),
 )
 def test_ranges_hold_zero_and_stay_within_what_was_seen(values, method):
     sample = np.asarray(values, np.float32)
-    extremes = np.array([sample.min()], np.float64), np.array([sample.max()], np.float64)
-    chosen = choose_range(Seen(*extremes, np.zeros(1), sample), method)
+    chosen = choose_range(seen_as(sample), method)
     full = Range.around(float(sample.min()), float(sample.max()))
     assert chosen.low <= 0 <= chosen.high
     assert chosen.high > chosen.low
@@ -277,7 +283,7 @@ def test_ranges_hold_zero_and_stay_within_what_was_seen(values, method):
 @pytest.mark.parametrize("freedom", [2, 3, 8])
 def test_the_mse_range_errs_hardly_more_than_the_best_of_a_grid(freedom):
     sample = np.random.default_rng(0).standard_t(freedom, 20_000).astype(np.float32)
-    seen = Seen(np.array([sample.min()]), np.array([sample.max()]), np.zeros(1), sample)
+    seen = seen_as(sample)
 
     def error(span: Range) -> float:
         step = (span.high - span.low) / 255
@@ -421,3 +427,23 @@ def test_few_photos_are_warned_of_and_an_operator_without_integers_stays_float(t
     assert "Softplus" in warnings
     if report.files[-1].row.precision == "int8":
         assert read_spec(report.files[-1].path).export["target"] == "arm"
+
+
+def test_a_file_of_other_weights_does_not_stay_beside_the_new_one(tmp_path):
+    calibration, validation = photos_in(tmp_path / "photos", 12)
+    settings = ExportSettings(quantization="fp16")
+    folder = tmp_path / "out"
+    parts = {"calibration": calibration, "validation": validation, "stage": silent}
+    export_model(build(), SPEC, folder, settings, **parts)
+    export_model(build(), SPEC, folder, ExportSettings(), **parts)
+    assert (folder / "model-fp16.onnx").exists()  # the same weights, so it is still of this model
+    export_model(build(nn.ReLU), SPEC, folder, ExportSettings(), **parts)
+    assert not (folder / "model-fp16.onnx").exists()
+
+
+def test_intervals_of_a_paired_difference_hold_what_a_bootstrap_says():
+    generator = np.random.default_rng(0)
+    outcome = generator.choice([1, -1, 0], size=400, p=[0.06, 0.03, 0.91])
+    drawn = generator.choice(outcome, size=(4000, 400)).mean(1)
+    low, high = paired_interval(int((outcome == 1).sum()), int((outcome == -1).sum()), 400)
+    assert np.allclose([low, high], np.percentile(drawn, [2.5, 97.5]), atol=0.006)

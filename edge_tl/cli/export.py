@@ -110,7 +110,13 @@ def command(
             COLUMNS,
             [_cells(c.name, c.row) for c in report.front if c.row],
         )
-    table("", COLUMNS, [_cells(file.row.precision.upper(), file.row) for file in report.files])
+    refused = report.nearest[:SHOWN_REFUSED] if report.refused else []
+    table(
+        "",
+        COLUMNS,
+        [_cells(file.row.precision.upper(), file.row) for file in report.files]
+        + [_cells(f"not written: INT8, {c.name}", c.row) for c in refused if c.row],
+    )
     if report.refused:
         click.echo(report.refused)
     click.echo(
@@ -122,6 +128,7 @@ def command(
     click.echo(f"next: edge-tl predict {report.files[-1].path} PHOTO")
 
 
+SHOWN_REFUSED = 3
 COLUMNS = ["file", "MB", "ms a photo", "speed", "top-1", "drop, points", "agrees with FP32", "on this machine"]
 
 

@@ -32,11 +32,11 @@ from edge_tl_export.verify import (
 )
 from edge_tl_runtime.classifier import INPUT_NAME, OUTPUT_NAME, Classifier, SessionSettings, open_session
 from edge_tl_runtime.dataset import LabelledPhotos
-from edge_tl_runtime.errors import DataError
+from edge_tl_runtime.errors import BadModelError, DataError
 from edge_tl_runtime.evaluate import Logits
 from edge_tl_runtime.files import make_folder, sha256, write_together
 from edge_tl_runtime.machine import cpu_name, this_target
-from edge_tl_runtime.onnx_file import sealed
+from edge_tl_runtime.onnx_file import read_spec, sealed
 from edge_tl_runtime.photos import Unreadable
 from edge_tl_runtime.spec import ModelSpec
 
@@ -124,6 +124,12 @@ class ExportReport:
         """What was tried, the cleanest first."""
         return sorted(self.tried, key=lambda candidate: -candidate.sqnr)
 
+    @property
+    def nearest(self) -> list[Candidate]:
+        """What was judged, the smallest loss of accuracy first."""
+        judged = [candidate for candidate in self.tried if candidate.row is not None]
+        return sorted(judged, key=lambda c: (c.row.drop or 0) if c.row else 0.0)
+
     def to_dict(self) -> dict[str, Any]:
         """The document of `edge-tl export --json`."""
         last = self.files[-1].row
@@ -168,7 +174,9 @@ def export_model(
     """Write `model.onnx` and, where one passes, `model-<precision>.onnx` into `folder`.
 
     Everything is verified and judged before the first byte is written, and files replace their predecessors together; a
-    quantized file of an earlier export that has no successor is removed with them, since it is no longer of this model.
+    quantized file of an earlier export that was made from other weights, or was asked for again and refused, is removed with
+    them.
+
     calibration: photos for INT8; validation: photos to judge on, never the same ones. network: on the CPU.
     Raises ExportError when a file fails a check, DataError for INT8 without photos or with photos that show nothing, OutputError.
     """
@@ -188,7 +196,7 @@ def export_model(
         _find_int8(found, photos, comparison, settings, stage)
     if settings.quantization == "fp16" or (settings.quantization == "int8" and "int8" not in found.models):
         _find_fp16(found, comparison, asked=settings.quantization == "fp16")
-    files = _write(found, spec, folder, photos, parent_sha256)
+    files = _write(found, spec, folder, photos, parent_sha256, settings.quantization)
     return ExportReport(
         files=files,
         parity=compared,
@@ -244,6 +252,10 @@ def _find_int8(
             search.sensitivity((chosen or max(search.candidates, key=lambda c: c.sqnr)).recipe, done)
     found.tried, found.front, found.layers = search.candidates, search.front, search.layers
     recipe = (chosen or search.candidates[0]).recipe
+    if settings.for_target != this_target():
+        found.warnings.append(
+            f"made for {settings.for_target}, timed on {this_target()}: see what it gains there with edge-tl tune"
+        )
     if left := quantizer.left_in_float(recipe):
         found.warnings.append(f"no integer kernels for {', '.join(left)}: they stay float")
     if chosen is None:
@@ -303,7 +315,7 @@ def _find_fp16(found: _Found, comparison: Comparison, asked: bool) -> None:
 
 
 def _write(
-    found: _Found, spec: ModelSpec, folder: Path, photos: CalibrationPhotos, parent_sha256: str
+    found: _Found, spec: ModelSpec, folder: Path, photos: CalibrationPhotos, parent_sha256: str, asked: str | None
 ) -> tuple[ModelFile, ...]:
     files: list[ModelFile] = []
     contents: dict[Path, bytes] = {}
@@ -327,10 +339,19 @@ def _write(
         files.append(ModelFile(path, sha256(data), replace(row, bytes=len(data)), opinions))
     write_together(contents)
     for precision in {"int8", "fp16"} - found.models.keys():
-        (folder / file_name(precision)).unlink(missing_ok=True)
+        path = folder / file_name(precision)
+        if path.exists() and (precision == asked or not _is_made_from(path, files[0].sha256)):
+            path.unlink()
     for path in contents:
         Classifier(path)  # what the device will do first: seal, signature, self-test
     return tuple(files)
+
+
+def _is_made_from(path: Path, parent: str) -> bool:
+    try:
+        return read_spec(path).parent_sha256 == parent
+    except BadModelError:
+        return False
 
 
 def file_name(precision: str) -> str:

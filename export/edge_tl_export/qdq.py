@@ -66,10 +66,12 @@ def quantized(model: ir.Model, seen: Observations, recipe: Recipe) -> bytes:
 def quantized_tensors(model: ir.Model) -> list[str]:
     """Names of the tensors to observe before `quantized`: what its operators give, and what they are given by others."""
     names: list[str] = []
+    pixels = {str(value.name) for value in model.graph.inputs}
     for node in model.graph:
-        if node.op_type not in QUANTIZABLE or any(
-            value is not None and value.is_graph_input() for value in node.inputs
-        ):
+        if node.op_type not in QUANTIZABLE:
+            continue
+        if any(value is not None and value.name in pixels for value in node.inputs):
+            pixels |= {str(value.name) for value in node.outputs}  # moved, but integers still
             continue
         given = [x for x in node.inputs if x is not None and x.producer() is not None and constant(x) is None]
         names += [str(value.name) for value in (*given, *node.outputs)]

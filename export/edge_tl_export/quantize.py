@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import numpy as np
 import onnx
@@ -13,7 +13,7 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from edge_tl_export.equalize import equalize
 from edge_tl_export.prepare import prepare
-from edge_tl_export.qdq import QUANTIZABLE, WEIGHTED, quantized, quantized_tensors, weighted_nodes
+from edge_tl_export.qdq import QUANTIZABLE, SATURATING, WEIGHTED, quantized, quantized_tensors, weighted_nodes
 from edge_tl_export.ranges import Observations, observe
 from edge_tl_export.recipe import Recipe
 
@@ -44,6 +44,22 @@ class Quantizer:
         form, _ = self._form(recipe)
         return [node.name for node in onnx.load_from_string(form).graph.node if node.op_type in WEIGHTED]
 
+    def chained(self, recipe: Recipe, names: Collection[str]) -> tuple[str, ...]:
+        """Those of some layers that hand floats to each other, or to the scores; the others would gain nothing from being float.
+
+        A lone one reads integers and writes integers, and onnxruntime takes such a layer for a quantized one whose weights
+        somebody forgot: it rounds them itself, with one scale for all channels.
+        """
+        form, _ = self._form(recipe)
+        model = ir.serde.deserialize_model(onnx.load_from_string(form))
+        kept: set[str] = set()
+        for node in model.graph:
+            if node.name in names:
+                after, ends = _next_layers(node)
+                together = after & set(names)
+                kept |= {str(node.name), *together} if together or ends else set()
+        return tuple(sorted(kept))
+
     def left_in_float(self, recipe: Recipe) -> list[str]:
         """Kinds of operators of the graph that no integer kernel is known for."""
         form, _ = self._form(recipe)
@@ -65,6 +81,22 @@ class Quantizer:
         for batch in self._batches:
             yield batch
             self._progress(len(batch))
+
+
+def _next_layers(node: ir.Node) -> tuple[set[str], bool]:
+    """Names of the convolutions and matrix products that read what a layer gives, and whether it ends in the scores."""
+    found: set[str] = set()
+    ends = False
+    waiting = list(node.outputs)
+    while waiting:
+        value = waiting.pop()
+        ends |= value.is_graph_output()
+        for reader, _ in value.uses():
+            if reader.op_type in WEIGHTED:
+                found.add(str(reader.name))
+            elif reader.op_type in (*SATURATING, "HardSwish"):
+                waiting += reader.outputs
+    return found, ends
 
 
 def quantize(fp32: bytes, batches: Sequence[NDArray[np.uint8]], recipe: Recipe = Recipe()) -> bytes:

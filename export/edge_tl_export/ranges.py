@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
+import torch
 from numpy.typing import NDArray
 
 from edge_tl_export.rounding import Moments
@@ -34,11 +35,15 @@ class Range:
 
 @dataclass
 class Seen:
-    """One tensor over all calibration photos. low, high, mean: by channel, float64 (C,). values: a sample, float32 (S,)."""
+    """One tensor over all calibration photos.
 
-    low: NDArray[np.float64]
-    high: NDArray[np.float64]
-    mean: NDArray[np.float64]
+    low, high: by channel, float32 (C,). photo_low, photo_high: by photo, float32 (N,). values: a sample, float32 (S,).
+    """
+
+    low: NDArray[np.float32]
+    high: NDArray[np.float32]
+    photo_low: NDArray[np.float32]
+    photo_high: NDArray[np.float32]
     values: NDArray[np.float32]
 
     @property
@@ -88,27 +93,28 @@ def values_by_name(model: ir.Model) -> dict[str, ir.Value]:
 
 class _Collector:
     def __init__(self) -> None:
-        self._lows: list[NDArray[np.float32]] = []
-        self._highs: list[NDArray[np.float32]] = []
-        self._sums: list[NDArray[np.float64]] = []
+        self._extremes: list[tuple[torch.Tensor, torch.Tensor]] = []
         self._samples: list[NDArray[np.float32]] = []
-        self._count = 0
 
     def add(self, tensor: NDArray[np.float32]) -> None:
-        planes = tensor.reshape(tensor.shape[0], tensor.shape[1], -1)
-        self._lows.append(planes.min((0, 2)))
-        self._highs.append(planes.max((0, 2)))
-        self._sums.append(planes.mean(2, dtype=np.float64).sum(0))
-        self._count += len(planes)
-        flat = planes.reshape(len(planes), -1)
+        flat = tensor.reshape(len(tensor), -1)
+        # NumPy has no fast reduction over an inner axis, and these are most of the time that calibration takes.
+        planes = torch.from_numpy(tensor).reshape(*tensor.shape[:2], -1)
+        self._extremes.append((planes.amin(2), planes.amax(2)))
         places = np.random.default_rng(len(self._samples)).integers(
             0, flat.shape[1], min(VALUES_A_PHOTO, flat.shape[1])
         )
         self._samples.append(flat[:, places].ravel())
 
     def seen(self) -> Seen:
-        low, high = np.min(self._lows, 0).astype(np.float64), np.max(self._highs, 0).astype(np.float64)
-        return Seen(low, high, np.sum(self._sums, 0) / self._count, np.concatenate(self._samples))
+        low, high = (torch.cat(parts) for parts in zip(*self._extremes, strict=True))
+        return Seen(
+            low=low.amin(0).numpy(),
+            high=high.amax(0).numpy(),
+            photo_low=low.amin(1).numpy(),
+            photo_high=high.amax(1).numpy(),
+            values=np.concatenate(self._samples),
+        )
 
 
 def choose_range(seen: Seen, method: str) -> Range:
@@ -118,6 +124,11 @@ def choose_range(seen: Seen, method: str) -> Range:
 
 def _minmax(seen: Seen) -> Range:
     return Range.around(*seen.extremes)
+
+
+def _average(seen: Seen) -> Range:
+    """The mean over photos of what each of them spans."""
+    return Range.around(float(seen.photo_low.mean()), float(seen.photo_high.mean()))
 
 
 def _percentile(seen: Seen) -> Range:
@@ -160,6 +171,7 @@ def _entropy(seen: Seen) -> Range:
 
 _METHODS: Mapping[str, Callable[[Seen], Range]] = {
     "minmax": _minmax,
+    "average": _average,
     "percentile": _percentile,
     "entropy": _entropy,
     "mse": _mse,

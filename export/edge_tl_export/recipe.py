@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 ACTIVATIONS = ("uint8", "int8")
-CALIBRATIONS = ("minmax", "percentile", "entropy", "mse")
+CALIBRATIONS = ("minmax", "average", "percentile", "entropy", "mse")
 
 
 @dataclass(frozen=True)

@@ -30,12 +30,12 @@ TARGET_RECIPES = {
 both kinds of machine; int8 is several times slower on x86. 7-bit weights where pairs of products are summed in 16 bits."""
 
 EQUALIZE = (0.0, 0.25)
-FLOAT_LAYERS = (1, 2, 4, 8)
+FLOAT_LAYERS = (1, 2, 4, 8, 16)
 SEARCHES = ("first", "full")
 JUDGED_FIRST = 3
 SENSITIVITY_PHOTOS = 24
 WORTH_ASKING = 0.5
-"""Decibels below the best within which another form of it may still be the one that passes."""
+"""Decibels within which two candidates are as good as each other."""
 
 
 @dataclass(frozen=True)
@@ -106,9 +106,13 @@ class Search:
         self.candidates: list[Candidate] = []
         self.layers: list[Layer] = []
 
+    def ranked(self) -> list[Candidate]:
+        """The plain candidates, calibrations and equalizations, the least noise first; nothing is judged."""
+        return sorted(self._rank(self._calibrations()), key=lambda candidate: -candidate.sqnr)
+
     def first(self) -> Candidate | None:
         """The first candidate, in order of quality, that is accurate enough and faster; None when there is none."""
-        ranked = sorted(self._rank(self._calibrations()), key=lambda c: -c.sqnr)
+        ranked = self.ranked()
         for candidate in ranked[:JUDGED_FIRST]:
             if (judged := self.judged(candidate)).passes:
                 return judged
@@ -123,13 +127,14 @@ class Search:
         return None
 
     def full(self) -> Candidate | None:
-        """Every candidate judged; the one with the least noise among those that pass."""
-        ranked = sorted(self._rank(self._calibrations()), key=lambda c: -c.sqnr)
+        """Every candidate judged; of those that pass and are hardly noisier than the best of them, the fastest."""
+        ranked = self.ranked()
         best = ranked[0].recipe
         ranked += self._rank(self._forms(best))
         ranked += self._rank(self._with_float_layers(best))
         passing = [judged for candidate in ranked if (judged := self.judged(candidate)).passes]
-        return max(passing, key=lambda c: (c.sqnr, c.row.speedup if c.row else 0), default=None)
+        cleanest = max((c.sqnr for c in passing), default=0.0)
+        return max((c for c in passing if c.sqnr >= cleanest - WORTH_ASKING), key=_speed, default=None)
 
     @property
     def front(self) -> list[Candidate]:
@@ -146,7 +151,7 @@ class Search:
                 for o in judged
             )
 
-        return sorted((c for c in judged if not beaten(c)), key=lambda c: -(c.row.speedup if c.row else 0))
+        return sorted((c for c in judged if not beaten(c)), key=lambda c: -_speed(c))
 
     @property
     def nearest(self) -> Candidate | None:
@@ -210,9 +215,16 @@ class Search:
     def _with_float_layers(self, best: Recipe) -> Iterator[Recipe]:
         """The best recipe with its most sensitive layers left in float, more and more of them."""
         layers = self.sensitivity(best)
+        tried: set[tuple[str, ...]] = {()}
         for count in FLOAT_LAYERS:
-            if count < len(layers):
-                yield best.but(float_nodes=tuple(sorted(layer.name for layer in layers[:count])))
+            names = self._quantizer.chained(best, [layer.name for layer in layers[:count]])
+            if count < len(layers) and names not in tried:
+                tried.add(names)
+                yield best.but(float_nodes=names)
+
+
+def _speed(candidate: Candidate) -> float:
+    return 0.0 if candidate.row is None else candidate.row.speedup
 
 
 def _in_batches(logits: Logits, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:

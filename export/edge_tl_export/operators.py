@@ -1,0 +1,283 @@
+"""The operators of a quantized graph in PyTorch: a table from names in a file to functions, and those of integer kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from torch.nn import functional
+
+from edge_tl_export.verify import ExportError
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operator. inputs: keys of values ("" where one is left out). levels: smallest and largest integer of a quantization."""
+
+    kind: str
+    inputs: tuple[str, ...]
+    output: str
+    attributes: Mapping[str, Any]
+    levels: tuple[float, float] = (0.0, 255.0)
+    done_with: tuple[str, ...] = ()
+
+
+class _Rounding(torch.autograd.Function):
+    """Whole numbers within a limit; slope 1, or 0 beyond it."""
+
+    @staticmethod
+    def forward(context: Any, latent: torch.Tensor, limit: float) -> torch.Tensor:
+        rounded = latent.round()
+        context.save_for_backward(rounded.abs() <= limit)
+        return rounded.clamp_(-limit, limit)
+
+    @staticmethod
+    def backward(context: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
+        (inside,) = context.saved_tensors
+        return gradients[0] * inside, None
+
+
+def rounded(latent: torch.Tensor, limit: float) -> torch.Tensor:
+    integers: torch.Tensor = _Rounding.apply(latent, limit)  # type: ignore[no-untyped-call]
+    return integers
+
+
+class _Quantization(torch.autograd.Function):
+    """round(x / scale) + zero, ties to even, saturated.
+
+    Its slope towards x is 1 / scale and towards the scale -x / scale^2 where it does not saturate, 0 where it does. With the
+    multiplication by the scale that follows, the latter becomes the gradient of a learned step size (Esser et al. 2020, eq. 3).
+    One function instead of a chain of operators: two tensors are kept for the way back instead of five.
+    """
+
+    @staticmethod
+    def forward(
+        context: Any, x: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor, levels: tuple[float, float]
+    ) -> torch.Tensor:
+        context.save_for_backward(x, scale, zero)
+        context.levels = levels
+        return (x / scale).round_().add_(zero).clamp_(*levels)
+
+    @staticmethod
+    def backward(context: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        x, scale, zero = context.saved_tensors
+        low, high = context.levels
+        unsaturated = (x / scale).round_().add_(zero)
+        inward = gradients[0] * ((unsaturated >= low) & (unsaturated <= high)) / scale
+        outward = -(inward * x).sum() / scale if context.needs_input_grad[1] else None
+        return inward, outward, None, None
+
+
+Values = Sequence[Any]  # tensors, None for an input left out
+
+
+def _quantize(node: Node, values: Values) -> torch.Tensor:
+    x, scale, *zero = values
+    integers: torch.Tensor = _Quantization.apply(  # type: ignore[no-untyped-call]
+        x, scale, zero[0] if zero else torch.zeros_like(scale), node.levels
+    )
+    return integers
+
+
+def _dequantize(node: Node, values: Values) -> torch.Tensor:
+    integers, scale, *rest = values
+    zero = rest[0] if rest else torch.zeros_like(scale)
+    if scale.ndim:
+        shape = [1] * integers.ndim
+        shape[node.attributes.get("axis", 1)] = -1
+        scale, zero = scale.view(shape), zero.view(shape)
+    real: torch.Tensor = ((integers - zero) * scale).float()
+    return real
+
+
+def _pads(node: Node, fill: float, x: torch.Tensor) -> tuple[torch.Tensor, tuple[int, int]]:
+    """The picture with what padding PyTorch's operators cannot do, and the rest of it."""
+    top, left, bottom, right = node.attributes.get("pads", (0, 0, 0, 0))
+    if node.attributes.get("auto_pad", b"NOTSET") not in (b"NOTSET", b""):
+        raise ExportError(f"no gradients for {node.kind} with padding by name ({node.output})")
+    kernel = node.attributes.get("kernel_shape", (2**31, 2**31))
+    if top == bottom and left == right and top <= kernel[0] // 2 and left <= kernel[1] // 2:
+        return x, (top, left)
+    return functional.pad(x, (left, right, top, bottom), value=fill), (0, 0)
+
+
+def _convolution(node: Node, values: Values) -> torch.Tensor:
+    x, weight, *bias = values
+    attributes = node.attributes
+    x, padding = _pads(node, 0.0, x)
+    strides, dilations = tuple(attributes.get("strides", (1, 1))), tuple(attributes.get("dilations", (1, 1)))
+    return functional.conv2d(
+        x, weight, bias[0] if bias else None, strides, padding, dilations, attributes.get("group", 1)
+    )
+
+
+def _matrix_product(node: Node, values: Values) -> torch.Tensor:
+    a, b, *c = values
+    attributes = node.attributes
+    a, b = (a.T if attributes.get("transA") else a), (b.T if attributes.get("transB") else b)
+    product: torch.Tensor = attributes.get("alpha", 1.0) * (a @ b)
+    return product + attributes.get("beta", 1.0) * c[0] if c and c[0] is not None else product
+
+
+def _max_pool(node: Node, values: Values) -> torch.Tensor:
+    attributes = node.attributes
+    x, padding = _pads(node, -torch.inf, values[0])
+    strides, dilations = attributes.get("strides", (1, 1)), attributes.get("dilations", (1, 1))
+    kernel, ceil = attributes["kernel_shape"], bool(attributes.get("ceil_mode"))
+    return functional.max_pool2d(x, tuple(kernel), tuple(strides), padding, tuple(dilations), ceil)
+
+
+def _average_pool(node: Node, values: Values) -> torch.Tensor:
+    attributes = node.attributes
+    count_padding = bool(attributes.get("count_include_pad"))
+    x, padding = _pads(node, 0.0, values[0])
+    if x is not values[0] and not count_padding:
+        raise ExportError(f"no gradients for AveragePool with uneven padding ({node.output})")
+    strides, kernel = tuple(attributes.get("strides", (1, 1))), tuple(attributes["kernel_shape"])
+    return functional.avg_pool2d(x, kernel, strides, padding, bool(attributes.get("ceil_mode")), count_padding)
+
+
+def _axes(node: Node, values: Values) -> list[int]:
+    given = values[1] if len(values) > 1 else None
+    return list(node.attributes.get("axes", ())) if given is None else [int(axis) for axis in given]
+
+
+def _reduce_mean(node: Node, values: Values) -> torch.Tensor:
+    mean: torch.Tensor = values[0].mean(_axes(node, values) or None, bool(node.attributes.get("keepdims", 1)))
+    return mean
+
+
+def _reshape(node: Node, values: Values) -> torch.Tensor:
+    x, wanted = values[0], [int(size) for size in values[1]]
+    if not node.attributes.get("allowzero"):
+        wanted = [size or x.shape[place] for place, size in enumerate(wanted)]
+    reshaped: torch.Tensor = x.reshape(wanted)
+    return reshaped
+
+
+def _flatten(node: Node, values: Values) -> torch.Tensor:
+    x = values[0]
+    axis = node.attributes.get("axis", 1) % (x.ndim + 1)
+    flat: torch.Tensor = x.reshape(int(np.prod(x.shape[:axis])), -1)
+    return flat
+
+
+def _squeeze(node: Node, values: Values) -> torch.Tensor:
+    axes = _axes(node, values)
+    squeezed: torch.Tensor = values[0].squeeze(tuple(axes)) if axes else values[0].squeeze()
+    return squeezed
+
+
+def _unsqueeze(node: Node, values: Values) -> torch.Tensor:
+    x, axes = values[0], _axes(node, values)
+    for axis in sorted(axis % (x.ndim + len(axes)) for axis in axes):
+        x = x.unsqueeze(axis)
+    return x  # type: ignore[no-any-return]
+
+
+def _cast(node: Node, values: Values) -> torch.Tensor:
+    if node.attributes["to"] != onnx.TensorProto.FLOAT:
+        raise ExportError(f"no gradients for a Cast to anything but float32 ({node.output})")
+    return values[0].float()  # type: ignore[no-any-return]
+
+
+def _clip(node: Node, values: Values) -> torch.Tensor:
+    bounds = [*values[1:], None, None][:2]
+    low, high = (
+        node.attributes.get(name) if bound is None else bound
+        for name, bound in zip(("min", "max"), bounds, strict=True)
+    )
+    return values[0] if low is None and high is None else values[0].clamp(low, high)  # type: ignore[no-any-return]
+
+
+def _hard_sigmoid(node: Node, values: Values) -> torch.Tensor:
+    gate: torch.Tensor = values[0] * node.attributes.get("alpha", 0.2) + node.attributes.get("beta", 0.5)
+    return gate.clamp(0, 1)
+
+
+OPERATORS: Mapping[str, Callable[[Node, Values], torch.Tensor]] = {
+    "Add": lambda node, values: values[0] + values[1],
+    "AveragePool": _average_pool,
+    "Cast": _cast,
+    "Clip": _clip,
+    "Concat": lambda node, values: torch.cat(list(values), node.attributes["axis"]),
+    "Conv": _convolution,
+    "DequantizeLinear": _dequantize,
+    "Flatten": _flatten,
+    "Gemm": _matrix_product,
+    "GlobalAveragePool": lambda node, values: values[0].mean((2, 3), keepdim=True),
+    "HardSigmoid": _hard_sigmoid,
+    "HardSwish": lambda node, values: functional.hardswish(values[0]),
+    "Identity": lambda node, values: values[0],
+    "LeakyRelu": lambda node, values: functional.leaky_relu(values[0], node.attributes.get("alpha", 0.01)),
+    "MaxPool": _max_pool,
+    "Mul": lambda node, values: values[0] * values[1],
+    "QuantizeLinear": _quantize,
+    "ReduceMean": _reduce_mean,
+    "Relu": lambda node, values: functional.relu(values[0]),
+    "Reshape": _reshape,
+    "Sigmoid": lambda node, values: torch.sigmoid(values[0]),
+    "Squeeze": _squeeze,
+    "Transpose": lambda node, values: values[0].permute(node.attributes["perm"]),
+    "Unsqueeze": _unsqueeze,
+}
+"""What each operator does with its inputs; a new one is added here."""
+
+
+def run(node: Node, values: Values) -> torch.Tensor:
+    kind = node.kind.removeprefix("integer ")
+    return (
+        OPERATORS[kind](node, values)
+        if kind == node.kind
+        else _integers(node, INTEGER_OPERATORS[kind](node, values), values)
+    )
+
+
+Sums = tuple[torch.Tensor, torch.Tensor, int]
+"""Whole numbers, what each is worth, and how many (integers, scale, zero point) of the inputs these took."""
+
+
+def _integers(node: Node, computed: Sums, values: Values) -> torch.Tensor:
+    """The integers of the result; the real values where nothing quantizes them."""
+    sums, worth, taken = computed
+    if len(values) == taken:
+        return (sums * worth).float()
+    scale, zero = values[taken:]
+    integers: torch.Tensor = _Quantization.apply(  # type: ignore[no-untyped-call]
+        sums * (worth / scale), torch.ones_like(scale), zero, node.levels
+    )
+    return integers
+
+
+def _integer_convolution(node: Node, values: Values) -> Sums:
+    x, x_scale, x_zero, weight, weight_scale, _, bias = values[:7]
+    worth = x_scale * weight_scale
+    return _convolution(node, (x - x_zero, weight, bias.float())), worth.view(-1, 1, 1) if worth.ndim else worth, 9
+
+
+def _integer_matrix_product(node: Node, values: Values) -> Sums:
+    x, x_scale, x_zero, weight, weight_scale, _, bias = values[:7]
+    return _matrix_product(node, (x - x_zero, weight, bias.float())), x_scale * weight_scale, 9
+
+
+def _integer_mean(node: Node, values: Values) -> Sums:
+    x, scale, zero = values[:3]
+    return (x - zero).sum((2, 3), keepdim=True), scale / (x.shape[2] * x.shape[3]), 3
+
+
+def _integer_product(node: Node, values: Values) -> Sums:
+    a, a_scale, a_zero, b, b_scale, b_zero = values[:6]
+    return (a - a_zero) * (b - b_zero), a_scale * b_scale, 6
+
+
+INTEGER_OPERATORS: Mapping[str, Callable[[Node, Values], Sums]] = {
+    "Conv": _integer_convolution,
+    "Gemm": _integer_matrix_product,
+    "GlobalAveragePool": _integer_mean,
+    "Mul": _integer_product,
+}
+"""Operators that runtimes compute in integers, where dequantized tensors come in."""
