@@ -33,6 +33,7 @@ def main() -> None:
         run("A frame through the live loop", "frame_overhead.py", model)
         run("Tuning", "tune.py", model)
         run("Start-up", "startup.py", model, next((demo / "photos" / "val" / "brick").iterdir()))
+    run("Edge-friendly variants", "friendly.py")
     data = os.environ.get("EDGE_TL_TEST_DATA")
     if data:
         weights = Path(data, "mobilenet_v2-imagenet-fp16.pth")

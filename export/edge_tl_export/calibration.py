@@ -86,6 +86,7 @@ class CalibrationPhotos:
         taken = set(self._chosen.paths)
         left = [i for i, path in enumerate(self._all.paths) if path not in taken]
         if len(left) < BATCH:
+            self.warnings.append("no photos left to rank candidates on, so they are ranked on those that calibrate")
             return self.samples(RANKING)
         rest = self._all.subset(left, self._all.split)
         some = rest.subset(evenly(rest, RANKING), rest.split)
