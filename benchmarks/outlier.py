@@ -18,7 +18,7 @@ import torch
 from edge_tl.training.run import open_run
 from edge_tl_export import Comparison, Judge, Quantizer, Recipe, Search, to_onnx
 from edge_tl_export.calibration import CalibrationPhotos
-from edge_tl_export.export import open_model
+from edge_tl_export.compare import open_model
 from edge_tl_export.qat import quantization_aware
 from edge_tl_runtime.dataset import load_labelled
 

@@ -20,9 +20,8 @@ from onnx import numpy_helper
 from torch import nn
 
 from edge_tl_export import ExportSettings, Quantizer, Recipe, export_model, quantize, to_onnx
-from edge_tl_export.compare import Comparison, Judge, sqnr
+from edge_tl_export.compare import Comparison, Judge, open_model, sqnr
 from edge_tl_export.equalize import equalize
-from edge_tl_export.export import open_model
 from edge_tl_export.prepare import prepare
 from edge_tl_export.qdq import LATTICE, quantized_tensors
 from edge_tl_export.ranges import Range, Seen, choose_range, observe
@@ -370,16 +369,6 @@ def test_a_search_judges_what_it_hands_over_and_knows_each_layer(tmp_path):
     against = search.candidates[0].row.against
     answers = run(search.candidates[0].model, np.stack([judge.pixels(i) for i in range(len(validation))]))
     assert tuple(np.flatnonzero(answers.argmax(1) != judge.reference.argmax(1))) == against.changed
-
-
-def outlier(network: nn.Module, factor: float = 2000.0) -> nn.Module:
-    """The same function, with one channel of the first tensor that every reader of it scales back."""
-    with torch.no_grad():
-        network[1].weight[0] *= factor
-        network[1].bias[0] *= factor
-        for layer in (network[3].path[0],):
-            layer.weight[:, 0] /= factor
-    return network
 
 
 def test_no_int8_file_is_written_that_loses_more_than_allowed(tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_tl_runtime.classifier import INPUT_NAME, OUTPUT_NAME, SessionSettings, open_session
 from edge_tl_runtime.dataset import LabelledPhotos
 from edge_tl_runtime.evaluate import Evaluation, Logits, PixelReader, Progress, score
 from edge_tl_runtime.photos import Unreadable
@@ -245,3 +246,20 @@ def _timed(function: Callable[[NDArray[np.uint8]], object], pixels: NDArray[np.u
     started = time.perf_counter()
     function(pixels)
     return time.perf_counter() - started
+
+
+def open_model(model: bytes, name: str) -> Logits:
+    """What a serialized model answers, by the session that the device opens."""
+    # Threads that spin between turns would take the cores from the other session while the two are timed in turns.
+    session = open_session(model, name, SessionSettings(spin=False))
+
+    def logits(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        (scores,) = session.run([OUTPUT_NAME], {INPUT_NAME: pixels})
+        return np.asarray(scores, np.float32)
+
+    return logits
+
+
+def in_batches(logits: Logits, pixels: NDArray[np.uint8], size: int = 8) -> NDArray[np.float32]:
+    """Answers to any number of pixels, float32 (N, C), `size` photos at once."""
+    return np.concatenate([logits(pixels[i : i + size]) for i in range(0, len(pixels), size)])

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from edge_tl_export.calibration import CalibrationPhotos
-from edge_tl_export.compare import MAX_DROP, Comparison, Judge, Row
+from edge_tl_export.compare import MAX_DROP, Comparison, Judge, Row, open_model
 from edge_tl_export.engines import Opinion, second_opinions
 from edge_tl_export.graph import OPSET, to_onnx
 from edge_tl_export.qat import quantization_aware
@@ -30,10 +30,9 @@ from edge_tl_export.verify import (
     parity,
     with_batch,
 )
-from edge_tl_runtime.classifier import INPUT_NAME, OUTPUT_NAME, Classifier, SessionSettings, open_session
+from edge_tl_runtime.classifier import Classifier
 from edge_tl_runtime.dataset import LabelledPhotos
 from edge_tl_runtime.errors import BadModelError, DataError
-from edge_tl_runtime.evaluate import Logits
 from edge_tl_runtime.files import make_folder, sha256, write_together
 from edge_tl_runtime.machine import cpu_name, this_target
 from edge_tl_runtime.onnx_file import read_spec, sealed
@@ -187,7 +186,8 @@ def export_model(
         fp32 = to_onnx(network, spec)
         done(1)
     photos = CalibrationPhotos(calibration, spec.resize, settings.calibration_size)
-    compared = _verify_fp32(network, spec, fp32, photos.samples(PARITY_PHOTOS))
+    samples = photos.samples(PARITY_PHOTOS)
+    compared = _verify_fp32(network, spec, fp32, samples)
     with stage("judging", 0 if validation is None else len(validation)) as done:
         judge = None if validation is None else Judge(validation, spec.resize)
         comparison = Comparison(fp32, spec.resize, judge, open_model, settings.max_drop, done)
@@ -196,7 +196,7 @@ def export_model(
         _find_int8(found, photos, comparison, settings, stage)
     if settings.quantization == "fp16" or (settings.quantization == "int8" and "int8" not in found.models):
         _find_fp16(found, comparison, asked=settings.quantization == "fp16")
-    files = _write(found, spec, folder, photos, parent_sha256, settings.quantization)
+    files = _write(found, spec, folder, samples, parent_sha256, settings.quantization)
     return ExportReport(
         files=files,
         parity=compared,
@@ -315,26 +315,25 @@ def _find_fp16(found: _Found, comparison: Comparison, asked: bool) -> None:
 
 
 def _write(
-    found: _Found, spec: ModelSpec, folder: Path, photos: CalibrationPhotos, parent_sha256: str, asked: str | None
+    found: _Found, spec: ModelSpec, folder: Path, samples: NDArray[np.uint8], parent_sha256: str, asked: str | None
 ) -> tuple[ModelFile, ...]:
     files: list[ModelFile] = []
     contents: dict[Path, bytes] = {}
     versions = {name: version(name) for name in ("torch", "onnx", "onnxruntime")}
-    samples = list(photos.samples(PARITY_PHOTOS))
     for precision, (model, row, made) in found.models.items():
+        logits = open_model(model, precision)
         sealed_spec = replace(
             spec,
             precision=precision,
             validation=None if row.evaluation is None else row.evaluation.accuracy,
             export={"opset": OPSET, **made, "versions": versions},
             parent_sha256=parent_sha256 if not files else files[0].sha256,
-            self_test=make_self_test(open_model(model, precision), spec, samples, precision),
+            self_test=make_self_test(logits, spec, list(samples), precision),
         )
         data = sealed(model, sealed_spec)
         path = folder / file_name(precision)
         contents[path] = data
-        pixels = np.stack(samples)
-        opinions = second_opinions(model, open_model(model, precision)(pixels), pixels, precision)
+        opinions = second_opinions(model, logits(samples), samples, precision)
         found.warnings += [opinion.describe() for opinion in opinions if opinion.read and not opinion.agrees]
         files.append(ModelFile(path, sha256(data), replace(row, bytes=len(data)), opinions))
     write_together(contents)
@@ -371,15 +370,3 @@ def _changed(comparison: Comparison, row: Row, model: bytes, spec: ModelSpec) ->
         name = judge.name(place)
         changed.append(Changed(name, spec.labels[truth], spec.labels[before], spec.labels[after], pixels))
     return tuple(changed)
-
-
-def open_model(model: bytes, name: str) -> Logits:
-    """What a serialized model answers, by the session that the device opens."""
-    # Threads that spin between turns would take the cores from the other session while the two are timed in turns.
-    session = open_session(model, name, SessionSettings(spin=False))
-
-    def logits(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        (scores,) = session.run([OUTPUT_NAME], {INPUT_NAME: pixels})
-        return np.asarray(scores, np.float32)
-
-    return logits

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
+from edge_tl_export.compare import in_batches, open_model
 from edge_tl_export.differentiable import QuantizedGraph
-from edge_tl_runtime.classifier import INPUT_NAME, OUTPUT_NAME, SessionSettings, open_session
 from edge_tl_runtime.evaluate import Logits
 
 Batches = Callable[[int], Iterable[tuple[NDArray[np.uint8], NDArray[np.int64]]]]
@@ -134,14 +134,13 @@ class _Best:
         self, model: bytes, photos: NDArray[np.uint8], teacher: Logits, progress: Callable[[Epoch], None]
     ) -> None:
         self._photos, self._progress = photos, progress
-        self._expected = _in_parts(teacher, photos)
+        self._expected = in_batches(teacher, photos, JUDGED_AT_ONCE)
         self._candidates: list[tuple[int, float, bytes]] = []
         self.consider(model, 0, math.nan)
 
     def consider(self, model: bytes, number: int, loss: float) -> None:
         # The file itself is judged, by the runtime that will run it.
-        session = open_session(model, "the file in training", SessionSettings(spin=False))
-        logits = _in_parts(lambda pixels: session.run([OUTPUT_NAME], {INPUT_NAME: pixels})[0], self._photos)
+        logits = in_batches(open_model(model, "the file in training"), self._photos, JUDGED_AT_ONCE)
         agreed = int((logits.argmax(1) == self._expected.argmax(1)).sum())
         ours, theirs = (functional.log_softmax(torch.from_numpy(x).double(), 1) for x in (logits, self._expected))
         divergence = float(functional.kl_div(ours, theirs, reduction="batchmean", log_target=True))
@@ -154,11 +153,6 @@ class _Best:
         return min(
             (divergence, i, model) for i, (agreed, divergence, model) in enumerate(self._candidates) if agreed >= least
         )[2]
-
-
-def _in_parts(logits: Logits, photos: NDArray[np.uint8]) -> NDArray[np.float32]:
-    parts = [logits(photos[i : i + JUDGED_AT_ONCE]) for i in range(0, len(photos), JUDGED_AT_ONCE)]
-    return np.concatenate(parts).astype(np.float32)
 
 
 def _judging(pixels: NDArray[np.uint8], seed: int) -> NDArray[np.bool_]:

@@ -289,23 +289,22 @@ class _Writer:
         scale = self._scales[name]
         read_as = self._read_as.get(name, scale)
         readers = [use for use in value.uses() if node.name in self._integer or use.node.name in self._integer]
-        constants = []
-        for kind, given in (("", scale), ("_read_as", read_as)):
-            if kind and read_as is scale:
-                break
-            constants.append(
-                (
-                    add_initializer(self._graph, f"{name}_scale{kind}", np.asarray(given.step)),
-                    add_initializer(self._graph, f"{name}_zero_point{kind}", np.asarray(given.zero_point, given.kind)),
-                )
-            )
-        quantize = ir.Node("", "QuantizeLinear", [value, *constants[0]], name=f"{name}_quantize")
+        written = read = self._constants(name, "", scale)
+        if read_as is not scale:
+            read = self._constants(name, "_read_as", read_as)
+        quantize = ir.Node("", "QuantizeLinear", [value, *written], name=f"{name}_quantize")
         quantize.outputs[0].name = f"{name}_quantized"
-        dequantize = ir.Node("", "DequantizeLinear", [quantize.outputs[0], *constants[-1]], name=f"{name}_dequantize")
+        dequantize = ir.Node("", "DequantizeLinear", [quantize.outputs[0], *read], name=f"{name}_dequantize")
         dequantize.outputs[0].name = f"{name}_dequantized"
         self._graph.insert_after(node, (quantize, dequantize))
         for use in readers:
             use.node.replace_input_with(use.idx, dequantize.outputs[0])
+
+    def _constants(self, name: str, suffix: str, scale: Scale) -> tuple[ir.Value, ir.Value]:
+        return (
+            add_initializer(self._graph, f"{name}_scale{suffix}", np.asarray(scale.step)),
+            add_initializer(self._graph, f"{name}_zero_point{suffix}", np.asarray(scale.zero_point, scale.kind)),
+        )
 
     def _drop_if_done_by_scale(self, node: ir.Node) -> None:
         """Take out what the saturation of the integers already does: a gate, or a ReLU or clip whose bounds it holds."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import onnx
@@ -24,15 +24,14 @@ class Quantizer:
     What the photos showed is kept, so that recipes which differ in later choices cost one writing each.
     """
 
-    def __init__(
-        self, fp32: bytes, batches: Sequence[NDArray[np.uint8]], progress: Callable[[int], None] = lambda done: None
-    ) -> None:
-        """fp32: a pixels-to-logits graph. batches: uint8 (N, H, W, 3) each, N free; all are read for each form of the graph.
-
-        progress: called with the number of photos just observed.
-        """
-        self._fp32, self._batches, self._progress = fp32, batches, progress
+    def __init__(self, fp32: bytes, batches: Sequence[NDArray[np.uint8]]) -> None:
+        """fp32: a pixels-to-logits graph. batches: uint8 (N, H, W, 3) each, N free; all are read for each form of the graph."""
+        self._fp32, self._batches = fp32, batches
         self._observed: dict[tuple[bool, bool, float], tuple[bytes, Observations]] = {}
+
+    def has(self, kind: str) -> bool:
+        """Whether the float graph holds an operator of this kind."""
+        return any(node.op_type == kind for node in onnx.load_from_string(self._fp32).graph.node)
 
     def make(self, recipe: Recipe) -> bytes:
         """A checked QDQ file; the same photos and the same recipe give the same bytes."""
@@ -71,16 +70,11 @@ class Quantizer:
         if key not in self._observed:
             model = prepare(self._fp32, recipe)
             if recipe.equalize:
-                seen = observe(model, quantized_tensors(model), self._watched())
+                seen = observe(model, quantized_tensors(model), self._batches)
                 equalize(model, seen, recipe.equalize)
-            seen = observe(model, quantized_tensors(model), self._watched(), weighted_nodes(model))
+            seen = observe(model, quantized_tensors(model), self._batches, weighted_nodes(model))
             self._observed[key] = ir.to_proto(model).SerializeToString(), seen
         return self._observed[key]
-
-    def _watched(self) -> Iterable[NDArray[np.uint8]]:
-        for batch in self._batches:
-            yield batch
-            self._progress(len(batch))
 
 
 def _next_layers(node: ir.Node) -> tuple[set[str], bool]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -67,8 +66,3 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "float_nodes": list(self.float_nodes)}
-
-    @classmethod
-    def from_dict(cls, document: Mapping[str, Any]) -> Recipe:
-        known = {name: document[name] for name in cls.__dataclass_fields__ if name in document}
-        return cls(**{**known, "float_nodes": tuple(known.get("float_nodes", ()))})

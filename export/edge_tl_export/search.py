@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_tl_export.compare import Comparison, Row, sqnr
+from edge_tl_export.compare import Comparison, Row, in_batches, sqnr
 from edge_tl_export.quantize import Quantizer
 from edge_tl_export.recipe import CALIBRATIONS, Recipe
-from edge_tl_runtime.evaluate import Logits
 
 TARGET_RECIPES = {
     "x86-vnni": Recipe(),
@@ -31,7 +30,6 @@ both kinds of machine; int8 is several times slower on x86. 7-bit weights where 
 
 EQUALIZE = (0.0, 0.25)
 FLOAT_LAYERS = (1, 2, 4, 8, 16)
-SEARCHES = ("first", "full")
 JUDGED_FIRST = 3
 SENSITIVITY_PHOTOS = 24
 WORTH_ASKING = 0.5
@@ -102,7 +100,7 @@ class Search:
         """ranking: pixels to rank on, uint8 (N, H, W, 3). progress: called with 1 for each file made."""
         self._quantizer, self._ranking, self._comparison, self._progress = quantizer, ranking, comparison, progress
         self._base = TARGET_RECIPES[target]
-        self._expected = _in_batches(comparison.fp32, ranking)
+        self._expected = in_batches(comparison.fp32, ranking)
         self.candidates: list[Candidate] = []
         self.layers: list[Layer] = []
 
@@ -168,7 +166,7 @@ class Search:
 
     def add(self, recipe: Recipe, model: bytes, trained: bool = False) -> Candidate:
         """A candidate made elsewhere (training), ranked with the others."""
-        answers = _in_batches(self._comparison.open(model, str(recipe)), self._ranking)
+        answers = in_batches(self._comparison.open(model, str(recipe)), self._ranking)
         candidate = Candidate(recipe, model, sqnr(self._expected, answers), trained=trained)
         self.candidates.append(candidate)
         self._progress(1)
@@ -184,7 +182,7 @@ class Search:
             pixels, expected = self._ranking[:SENSITIVITY_PHOTOS], self._expected[:SENSITIVITY_PHOTOS]
             for place, name in enumerate(names):
                 alone = recipe.but(float_nodes=tuple(n for n in names if n != name))
-                answers = _in_batches(self._comparison.open(self._quantizer.make(alone), name), pixels)
+                answers = in_batches(self._comparison.open(self._quantizer.make(alone), name), pixels)
                 same = float((answers.argmax(1) == expected.argmax(1)).mean())
                 self.layers.append(Layer(name, place, sqnr(expected, answers), same))
                 progress(1)
@@ -205,12 +203,9 @@ class Search:
             best.but(rounding="nearest"),
             best.but(equalize=0.5),
         ]
-        if self._has_hard_swish(best):
+        if self._quantizer.has("HardSwish"):
             forms.append(best.but(hard_swish=False))
         return forms
-
-    def _has_hard_swish(self, recipe: Recipe) -> bool:
-        return "HardSwish" in self._quantizer.left_in_float(recipe.but(hard_swish=False))
 
     def _with_float_layers(self, best: Recipe) -> Iterator[Recipe]:
         """The best recipe with its most sensitive layers left in float, more and more of them."""
@@ -225,7 +220,3 @@ class Search:
 
 def _speed(candidate: Candidate) -> float:
     return 0.0 if candidate.row is None else candidate.row.speedup
-
-
-def _in_batches(logits: Logits, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    return np.concatenate([logits(pixels[i : i + 8]) for i in range(0, len(pixels), 8)])
