@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -133,3 +134,11 @@ def test_gif_files_are_listed_as_skipped(tmp_path):
     root = make(tmp_path, {"train/ant": 2, "train/bee": 2, "val/ant": 1, "val/bee": 1})
     shutil.copy(root / "train/ant/000.jpg", root / "train/ant/x.gif")
     assert [item.path.name for item in load_training(root)[0].skipped] == ["x.gif"]
+
+
+@pytest.mark.parametrize("name", ["red\x1b[2J", "two\nlines", os.fsdecode(b"caf\xe9")])
+def test_a_class_folder_that_cannot_be_a_label_is_told_before_training(color_photos, name):
+    (color_photos / "red").rename(color_photos / name)
+    with pytest.raises(DataError, match="rename it") as caught:
+        load_training(color_photos)
+    assert str(caught.value).isprintable()

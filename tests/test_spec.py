@@ -21,6 +21,7 @@ def make(labels: tuple[str, ...] = ("ant", "bee"), **changes: object) -> ModelSp
     return ModelSpec(**{"labels": labels, "resize": RULE, "normalization": NORMAL, "arch": "net", **changes})
 
 
+names = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), min_size=1)
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
@@ -29,7 +30,7 @@ json_values = st.recursive(
 
 
 @given(
-    labels=st.lists(st.text(min_size=1).filter(lambda t: t.strip() != ""), min_size=2, max_size=6, unique=True),
+    labels=st.lists(names.filter(lambda t: t.strip() != ""), min_size=2, max_size=6, unique=True),
     training=st.dictionaries(st.text(), json_values, max_size=4),
     top1=st.floats(0, 1),
     temperature=st.floats(0.01, 100),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from edge_tl_runtime.errors import BadModelError, EdgeTLError, UsageError
+from edge_tl_runtime.errors import BadModelError, EdgeTLError, UsageError, one_line
 from edge_tl_runtime.onnx_file import parse_spec, read_model
 from edge_tl_runtime.photos import Frame, usable_cores
 from edge_tl_runtime.preprocess import crop_resize
@@ -22,6 +24,8 @@ from edge_tl_runtime.spec import ModelSpec
 INPUT_NAME = "pixels"
 OUTPUT_NAME = "logits"
 CPU = PROVIDERS["cpu"].name
+SELF_TEST_S = 600.0
+"""How long a graph may take over its self-test, one frame: some providers compile it then. An endless loop never answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +102,10 @@ class Classifier:
         data = read_model(self.path)
         self.spec: ModelSpec = parse_spec(data, str(self.path))
         self.session = open_session(data, str(self.path), settings)
+        self._stoppable: onnxruntime.RunOptions | None = None
         self._check_signature()
         self.check_self_test()
-        rule = self.spec.resize
-        self._input = np.empty((1, rule.height, rule.width, 3), np.uint8)
+        self._bind()
 
     def logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """pixels: uint8 (N, H, W, 3) as `preprocess_batch` makes them. Returns float32 (N, C).
@@ -109,53 +113,106 @@ class Classifier:
         Raises BadModelError, or UsageError for a provider other than the plain processor, where onnxruntime cannot run the graph.
         """
         try:
-            (scores,) = self.session.run([OUTPUT_NAME], {INPUT_NAME: pixels})
+            (scores,) = self.session.run([OUTPUT_NAME], {INPUT_NAME: pixels}, self._stoppable)
         except Exception as error:  # noqa: BLE001  # as for a graph it cannot load
             raise _refusal("run", str(self.path), self.settings, error) from None
+        expected = (len(pixels), len(self.spec.labels))
+        if scores.shape != expected:  # onnxruntime only warns when a graph breaks its own declaration
+            raise BadModelError(
+                f"{self.path} answered with an array of shape {scores.shape}, not {expected}; export the model again"
+            )
         return np.asarray(scores, dtype=np.float32)
 
     def classify(self, frame: Frame, top: int = 5) -> Prediction:
         """Classify one frame, uint8 (H, W, 3), BGR, any size. Not for several threads at once: it reuses one input buffer."""
         started = time.perf_counter()
-        crop_resize(frame, self.spec.resize, out=self._input[0])
-        scores = self.logits(self._input)[0]
+        logits = self.frame_logits(frame)
         elapsed = time.perf_counter() - started
-        return self.prediction(scores, top, elapsed * 1e3)
+        return self.ranked(self.probabilities(logits), top, elapsed * 1e3)
 
-    def prediction(self, logits: NDArray[np.float32], top: int, latency_ms: float) -> Prediction:
-        """Turn one row of logits, float32 (C,), into a Prediction."""
+    def frame_logits(self, frame: Frame) -> NDArray[np.float32]:
+        """Scores of one frame as `classify` takes it: float32 (C,), overwritten by the next call.
+
+        Raises as `logits`, and BadFrame for an array that is no frame.
+        """
+        crop_resize(frame, self.spec.resize, out=self._input[0])
+        try:
+            self.session.run_with_iobinding(self._binding)
+        except Exception as error:  # noqa: BLE001  # as for a graph it cannot load
+            raise _refusal("run", str(self.path), self.settings, error) from None
+        row: NDArray[np.float32] = self._output[0]
+        return row
+
+    def probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
+        """logits: one row, float32 (C,). Raises BadModelError for scores that are no numbers."""
         if not np.isfinite(logits).all():
             raise BadModelError(f"{self.path} gave a score that is not a number; export the model again")
-        probabilities = self.spec.scores.probabilities(logits)
-        order = np.argsort(-probabilities, kind="stable")[: max(1, top)]
-        return Prediction(tuple(Score(self.spec.labels[i], float(probabilities[i]), int(i)) for i in order), latency_ms)
+        return self.spec.scores.probabilities(logits)
+
+    def ranked(self, probabilities: NDArray[np.float64], top: int, latency_ms: float) -> Prediction:
+        """The `top` likeliest classes of one row of probabilities, (C,)."""
+        return Prediction(best_scores(probabilities, self.spec.labels, top), latency_ms)
+
+    def _bind(self) -> None:
+        """One input and one output in fixed memory, so that a frame allocates and looks up nothing."""
+        rule = self.spec.resize
+        self._input = np.empty((1, rule.height, rule.width, 3), np.uint8)
+        self._output = np.empty((1, len(self.spec.labels)), np.float32)
+        self._binding = self.session.io_binding()
+        # The values share the arrays' memory, and are kept because the binding does not own them.
+        self._bound = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in (self._input, self._output)]
+        self._binding.bind_ortvalue_input(INPUT_NAME, self._bound[0])
+        self._binding.bind_ortvalue_output(OUTPUT_NAME, self._bound[1])
 
     def _check_signature(self) -> None:
         rule, classes = self.spec.resize, len(self.spec.labels)
-        inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
-        shape = list(inputs[0].shape[1:]) if len(inputs) == 1 else []
-        if (
-            [i.name for i in inputs] != [INPUT_NAME]
-            or inputs[0].type != "tensor(uint8)"
-            or shape
-            != [
-                rule.height,
-                rule.width,
-                3,
-            ]
-        ):
-            raise BadModelError(
-                f"{self.path}: the graph's input is not {INPUT_NAME}, uint8, N x {rule.height} x {rule.width} x 3"
+        try:
+            inputs, outputs = (
+                [(value.name, value.type, list(value.shape)) for value in values]
+                for values in (self.session.get_inputs(), self.session.get_outputs())
             )
-        if [o.name for o in outputs] != [OUTPUT_NAME] or outputs[0].shape[-1] != classes:
-            raise BadModelError(f"{self.path}: the graph's output does not fit its {classes} labels")
+        except Exception as error:  # noqa: BLE001  # names of axes, which may be no text at all
+            raise _refusal("load", str(self.path), self.settings, error) from None
+        size = [rule.height, rule.width, 3]
+        if [(n, t, s[1:]) for n, t, s in inputs] != [(INPUT_NAME, "tensor(uint8)", size)]:
+            raise BadModelError(
+                f"{self.path}: the graph's input is not {INPUT_NAME}, uint8, N x {rule.height} x {rule.width} x 3; "
+                "export the model again"
+            )
+        if [(n, t, s[1:]) for n, t, s in outputs] != [(OUTPUT_NAME, "tensor(float)", [classes])]:
+            raise BadModelError(
+                f"{self.path}: the graph's output does not fit its {classes} labels; export the model again"
+            )
 
     def check_self_test(self) -> None:
-        """Run the stored input. Raises BadModelError when the answer is not the stored one."""
+        """Run the stored input. Raises BadModelError when the answer is not the stored one or takes over SELF_TEST_S."""
         test = self.spec.self_test
         if test is None:
             raise BadModelError(f"{self.path} has no self-test; export the model again")
-        self.check_answer(self.logits(test.pixels(self.spec.resize))[0])
+        pixels = test.pixels(self.spec.resize)
+        options = onnxruntime.RunOptions()
+        late = threading.Event()
+
+        def stop() -> None:
+            late.set()
+            options.terminate = True  # onnxruntime looks at it between nodes, in loops too
+
+        timer = threading.Timer(SELF_TEST_S, stop)
+        timer.daemon = True
+        timer.start()
+        self._stoppable = options
+        try:
+            scores = self.logits(pixels)
+        except EdgeTLError:
+            if late.is_set():
+                raise BadModelError(
+                    f"{self.path} did not answer its self-test within {SELF_TEST_S:g} s; export a smaller model"
+                ) from None
+            raise
+        finally:
+            timer.cancel()
+            self._stoppable = None
+        self.check_answer(scores[0])
 
     def check_answer(self, logits: NDArray[np.float32]) -> None:
         """Compare scores of the stored input, float32 (C,), with the stored ones. Raises BadModelError when they differ."""
@@ -171,6 +228,20 @@ class Classifier:
             )
 
 
+def best_scores(probabilities: NDArray[np.float64], labels: Sequence[str], top: int) -> tuple[Score, ...]:
+    """The `top` likeliest of (C,) probabilities, likeliest first; of equal ones the first label."""
+    count = min(max(1, top), len(labels))
+    if count == 1:
+        best = [int(probabilities.argmax())]
+    elif 4 * count < len(labels):  # sorting a thousand classes for five of them takes as long as a small layer
+        bound = np.partition(probabilities, len(labels) - count)[len(labels) - count]
+        candidates = np.flatnonzero(probabilities >= bound)
+        best = candidates[np.argsort(-probabilities[candidates], kind="stable")[:count]].tolist()
+    else:
+        best = np.argsort(-probabilities, kind="stable")[:count].tolist()
+    return tuple(Score(labels[index], float(probabilities[index]), index) for index in best)
+
+
 def open_session(data: bytes, name: str, settings: SessionSettings) -> onnxruntime.InferenceSession:
     """An onnxruntime session over a serialized model; `name` is for messages.
 
@@ -180,7 +251,7 @@ def open_session(data: bytes, name: str, settings: SessionSettings) -> onnxrunti
     threads = settings.threads or usable_cores()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads if provider.session_threads else 1
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # errors come as exceptions; its log prints names in the file as they are
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if settings.spin else "0")
     # Or they would go on for tens of milliseconds after a call, which at a camera's pace is until the next one.
     options.add_session_config_entry("session.force_spinning_stop", "1")
@@ -197,9 +268,9 @@ def open_session(data: bytes, name: str, settings: SessionSettings) -> onnxrunti
 
 def _refusal(what: str, name: str, settings: SessionSettings, error: Exception) -> EdgeTLError:
     """What a failure of onnxruntime means: on the plain processor the file is bad; elsewhere the provider may be."""
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    reason = one_line((str(error).strip() or type(error).__name__).splitlines()[0], 300)
     if find_provider(settings.provider).name == CPU:
-        return BadModelError(f"onnxruntime cannot {what} {name}: {reason}")
+        return BadModelError(f"onnxruntime cannot {what} {name}: {reason}; export the model again")
     return UsageError(
         f"{name}: execution provider {settings.provider!r} cannot {what} it: {reason}; try --provider cpu"
     )

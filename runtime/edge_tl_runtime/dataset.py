@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from edge_tl_runtime.errors import DataError
+from edge_tl_runtime.errors import UNPRINTABLE, DataError, one_line
 from edge_tl_runtime.manifest import Row, is_manifest, read_manifest
 from edge_tl_runtime.photos import Unreadable, foreign_files, photo_files, require_folder
 
@@ -260,7 +260,14 @@ def _judged_manifest(
 
 
 def _class_names(base: Path) -> list[str]:
-    return sorted(path.name for path in base.iterdir() if path.is_dir() and not path.name.startswith("."))
+    """Raises DataError for a folder whose name could not be a label: better now than after the training."""
+    names = sorted(path.name for path in base.iterdir() if path.is_dir() and not path.name.startswith("."))
+    for name in names:
+        if UNPRINTABLE.search(name):
+            raise DataError(
+                f"the class folder {one_line(name)!r} in {base} has control characters, or a name that is not UTF-8; rename it"
+            )
+    return names
 
 
 def _class_folders(root: Path, base: Path, split: str) -> LabelledPhotos:

@@ -5,6 +5,18 @@ The command line turns an ``EdgeTLError`` into one line and ``exit_code``; any o
 
 from __future__ import annotations
 
+import re
+
+UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+"""Control characters (Unicode's Cc), which terminals obey; line breaks; and lone surrogates, which cannot be encoded."""
+
+
+def one_line(value: object, limit: int = 200) -> str:
+    """A text from elsewhere for use in a message: one line that a terminal prints and does not obey."""
+    text = str(value)
+    text = text if len(text) <= limit else text[:limit] + "..."
+    return UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
 
 class EdgeTLError(Exception):
     """Base of all expected failures. The message says what was being done, what was found and what to do next.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,7 +19,7 @@ def make_folder(path: Path) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"cannot create the folder {path}: {error.strerror}; choose another with -o") from None
+        raise OutputError(f"cannot create the folder {path}: {error.strerror}; choose another place") from None
     return path
 
 
@@ -32,7 +34,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
         handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
         os.close(handle)
     except OSError as error:
-        raise OutputError(f"cannot write {target}: {error.strerror}; choose another place with -o") from None
+        raise OutputError(f"cannot write {target}: {error.strerror}; choose another place") from None
     temporary = Path(name)
     try:
         yield temporary
@@ -61,6 +63,53 @@ def write_together(files: Mapping[Path, bytes]) -> None:
 
 def write_text(target: Path, text: str) -> None:
     write_bytes(target, text.encode("utf-8"))
+
+
+def replace_text(target: Path, text: str) -> None:
+    """Replace `target` in one step without waiting for the disk: for what is written every few seconds and may be lost with the
+    power. Never replaces what is no plain file, such as /dev/null. Not for two threads at once. Raises OutputError."""
+    temporary: Path | None = None
+    try:
+        if target.exists() and not target.is_file():
+            raise OSError(errno.EINVAL, "not a regular file")
+        # A name of its own: another runner may write to the same target.
+        temporary = target.parent / f".{target.name}.{os.getpid()}"
+        temporary.write_text(text, "utf-8", "backslashreplace")
+        os.replace(temporary, target)
+    except OSError as error:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+        raise OutputError(f"cannot write {target}: {error.strerror}; choose another place") from None
+
+
+def read_regular(path: Path, limit: int) -> bytes:
+    """The bytes of a regular file of at most `limit` bytes. Never waits and never takes more memory than the file's size.
+
+    A file that grows meanwhile gives the bytes it had, one that shrinks gives fewer. Raises OSError, whose `strerror` is the
+    reason, for everything else: pipes, devices, sockets, names that no file can have.
+    """
+    try:
+        # Asked before opening: to open a device can have effects.
+        _require_regular(os.stat(path))
+        # A pipe that took the file's name since would make a plain open() wait for its writer.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            status = os.fstat(file.fileno())
+            _require_regular(status)
+            if status.st_size > limit:
+                raise OSError(errno.EFBIG, f"larger than {(limit + 1) >> 20} MB")
+            return file.read(status.st_size)
+    except MemoryError:
+        raise OSError(errno.ENOMEM, "too large for the memory of this machine") from None
+    except ValueError:
+        raise OSError(errno.EINVAL, "not a name that a file can have") from None
+
+
+def _require_regular(status: os.stat_result) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, "a folder")
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "not a regular file")
 
 
 def sha256(data: bytes) -> str:

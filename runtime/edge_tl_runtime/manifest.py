@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_tl_runtime.errors import DataError
+from edge_tl_runtime.errors import UNPRINTABLE, DataError, one_line
 
 SUFFIXES = {".csv": ",", ".tsv": "\t"}
 _PATH = ("path", "file", "filename", "image", "photo")
@@ -72,6 +72,8 @@ def _row(path: Path, line: int, cells: Sequence[str], places: tuple[int, int, in
     label = cells[label_at].strip()
     if not label:
         raise DataError(f"{where} has no label")
+    if UNPRINTABLE.search(label):
+        raise DataError(f"{where} has a label with control characters, {one_line(label)!r}; rename the class")
     photo = path.parent / cells[path_at].strip()
     if not photo.is_file():
         raise DataError(f"{where} names {cells[path_at].strip()!r}, and there is no such file")

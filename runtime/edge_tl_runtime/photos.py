@@ -18,15 +18,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tl_runtime.errors import BadImage, DataError
-from edge_tl_runtime.headers import GIF, jpeg_segments, picture_header
+from edge_tl_runtime.files import read_regular
+from edge_tl_runtime.headers import GIF, decoder_bytes, jpeg_segments, picture_header
 
 Frame = NDArray[np.uint8]
 """uint8 (H, W, 3), BGR."""
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 NOT_PHOTOS = {".gif": GIF, ".svg": "SVG is a drawing, not a photo"}
-MAX_MEGAPIXELS = 178.0
-"""Decoded size above which a file is taken for a decompression bomb: 534 MB as BGR."""
+MAX_MEGAPIXELS = 108.0
+"""The largest photo: what phones' largest sensors give. Decoding takes 648 MB, since OpenCV's binding copies the picture."""
+MAX_DECODE_BYTES = round(6e6 * MAX_MEGAPIXELS)
+MAX_SCANS = 100
+"""Passes over a progressive JPEG; encoders make about ten. Each costs time, and a few bytes make one."""
 MAX_FILE_BYTES = 512 * 2**20
 
 _Item = TypeVar("_Item")
@@ -55,11 +59,11 @@ def read_photo(path: str | os.PathLike[str]) -> Frame:
 def read_file(path: Path) -> bytes:
     """The bytes of a regular file of at most MAX_FILE_BYTES. Raises BadImage."""
     try:
-        if not path.is_file():
-            raise BadImage("no such file" if not path.exists() else "not a regular file")
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise BadImage(f"larger than {MAX_FILE_BYTES >> 20} MB")
-        return path.read_bytes()
+        return read_regular(path, MAX_FILE_BYTES)
+    except FileNotFoundError:
+        raise BadImage("no such file") from None
+    except IsADirectoryError:
+        raise BadImage("not a regular file") from None
     except OSError as error:
         raise BadImage(error.strerror or str(error)) from None
 
@@ -73,14 +77,22 @@ def decode_photo(data: bytes) -> Frame:
     kind, (width, height) = picture_header(data)
     if width * height > MAX_MEGAPIXELS * 1e6:
         raise BadImage(f"{width}x{height} px is more than {MAX_MEGAPIXELS:.0f} megapixels")
-    if kind == "JPEG" and not _jpeg_complete(data):
-        raise BadImage("truncated JPEG (its end is missing)")
+    needed = decoder_bytes(data, kind, (width, height))
+    if needed > MAX_DECODE_BYTES:
+        raise BadImage(
+            f"{width}x{height} px in this kind of {kind} take {needed / 1e6:.0f} MB to decode, "
+            f"more than {MAX_DECODE_BYTES / 1e6:.0f}; save it as a plain JPEG or smaller"
+        )
+    if kind == "JPEG":
+        _check_scans(data)
     if kind == "PNG" and b"IEND" not in data[-64:]:
         raise BadImage("truncated PNG (its end is missing)")
     try:
         frame = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error as error:
-        raise BadImage(f"damaged {kind} ({error.err or 'decoder error'})") from None
+    except (cv2.error, MemoryError) as error:
+        # `err` is there only when OpenCV itself threw; a library below it may throw anything, of several lines.
+        reason = " ".join(str(getattr(error, "err", "")).split())[:200]
+        raise BadImage(f"damaged {kind} ({reason or 'decoder error'})") from None
     if frame is None or frame.size == 0:
         raise BadImage(f"damaged {kind} (the decoder gave no picture)")
     return np.asarray(frame, dtype=np.uint8)
@@ -148,10 +160,15 @@ def _walk(root: Path) -> Iterator[Path]:
     return iter(sorted(found))
 
 
-def _jpeg_complete(data: bytes) -> bool:
-    """Whether an end-of-image marker follows the start of the picture's own scan.
+def _check_scans(data: bytes) -> None:
+    """Raises BadImage unless an end-of-image marker follows the picture's own scans, of which there are not too many.
 
     Thumbnails inside EXIF carry end markers too; entropy-coded data never contains one (ITU-T T.81, B.1.1.5).
     """
     _, scan = jpeg_segments(data)
-    return scan > 0 and data.find(b"\xff\xd9", scan) != -1
+    end = data.find(b"\xff\xd9", scan) if scan else -1
+    if end == -1:
+        raise BadImage("truncated JPEG (its end is missing)")
+    scans = data.count(b"\xff\xda", scan, end)
+    if scans > MAX_SCANS:
+        raise BadImage(f"JPEG of {scans} scans, more than {MAX_SCANS}; save it again")

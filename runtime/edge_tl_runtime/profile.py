@@ -15,8 +15,8 @@ from typing import Any
 import onnxruntime
 
 from edge_tl_runtime.classifier import SessionSettings
-from edge_tl_runtime.errors import OutputError
-from edge_tl_runtime.files import sha256, write_text
+from edge_tl_runtime.errors import OutputError, one_line
+from edge_tl_runtime.files import read_regular, sha256, write_text
 from edge_tl_runtime.machine import cpu_name, this_target
 from edge_tl_runtime.onnx_file import read_model
 from edge_tl_runtime.photos import usable_cores
@@ -119,24 +119,27 @@ def profiled_settings(model: Path, task: str = "frame") -> tuple[SessionSettings
     Raises BadModelError when there is one but the model cannot be read.
     """
     path = profile_path(model)
-    if not path.is_file():
-        return None, ""
     try:
-        if path.stat().st_size > MAX_PROFILE_BYTES:
-            raise ValueError("it is larger than a profile can be")
-        document = json.loads(path.read_bytes())
+        data = read_regular(path, MAX_PROFILE_BYTES)
+    except (FileNotFoundError, NotADirectoryError):
+        return None, ""
+    except OSError as error:
+        return None, f"{path} is ignored: {error.strerror}; {_AGAIN}"
+    try:
+        document = json.loads(data)
         if document["version"] != PROFILE_VERSION:
             raise ValueError(f"version {document['version']!r}")
         machine = Machine(**{**document["machine"], "providers": tuple(document["machine"]["providers"])})
         choice = document[task]
         settings = SessionSettings(threads=choice["threads"], spin=choice["spin"], provider=choice["provider"])
-        _check(settings)
+        _check(machine, settings)
         digest = document["sha256"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        return None, f"{path} is ignored: not a profile this edge-tl reads ({type(error).__name__}: {error}); {_AGAIN}"
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        reason = one_line(f"{type(error).__name__}: {error}")
+        return None, f"{path} is ignored: not a profile this edge-tl reads ({reason}); {_AGAIN}"
     differences = machine.differences(Machine.here())
     if differences:
-        return None, f"{path} is ignored: it was measured on another machine ({differences}); {_AGAIN}"
+        return None, f"{path} is ignored: it was measured on another machine ({one_line(differences)}); {_AGAIN}"
     if digest != sha256(read_model(model)):
         return None, f"{path} is ignored: {model.name} is another file now; {_AGAIN}"
     return settings, ""
@@ -162,11 +165,17 @@ def choose_settings(
 _AGAIN = "run edge-tl tune again"
 
 
-def _check(settings: SessionSettings) -> None:
+MAX_THREADS = 1024
+
+
+def _check(machine: Machine, settings: SessionSettings) -> None:
+    texts = [machine.cpu, machine.target, machine.onnxruntime, *machine.providers]
+    if not all(isinstance(text, str) for text in texts) or type(machine.cores) is not int:
+        raise ValueError("what it says of the machine is of another kind")
     threads = settings.threads
     if not isinstance(settings.provider, str) or type(settings.spin) is not bool:
         raise ValueError("provider or spin is of another kind")
-    if threads is not None and (type(threads) is not int or threads < 1):
+    if threads is not None and (type(threads) is not int or not 1 <= threads <= MAX_THREADS):
         raise ValueError(f"{threads!r} threads")
 
 

@@ -11,7 +11,8 @@ import dataclasses
 import json
 import math
 import zlib
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -19,9 +20,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_tl_runtime.errors import BadModelError, UnknownSpecVersion
+from edge_tl_runtime.errors import UNPRINTABLE, BadModelError, UnknownSpecVersion, one_line
 
 SPEC_VERSION = 1
+MAX_CONTRACT_BYTES = 4 * 2**20
+"""Ninety times the 47 KB of 1000 classes. As Python objects the worst document of this size takes 190 MB."""
+MAX_LABEL = 1000
+"""Characters in a label: four times the longest name that a folder can have."""
 
 PRECISIONS = ("fp32", "fp16", "int8")
 COLOR_ORDERS = ("RGB", "BGR")
@@ -30,7 +35,20 @@ ACTIVATIONS = ("softmax",)
 
 def _require(condition: bool, message: str) -> None:
     if not condition:
-        raise BadModelError(f"model contract: {message}")
+        raise BadModelError(f"model contract: {one_line(message)}")
+
+
+def _whole(*values: object) -> bool:
+    return all(type(x) is int for x in values)
+
+
+def _numbers(values: Iterable[object]) -> bool:
+    """Whether all are finite numbers that a float can hold, which not every int is."""
+    return all(isinstance(x, (int, float)) and not isinstance(x, bool) and -1e300 <= x <= 1e300 for x in values)
+
+
+def _text(*values: object) -> bool:
+    return all(isinstance(x, str) and not UNPRINTABLE.search(x) for x in values)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,10 +68,13 @@ class ResizeRule:
     color_order: str = "RGB"
 
     def __post_init__(self) -> None:
-        _require(type(self.height) is int and type(self.width) is int, "input size is not in whole pixels")
+        _require(_whole(self.height, self.width), "input size is not in whole pixels")
         _require(1 <= self.height <= 4096 and 1 <= self.width <= 4096, f"input size {self.width}x{self.height} px")
-        _require(0.0 < self.crop_pct <= 1.0, f"crop_pct {self.crop_pct} is outside (0, 1]")
+        _require(
+            _numbers([self.crop_pct]) and 0.0 < self.crop_pct <= 1.0, f"crop_pct {self.crop_pct} is outside (0, 1]"
+        )
         _require(self.color_order in COLOR_ORDERS, f"colour order {self.color_order!r} is none of {COLOR_ORDERS}")
+        _require(_text(self.resample), "the resampling rule is not a name")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +86,7 @@ class Normalization:
 
     def __post_init__(self) -> None:
         _require(len(self.mean) == 3 and len(self.std) == 3, "mean and std need three numbers each")
-        _require(all(math.isfinite(x) for x in self.mean + self.std), "mean and std must be finite")
+        _require(_numbers(self.mean + self.std), "mean and std must be finite")
         _require(all(s > 0 for s in self.std), f"std {self.std} must be positive")
 
 
@@ -78,7 +99,9 @@ class Scores:
 
     def __post_init__(self) -> None:
         _require(self.activation in ACTIVATIONS, f"activation {self.activation!r} is none of {ACTIVATIONS}")
-        _require(math.isfinite(self.temperature) and self.temperature > 0, f"temperature {self.temperature}")
+        _require(_numbers([self.temperature]), "temperature is not a number")
+        # Within these bounds no logit of float32 overflows.
+        _require(1e-6 <= self.temperature <= 1e6, f"temperature {self.temperature}")
 
     def probabilities(self, logits: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         """logits: (..., C). Returns float64 of the same shape, each row summing to 1."""
@@ -100,7 +123,11 @@ class Accuracy:
     data: str
 
     def __post_init__(self) -> None:
-        _require(0.0 <= self.top1 <= 1.0 and self.n >= 0, f"accuracy {self.top1} of {self.n}")
+        _require(
+            _numbers([self.top1, *self.ci95]) and len(self.ci95) == 2 and _whole(self.n), "accuracy has no numbers"
+        )
+        _require(0.0 <= self.top1 <= 1.0 and 0 <= self.n < 2**63, "accuracy is out of bounds")
+        _require(_text(self.data), "what accuracy was measured on is not a line of text")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,9 +146,11 @@ class SelfTest:
     tolerance: float
 
     def __post_init__(self) -> None:
+        _require(_whole(self.side, self.top1) and isinstance(self.thumbnail, str), "the self-test is damaged")
+        _require(_numbers([*self.logits, self.tolerance]), "self-test scores and tolerance must be finite numbers")
         _require(1 <= self.side <= 512, f"self-test thumbnail of side {self.side}")
         _require(0 <= self.top1 < len(self.logits), f"self-test label {self.top1} of {len(self.logits)}")
-        _require(math.isfinite(self.tolerance) and self.tolerance >= 0, f"self-test tolerance {self.tolerance}")
+        _require(self.tolerance >= 0, f"self-test tolerance {self.tolerance}")
 
     @staticmethod
     def encode(thumbnail: NDArray[np.uint8]) -> str:
@@ -177,8 +206,14 @@ class ModelSpec:
     def __post_init__(self) -> None:
         _require(len(self.labels) >= 2, f"{len(self.labels)} labels; a classifier needs two")
         _require(all(isinstance(x, str) and x.strip() for x in self.labels), "a label is empty")
-        duplicates = sorted({x for x in self.labels if self.labels.count(x) > 1}) if self._repeats() else []
+        for label in self.labels:
+            _require(
+                len(label) <= MAX_LABEL, f"a label has {len(label)} characters, more than {MAX_LABEL}: {label[:40]}"
+            )
+            _require(_text(label), f"the label {label!r} has control characters or line breaks; rename the class")
+        duplicates = sorted(label for label, count in Counter(self.labels).items() if count > 1)
         _require(not duplicates, f"labels appear twice: {', '.join(duplicates[:5])}")
+        _require(_text(self.arch, self.data_fingerprint, self.parent_sha256), "a name has control characters")
         _require(self.precision in PRECISIONS, f"precision {self.precision!r} is none of {PRECISIONS}")
         for name in ("training", "export"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
@@ -187,9 +222,6 @@ class ModelSpec:
                 len(self.self_test.logits) == len(self.labels),
                 f"{len(self.labels)} labels but {len(self.self_test.logits)} self-test scores",
             )
-
-    def _repeats(self) -> bool:
-        return len(set(self.labels)) != len(self.labels)
 
     def to_dict(self) -> dict[str, Any]:
         """The document as JSON values; `from_dict` of it gives an equal spec."""
@@ -205,7 +237,7 @@ class ModelSpec:
         version = document.get("version")
         if version != SPEC_VERSION:
             raise UnknownSpecVersion(
-                f"model contract: version {version!r} in the file, this edge-tl reads version {SPEC_VERSION}; "
+                f"model contract: version {one_line(repr(version), 40)} in the file, this edge-tl reads version {SPEC_VERSION}; "
                 "upgrade edge-tl on this machine or export the model again"
             )
         for name, kind in _KINDS.items():
@@ -229,17 +261,31 @@ class ModelSpec:
                 parent_sha256=document["parent_sha256"],
                 self_test=None
                 if self_test is None
-                else SelfTest(**{**self_test, "logits": tuple(float(x) for x in self_test["logits"])}),
+                else SelfTest(**{**self_test, "logits": _floats(self_test["logits"])}),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise BadModelError(f"model contract: the document is damaged ({type(error).__name__}: {error})") from None
+            reason = one_line(f"{type(error).__name__}: {error}")
+            raise BadModelError(f"model contract: the document is damaged ({reason})") from None
 
     @classmethod
     def from_json(cls, text: str) -> ModelSpec:
+        """Raises as `from_dict`, and BadModelError for text that is no JSON, is ambiguous or is larger than a contract."""
+        _require(len(text) <= MAX_CONTRACT_BYTES, f"larger than {MAX_CONTRACT_BYTES >> 20} MB")
         try:
-            document = json.loads(text)
+            document = json.loads(
+                text,
+                object_pairs_hook=_unambiguous,
+                parse_constant=_finite,
+                parse_float=_finite,
+                parse_int=_bounded,
+            )
         except (ValueError, RecursionError) as error:
-            raise BadModelError(f"model contract: not JSON ({error})") from None
+            raise BadModelError(f"model contract: not JSON ({one_line(error)})") from None
+        _require(_shallow(document), "nested deeper than a contract")
+        # An escape can name half of a surrogate pair, a text that could not be written again.
+        _require(
+            _encodable(text) and ("\\u" not in text or _encodable(json.dumps(document, ensure_ascii=False))), "not text"
+        )
         return cls.from_dict(document)
 
 
@@ -255,6 +301,52 @@ _KINDS: dict[str, type] = {
     "data_fingerprint": str,
     "parent_sha256": str,
 }
+
+
+def _unambiguous(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    document = dict(pairs)
+    if len(document) != len(pairs):
+        raise ValueError("a key appears twice in an object")
+    return document
+
+
+def _finite(text: str) -> float:
+    """JSON's numbers have no NaN and no infinity, which Python's reader allows, and makes of 1e999."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"the number {text[:40]}")
+    return number
+
+
+def _bounded(text: str) -> int:
+    if len(text) > 300:  # time to read one grows with the square of its length
+        raise ValueError(f"a number of {len(text)} digits")
+    return int(text)
+
+
+def _shallow(document: object) -> bool:
+    """Whether containers nest at most 50 deep, so that nothing later meets Python's limit of recursion."""
+    level = [document]
+    for _ in range(50):
+        inner = [item.values() if isinstance(item, dict) else item for item in level if isinstance(item, (dict, list))]
+        level = [item for items in inner for item in items if isinstance(item, (dict, list))]
+        if not level:
+            return True
+    return False
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _floats(values: Iterable[Any]) -> tuple[float, ...]:
+    values = tuple(values)
+    _require(_numbers(values), "self-test scores must be finite numbers")
+    return tuple(map(float, values))
 
 
 def _plain(value: Any) -> Any:
