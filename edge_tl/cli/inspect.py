@@ -17,6 +17,7 @@ MAX_LABELS = 20
 @click.option("--json", "as_json", is_flag=True, help="Print the whole contract as JSON.")
 def command(model: Path, as_json: bool) -> None:
     """Check the seal of MODEL, an ONNX file made by edge-tl, and print its contract."""
+    from edge_tl_runtime.familiarity import EXPORT_KEY, familiarity_of
     from edge_tl_runtime.files import sha256
     from edge_tl_runtime.machine import made_for_target, target_warning, this_target
     from edge_tl_runtime.onnx_file import parse_spec, read_model
@@ -28,7 +29,7 @@ def command(model: Path, as_json: bool) -> None:
         facts = {"bytes": len(data), "sha256": sha256(data), "target_warning": warning}
         click.echo(json.dumps({**facts, **spec.to_dict()}, ensure_ascii=False))
         return
-    rule, accuracy, test = spec.resize, spec.validation, spec.self_test
+    rule, accuracy, test, familiar = spec.resize, spec.validation, spec.self_test, familiarity_of(spec)
     labels = ", ".join(spec.labels[:MAX_LABELS])
     if len(spec.labels) > MAX_LABELS:
         labels += f", and {len(spec.labels) - MAX_LABELS} more"
@@ -45,8 +46,9 @@ def command(model: Path, as_json: bool) -> None:
         "input": f"{rule.width}x{rule.height} px {rule.color_order}, uint8; centre crop {rule.crop_pct:g}, {rule.resample}",
         "scores": f"{spec.scores.activation}, temperature {spec.scores.temperature:g}",
         "accuracy": judged,
+        "familiar": "no thresholds" if familiar is None else familiar.describe(),
         "training": _settings(spec.training),
-        "export": _settings(spec.export),
+        "export": _settings({key: value for key, value in spec.export.items() if key != EXPORT_KEY}),
         "made from": spec.parent_sha256 or "unknown",
         "self-test": "none" if test is None else f"{spec.labels[test.top1]!r}, scores within {test.tolerance:g}",
     }

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from edge_tl_runtime.classifier import INPUT_NAME, OUTPUT_NAME, SessionSettings, open_session
 from edge_tl_runtime.dataset import LabelledPhotos
 from edge_tl_runtime.evaluate import Evaluation, Logits, PixelReader, Progress, score
+from edge_tl_runtime.familiarity import Familiarity, fit_familiarity
 from edge_tl_runtime.photos import Unreadable
 from edge_tl_runtime.spec import ResizeRule
 from edge_tl_runtime.statistics import paired_interval
@@ -48,6 +49,7 @@ class Row:
     latency_ms: median, one photo, model alone. speedup: median of paired ratios FP32 / this.
     evaluation and against are None where there were no photos to judge on, against for FP32 itself too.
     sqnr: signal to quantization noise of the logits, decibels; None for FP32. max_drop: what the verdict allows.
+    familiarity: thresholds from the file's own answers; None where too few photos judged it.
     """
 
     precision: str
@@ -58,6 +60,7 @@ class Row:
     against: Against | None = None
     sqnr: float | None = None
     max_drop: float = MAX_DROP
+    familiarity: Familiarity | None = None
 
     @property
     def top1(self) -> float | None:
@@ -198,11 +201,14 @@ class Comparison:
         """
         self.judge, self.max_drop = judge, max_drop
         self.open, self.fp32, self._rule = open_model, open_model(fp32, "fp32"), rule
-        evaluation = None
+        evaluation = familiarity = None
         if judge is not None:
             evaluation, judge.reference = judge.judge(self.fp32, progress)
+            familiarity = fit_familiarity(judge.reference, evaluation.data)
         milliseconds, _, _ = paired_latency(self.fp32, self.fp32, rule)
-        self.reference = Row("fp32", len(fp32), milliseconds, 1.0, evaluation, max_drop=max_drop)
+        self.reference = Row(
+            "fp32", len(fp32), milliseconds, 1.0, evaluation, max_drop=max_drop, familiarity=familiarity
+        )
 
     def row(self, precision: str, model: bytes, name: str) -> Row:
         """A file's row: its answers and its time against those of FP32."""
@@ -213,8 +219,13 @@ class Comparison:
             return row
         evaluation, answers = self.judge.judge(logits)
         assert self.judge.reference is not None
-        noise = sqnr(self.judge.reference, answers)
-        return replace(row, evaluation=evaluation, against=self.judge.against(answers), sqnr=noise)
+        return replace(
+            row,
+            evaluation=evaluation,
+            against=self.judge.against(answers),
+            sqnr=sqnr(self.judge.reference, answers),
+            familiarity=fit_familiarity(answers, evaluation.data),
+        )
 
 
 def sqnr(reference: NDArray[np.float32], answers: NDArray[np.float32]) -> float:

@@ -33,6 +33,7 @@ from edge_tl_export.verify import (
 from edge_tl_runtime.classifier import Classifier
 from edge_tl_runtime.dataset import LabelledPhotos
 from edge_tl_runtime.errors import BadModelError, DataError
+from edge_tl_runtime.familiarity import EXPORT_KEY
 from edge_tl_runtime.files import make_folder, sha256, write_together
 from edge_tl_runtime.machine import cpu_name, this_target
 from edge_tl_runtime.onnx_file import read_spec, sealed
@@ -322,6 +323,8 @@ def _write(
     versions = {name: version(name) for name in ("torch", "onnx", "onnxruntime")}
     for precision, (model, row, made) in found.models.items():
         logits = open_model(model, precision)
+        if row.familiarity is not None:
+            made = {**made, EXPORT_KEY: row.familiarity.to_dict()}
         sealed_spec = replace(
             spec,
             precision=precision,
