@@ -30,9 +30,14 @@ def main() -> None:
             [sys.executable, "-m", "edge_tl", "demo", "-o", str(demo)], check=True, stdout=subprocess.DEVNULL
         )
         model = demo / "run" / "model-int8.onnx"
+        photos = demo / "photos" / "val"
         run("A frame through the live loop", "frame_overhead.py", model)
+        run("The live loop at work", "live.py", model, "--turns", 2)
+        run("A camera that dies and returns", "reconnect.py", model, photos, "--kills", 5)
+        run("A long run, shortened", "soak.py", model, "--frames", 10_000)
+        run("Accuracy of the live loop", "live_accuracy.py", model, photos)
         run("Tuning", "tune.py", model)
-        run("Start-up", "startup.py", model, next((demo / "photos" / "val" / "brick").iterdir()))
+        run("Start-up", "startup.py", model, next((photos / "brick").iterdir()))
     run("Edge-friendly variants", "friendly.py")
     data = os.environ.get("EDGE_TL_TEST_DATA")
     if data:

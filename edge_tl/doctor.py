@@ -14,8 +14,10 @@ from typing import Any
 import cv2
 import onnxruntime
 
+from edge_tl_runtime.cameras import CameraInfo, cameras
 from edge_tl_runtime.classifier import Classifier
 from edge_tl_runtime.errors import EdgeTLError
+from edge_tl_runtime.health import temperature_c
 from edge_tl_runtime.machine import TARGETS, cpu_features, cpu_name, memory, target_warning, this_target
 from edge_tl_runtime.photos import usable_cores
 from edge_tl_runtime.profile import choose_settings
@@ -25,23 +27,7 @@ from edge_tl_runtime.sinks import window_obstacle
 OPENCV_WHEELS = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
 """Distributions that all install the package cv2, each over the files of the others."""
 
-_DEVICES = Path("/dev")
-_DRIVERS = Path("/sys/class/video4linux")
 _GPUS = Path("/proc/driver/nvidia/gpus")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Camera:
-    """path: /dev/video0; name: what its driver calls it, or ""; stable: the name under /dev/v4l/by-id that survives a replug,
-    or ""; readable: for this user."""
-
-    path: str
-    name: str
-    stable: str
-    readable: bool
-
-    def to_dict(self) -> dict[str, Any]:
-        return {"path": self.path, "name": self.name, "by_id": self.stable, "readable": self.readable}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +56,8 @@ class Diagnosis:
     """cores: usable by this process. memory: bytes, total and available, zeros where unknown. gui: OpenCV's toolkit, or "".
 
     obstacle: why no window can be shown, or "". training: version of each package of edge-tl[train], "" for one that is not
-    installed. gpus: what PyTorch or the driver calls them. problems: each with what to do about it.
+    installed. live: whether the packages of each extra for live runs are here. temperature_c: None without a sensor. gpus: what
+    PyTorch or the driver calls them. problems: each with what to do about it.
     """
 
     cpu: str
@@ -85,8 +72,10 @@ class Diagnosis:
     gui: str
     obstacle: str
     ffmpeg: bool
-    cameras: tuple[Camera, ...]
+    cameras: tuple[CameraInfo, ...]
     training: dict[str, str]
+    live: dict[str, bool]
+    temperature_c: float | None
     gpus: tuple[str, ...]
     model: ModelCheck | None
     problems: tuple[str, ...]
@@ -111,6 +100,8 @@ class Diagnosis:
             },
             "cameras": [camera.to_dict() for camera in self.cameras],
             "training": self.training,
+            "live": self.live,
+            "temperature_c": self.temperature_c,
             "gpus": list(self.gpus),
             "model": None if self.model is None else self.model.to_dict(),
             "problems": list(self.problems),
@@ -135,6 +126,10 @@ class Diagnosis:
             f"windows: {self.gui or 'none'}; FFmpeg: {'yes' if self.ffmpeg else 'no'}",
             "window": self.obstacle or "can be shown",
             "cameras": ", ".join(cameras) or "none",
+            "temperature": "no sensor" if self.temperature_c is None else f"{self.temperature_c:g} °C",
+            "live runs": ", ".join(
+                name if there else f"no {name} (pip install 'edge-tl[{name}]')" for name, there in self.live.items()
+            ),
             "training": (installed or "not installed")
             + (f"; missing: {', '.join(missing)}" if installed and missing else ""),
             "GPU": ", ".join(self.gpus) or "none",
@@ -149,7 +144,7 @@ def diagnose(model: Path | None = None) -> Diagnosis:
     """Look at this machine, and at a model file on it."""
     build = cv2.getBuildInformation()
     wheels = tuple(name for name in OPENCV_WHEELS if _version(name))
-    found, training = cameras(), training_packages()
+    found, training = cameras(), packages("train")
     checked = None if model is None else check_model(model)
     problems = [
         f"no permission for {camera.path}; run: sudo usermod -aG video $USER, then log in again"
@@ -182,6 +177,8 @@ def diagnose(model: Path | None = None) -> Diagnosis:
         ffmpeg=build_entry(build, "FFMPEG").upper().startswith("YES"),
         cameras=found,
         training=training,
+        live={extra: all(packages(extra).values()) for extra in ("web", "text", "mqtt")},
+        temperature_c=temperature_c(),
         gpus=gpus(bool(training.get("torch"))),
         model=checked,
         problems=tuple(problems),
@@ -199,32 +196,14 @@ def check_model(path: Path) -> ModelCheck:
     return ModelCheck(path=str(path), precision=spec.precision, settings=str(settings), problem="", warning=warning)
 
 
-def cameras(devices: Path = _DEVICES, drivers: Path = _DRIVERS) -> tuple[Camera, ...]:
-    """The video devices of Linux. One camera often has two: the second carries its metadata and gives no frames.
-
-    Small boards list codecs and image processors here as well; their names tell.
-    """
-    stable = {os.path.realpath(link): link.name for link in sorted((devices / "v4l" / "by-id").glob("*"), reverse=True)}
-    nodes = (path for path in devices.glob("video*") if path.name.removeprefix("video").isdigit())
-    return tuple(
-        Camera(
-            path=str(path),
-            name=_text(drivers / path.name / "name").strip(),
-            stable=stable.get(os.path.realpath(path), ""),
-            readable=os.access(path, os.R_OK | os.W_OK),
-        )
-        for path in sorted(nodes, key=lambda path: int(path.name.removeprefix("video")))
-    )
-
-
-def training_packages() -> dict[str, str]:
-    """Version of every package of the extra `train`, "" for one that is not installed; {} when pip did not install edge-tl."""
+def packages(extra: str) -> dict[str, str]:
+    """Version of every package of an extra, "" for one that is not installed; {} when pip did not install edge-tl."""
     try:
         wanted = importlib.metadata.requires("edge-tl") or []
     except importlib.metadata.PackageNotFoundError:
         return {}
     names = [
-        re.split(r"[^\w.-]", text, maxsplit=1)[0] for text in wanted if re.search(r"extra == ['\"]train['\"]", text)
+        re.split(r"[^\w.-]", text, maxsplit=1)[0] for text in wanted if re.search(rf"extra == ['\"]{extra}['\"]", text)
     ]
     return {name: _version(name) for name in names}
 

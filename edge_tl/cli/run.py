@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import signal
-import statistics
 import sys
-from collections import deque
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,79 +18,222 @@ from edge_tl.cli.console import say, say_skipped
 from edge_tl.cli.session import open_classifier, session_options
 
 if TYPE_CHECKING:
+    from edge_tl.live import Plan
+    from edge_tl_runtime.runner import Runner
     from edge_tl_runtime.sources import Source
 
 
-@click.command(short_help="Classify the frames of a camera, video or folder.")
+class Size(click.ParamType[tuple[int, int]]):
+    """1280x720."""
+
+    name = "WIDTHxHEIGHT"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        found = re.fullmatch(r"(\d{1,5})[xX](\d{1,5})", str(value))
+        if found is None:
+            self.fail(f"{value!r} is no size; give one such as 1280x720", param, ctx)
+        return int(found[1]), int(found[2])
+
+
+class Megabytes(click.ParamType[int]):
+    """A number of megabytes, as bytes."""
+
+    name = "MB"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            return int(float(value) * 2**20)
+        except (ValueError, OverflowError):
+            self.fail(f"{value!r} is no number of megabytes", param, ctx)
+
+
+class Sections(click.Command):
+    """A command whose options are listed under headings: each of SECTIONS begins with the option that it names."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        heading, rows = "Options", dict[str, list[tuple[str, str]]]()
+        for param in self.get_params(ctx):
+            heading = "Options" if param.name == "help" else SECTIONS.get(param.name or "", heading)
+            record = param.get_help_record(ctx)
+            if record:
+                rows.setdefault(heading, []).append(record)
+        for title, records in rows.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
+
+
+SECTIONS = {
+    "size": "Camera and connection",
+    "threshold": "What is shown",
+    "headless": "Where it goes",
+    "threads": "How it runs",
+}
+
+
+@click.command(cls=Sections, short_help="Classify the frames of a camera, video or folder.")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option(
-    "--source", default="0", show_default=True, help="Camera index or path, video, photo, folder, glob or URL."
+    "--source",
+    default="0",
+    show_default=True,
+    envvar="EDGE_TL_SOURCE",
+    help="Camera (index, path or name under /dev/v4l/by-id), video, photo, folder, glob, list file (.txt), URL (RTSP, HTTP), "
+    "- for encoded photos on standard input, test://bars for a picture without a camera.",
 )
+@click.option("--size", type=Size(), help="Asked of a camera, such as 1280x720.")
+@click.option("--fps", type=click.FloatRange(0.1, 1000), help="Frames a second asked of a camera.")
+@click.option("--pixel-format", default="", metavar="FOURCC", help="Asked of a camera: MJPG, YUYV...")
+@click.option(
+    "--max-fps", type=click.FloatRange(0.01, 1000), help="Frames a second to take from a live source at most."
+)
+@click.option("--realtime", is_flag=True, help="Play a video at its own pace, newest frame only.")
+@click.option("--wait", is_flag=True, help="Go on trying when the source is not there at the start.")
+@click.option(
+    "--stall",
+    default=10.0,
+    show_default=True,
+    metavar="S",
+    type=click.FloatRange(0.5),
+    help="Silence to reconnect after.",
+)
+@click.option(
+    "--first-frame",
+    default=15.0,
+    show_default=True,
+    metavar="S",
+    type=click.FloatRange(0.5),
+    help="Patience for the first.",
+)
+@click.option(
+    "--frozen",
+    default=10.0,
+    show_default=True,
+    metavar="S",
+    type=click.FloatRange(0),
+    help="One frame repeating; 0: allowed.",
+)
+@click.option(
+    "--threshold", default=0.0, metavar="P", type=click.FloatRange(0, 1), help="Below this probability: unknown."
+)
+@click.option(
+    "--unfamiliar",
+    type=click.FloatRange(0.5, 0.999),
+    metavar="KEEP",
+    help="Frames unlike the training data: unknown. KEEP is the fraction of familiar photos to keep: 0.95 or 0.99.",
+)
+@click.option("--labels", default="", metavar="A,B", help="Only these labels count.")
+@click.option(
+    "--smooth", default="none", show_default=True, metavar="KIND", help="ema:SECONDS or vote:K/N over the frames."
+)
+@click.option("--top-k", default=5, show_default=True, type=click.IntRange(1))
 @click.option("--headless", is_flag=True, help="Show no window.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line for each frame.")
-@click.option("--top-k", default=5, show_default=True, type=click.IntRange(1))
+@click.option("--web", is_flag=True, help="Serve a live page on this machine.")
+@click.option(
+    "--web-host", default="127.0.0.1", show_default=True, help="Other than this machine: a token is required."
+)
+@click.option("--web-port", default=8080, show_default=True, type=click.IntRange(0, 65535))
+@click.option("--web-token", default="", envvar="EDGE_TL_WEB_TOKEN", help="The page's token; made up when needed.")
+@click.option("--log", type=click.Path(path_type=Path), help="Append JSON lines to a file that rotates.")
+@click.option(
+    "--csv", "csv_file", type=click.Path(path_type=Path), help="Append a row for each frame to a file that rotates."
+)
+@click.option(
+    "--log-size", default=10 * 2**20, type=Megabytes(), help="Size of a log before it rotates.  [default: 10]"
+)
+@click.option("--log-keep", default=5, show_default=True, type=click.IntRange(1), help="Rotated logs to keep.")
+@click.option(
+    "--record", type=click.Path(path_type=Path), help="Write the annotated frames as a video (.mkv, .avi, .mp4)."
+)
+@click.option("--snapshots", type=click.Path(path_type=Path), help="Folder for a photo at each change of the label.")
+@click.option(
+    "--snapshot-quota", default=200 * 2**20, type=Megabytes(), help="Size of all; the oldest go.  [default: 200]"
+)
+@click.option("--mqtt", metavar="URL", envvar="EDGE_TL_MQTT", help="mqtt://USER:PASSWORD@HOST/TOPIC")
+@click.option("--mqtt-all", is_flag=True, help="Publish every result, not only changes.")
+@click.option(
+    "--status", type=click.Path(path_type=Path), help="JSON of how the run is doing; its age is the heartbeat."
+)
+@click.option(
+    "--status-every", default=5.0, show_default=True, metavar="S", type=click.FloatRange(1), help="How often."
+)
 @session_options
+@click.option(
+    "--batch", default=1, show_default=True, type=click.IntRange(1, 1024), help="Photos or video frames a call."
+)
+@click.option("--watch-model", is_flag=True, help="Take over a new model file at MODEL when it passes its self-test.")
 @click.option("--max-frames", type=click.IntRange(1), help="Stop after so many frames.")
 def command(
-    model: Path,
-    source: str,
-    headless: bool,
-    as_json: bool,
-    top_k: int,
-    threads: int | None,
-    provider: str | None,
-    profile: bool,
-    max_frames: int | None,
+    model: Path, threads: int | None, provider: str | None, profile: bool, max_frames: int | None, **options: Any
 ) -> None:
     """Classify frames live. A window shows label, confidence and frame rate; q ends it.
 
-    Every photo and every frame of a file is classified; of a camera, always the newest frame.
+    Every photo and every frame of a file is classified; of a camera, always the newest frame. A camera that is silent, frozen or
+    gone is reconnected for ever.
     """
-    from edge_tl_runtime.sinks import Changes, JsonLines, Sink, Window, window_obstacle
-    from edge_tl_runtime.sources import open_source
-    from edge_tl_runtime.stream import Stream
+    from edge_tl.live import Plan, assemble, default_threads
 
-    classifier = open_classifier(model, threads, provider, profile)  # a bad file is refused before a camera is opened
-    sinks: list[Sink] = [JsonLines(sys.stdout) if as_json else Changes(sys.stdout)]
-    obstacle = "" if headless else window_obstacle()
-    if obstacle:
-        say(f"no window: {obstacle}")
+    plan = Plan(model=model, **options)
+    threads = threads or default_threads(plan)
 
-    frames, latencies = 0, deque[float](maxlen=10_000)
-    with open_source(source) as frames_source, _stopped_by_signals(frames_source):
-        if not headless and not obstacle:
-            sinks.append(Window(frames_source.hold_s))
-        try:
-            for result in Stream(frames_source, classifier, top_k):
-                frames += 1
-                latencies.append(result.prediction.latency_ms)
-                wanted = [sink.write(result) for sink in sinks]
-                if frames_source.stopping or not all(wanted) or frames == max_frames:
-                    break
-        finally:
-            for sink in sinks:
-                sink.close()
-    say_skipped(frames_source.skipped)
-    if latencies:
-        ranked = sorted(latencies)
-        say(
-            f"{frames} frames, {frames_source.dropped} dropped, {len(frames_source.skipped)} skipped; latency median "
-            f"{statistics.median(ranked):.2f} ms, p95 {ranked[int(0.95 * (len(ranked) - 1))]:.2f} ms; {classifier.settings}"
-        )
-    elif not frames_source.stopping:
+    def load(path: Path) -> Any:
+        return open_classifier(path, threads, provider, profile)
+
+    with ExitStack() as stack:
+        runner = assemble(plan, load, stack, _told(plan), max_frames)
+        source = runner.stream.source
+        with _stopped_by_signals(source):
+            runner.run()
+    _sum_up(runner)
+    # Beside a camera what a sink missed is told; of files everything was asked for.
+    if not source.stopping_asked and (not runner.health.frames or (runner.lost() and not source.live)):
         sys.exit(1)
+
+
+def _told(plan: Plan) -> Any:
+    """Lines for a person, with the time of day where the run may last."""
+
+    def tell(line: str) -> None:
+        with suppress(OSError, ValueError):  # nobody listens any more: no reason to end a run
+            say(f"{time.strftime('%H:%M:%S')}  {line}" if plan.live else line)
+
+    return tell
+
+
+def _sum_up(runner: Runner) -> None:
+    source, health = runner.stream.source, runner.health
+    say_skipped(source.skipped)
+    if source.skipped_count > len(source.skipped):
+        say(f"  {source.skipped_count} in all")
+    for name in runner.stuck:
+        say(f"{name} did not finish in time; what waited for it is lost")
+    for name, missed in runner.lost().items():
+        say(f"{name}: {missed}")
+    if health.frames:
+        counts, latency = source.counts, health.latency_ms()
+        lost = {"rejected": counts.rejected, "repeated": counts.repeated, "reconnects": counts.reconnects}
+        more = "".join(f", {count} {name}" for name, count in lost.items() if count)
+        say(
+            f"{health.frames} frames, {counts.dropped} dropped{more}, {source.skipped_count} skipped; latency median "
+            f"{latency['p50']:.2f} ms, p95 {latency['p95']:.2f} ms; {runner.stream.classifier.settings}"
+        )
 
 
 @contextmanager
 def _stopped_by_signals(source: Source) -> Iterator[None]:
-    """SIGINT and SIGTERM end the loop in good order after the frame at hand; a second one ends the process at once."""
+    """SIGINT and SIGTERM end the loop in good order after the frame at hand; a second one ends the process at once.
+
+    The hang-up of a terminal (SIGHUP) changes nothing: a runner that was started over ssh goes on.
+    """
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if source.stopping:
+        if source.stopping_asked:
             sys.exit(128 + number)
         source.stop()
+        source.stopping_asked = True
 
     previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous[signal.SIGHUP] = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         yield
     finally:

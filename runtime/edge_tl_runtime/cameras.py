@@ -1,0 +1,79 @@
+"""The cameras of this machine and the names that find them again."""
+
+from __future__ import annotations
+
+import glob
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+DEVICES = Path("/dev")
+DRIVERS = Path("/sys/class/video4linux")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CameraInfo:
+    """path: /dev/video0; name: what its driver calls it, or ""; stable: the name under /dev/v4l/by-id that survives a replug,
+    or ""; readable: for this user."""
+
+    path: str
+    name: str
+    stable: str
+    readable: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"path": self.path, "name": self.name, "by_id": self.stable, "readable": self.readable}
+
+
+def cameras(devices: Path = DEVICES, drivers: Path = DRIVERS) -> tuple[CameraInfo, ...]:
+    """The video devices of Linux. One camera often has two: the second carries its metadata and gives no frames.
+
+    Small boards list codecs and image processors here as well; their names tell.
+    """
+    stable = {os.path.realpath(link): link.name for link in sorted((devices / "v4l" / "by-id").glob("*"), reverse=True)}
+    nodes = (path for path in devices.glob("video*") if path.name.removeprefix("video").isdigit())
+    return tuple(
+        CameraInfo(
+            path=str(path),
+            name=_text(drivers / path.name / "name").strip(),
+            stable=stable.get(os.path.realpath(path), ""),
+            readable=os.access(path, os.R_OK | os.W_OK),
+        )
+        for path in sorted(nodes, key=lambda path: int(path.name.removeprefix("video")))
+    )
+
+
+def camera_path(name: str, devices: Path = DEVICES) -> str:
+    """The path of a camera: "0" is /dev/video0 where the system has such files, else the index itself; a name under
+    /dev/v4l/by-id or by-path becomes its full path."""
+    if name.isdigit():
+        node = devices / f"video{name}"
+        return str(node) if node.exists() or devices.joinpath("v4l").exists() else name
+    for folder in ("by-id", "by-path"):
+        link = devices / "v4l" / folder / name
+        if "/" not in name and link.exists():
+            return str(link)
+    return name
+
+
+def stable_path(path: str, devices: Path = DEVICES) -> str:
+    """The link under /dev/v4l that will still name the device at `path` after it was unplugged and got another number, or ""."""
+    for folder in ("by-id", "by-path"):
+        for link in sorted((devices / "v4l" / folder).glob("*")):
+            if os.path.realpath(link) == os.path.realpath(path):
+                return str(link)
+    return ""
+
+
+def found_cameras() -> str:
+    """What cameras there are, for a message."""
+    found = sorted(glob.glob("/dev/video*"))
+    return f"cameras here: {', '.join(found)}" if found else "there is no camera here (no /dev/video*)"
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8", "replace")
+    except OSError:
+        return ""

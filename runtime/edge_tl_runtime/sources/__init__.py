@@ -1,0 +1,142 @@
+"""Where frames come from: photos, video files, cameras, network streams. One string names any of them.
+
+Photo sources give every picture; live ones give the newest frame and count what they dropped; files do either. A kind is an
+entry in SOURCES: a test that says whether a string names it, and what opens it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from edge_tl_runtime.cameras import camera_path
+from edge_tl_runtime.photos import EXTENSIONS
+from edge_tl_runtime.sources.base import Counts, FrameRecord, Source, State, mask_credentials
+from edge_tl_runtime.sources.live import Live
+from edge_tl_runtime.sources.patterns import Pattern
+from edge_tl_runtime.sources.request import CaptureRequest
+from edge_tl_runtime.sources.stills import LISTS, Photos, StandardInput
+from edge_tl_runtime.sources.video import Video
+from edge_tl_runtime.sources.watchdog import Patience
+
+__all__ = [
+    "SOURCES",
+    "Counts",
+    "FrameRecord",
+    "Live",
+    "LiveOptions",
+    "Patience",
+    "Photos",
+    "Source",
+    "StandardInput",
+    "State",
+    "Video",
+    "is_live",
+    "mask_credentials",
+    "open_source",
+]
+
+VIDEO_ENDINGS = frozenset(
+    {".mp4", ".m4v", ".mkv", ".avi", ".mov", ".webm", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp"}
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveOptions:
+    """What a live source is asked for; photos and videos that are read whole ignore it.
+
+    width, height, fps, pixel_format: asked of a camera. realtime: a video file is played at its own pace, newest frame only.
+    max_fps: frames a second to take at most, 0 for all; where the camera is faster, the others are not even decoded.
+    wait: go on trying when the source is not there at the start. say: told of what happens to the connection.
+    """
+
+    width: int = 0
+    height: int = 0
+    fps: float = 0.0
+    pixel_format: str = ""
+    realtime: bool = False
+    max_fps: float = 0.0
+    wait: bool = False
+    patience: Patience = field(default_factory=Patience)
+    say: Callable[[str], None] = lambda line: None
+
+
+def _live(kind: str) -> Callable[[str, LiveOptions], Source]:
+    def open_live(name: str, options: LiveOptions) -> Source:
+        request = CaptureRequest(
+            kind=kind,
+            name=name,
+            width=options.width,
+            height=options.height,
+            fps=options.fps,
+            pixel_format=options.pixel_format,
+            paced=options.max_fps > 0,
+            frozen=options.patience.frozen if kind != "video" else 0.0,
+            open_ms=round(1e3 * options.patience.first_frame),
+            read_ms=round(1e3 * options.patience.lost),
+        )
+        if kind == "test":
+            Pattern(request)  # a string that makes no sense is refused here, not in another process
+        return Live(request, options.patience, options.wait, options.max_fps, options.say)
+
+    return open_live
+
+
+def _video(name: str, options: LiveOptions) -> Source:
+    whole = Video(name)  # also says in words what cannot be decoded
+    if not options.realtime:
+        return whole
+    whole.close()
+    return _live("video")(name, options)
+
+
+_URL = re.compile(r"^[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+
+
+def _is_video_url(name: str) -> bool:
+    return bool(_URL.match(name)) and Path(urlsplit(name).path).suffix.lower() in VIDEO_ENDINGS
+
+
+def _is_camera(name: str) -> bool:
+    return name.isdigit() or name.startswith("/dev/") or camera_path(name) != name
+
+
+def _is_stills(name: str) -> bool:
+    path = Path(name)
+    return path.is_dir() or not path.exists() or path.suffix.lower() in EXTENSIONS | LISTS
+
+
+# In order: the first whose test says yes opens the string.
+SOURCES: tuple[tuple[str, Callable[[str], bool], Callable[[str, LiveOptions], Source]], ...] = (
+    ("standard input", lambda name: name == "-", lambda name, options: StandardInput(name)),
+    ("test pattern", lambda name: name.lower().startswith("test://"), _live("test")),
+    ("camera", _is_camera, _live("camera")),
+    ("video at a URL", _is_video_url, _video),
+    ("stream", lambda name: bool(_URL.match(name)), _live("stream")),
+    ("photos", _is_stills, lambda name, options: Photos(name)),
+    ("video", lambda name: True, _video),
+)
+
+
+def source_kind(name: str) -> str:
+    """What `open_source` takes a string for: the name of an entry in SOURCES. Nothing is opened."""
+    return next(kind for kind, test, _ in SOURCES if test(name))
+
+
+def is_live(name: str, realtime: bool = False) -> bool:
+    """Whether a string names a source that gives its newest frame. realtime: as in LiveOptions."""
+    kind = source_kind(name)
+    return kind in ("test pattern", "camera", "stream") or (realtime and kind.startswith("video"))
+
+
+def open_source(name: str, options: LiveOptions | None = None) -> Source:
+    """Open what `name` means: a camera (index, path or stable id), a URL, a photo, a folder, a glob, a list file, a video, `-` or
+    a `test://` pattern.
+
+    Raises SourceError with what was found and what to do, UsageError for a string or an option that makes no sense. A live source
+    connects when it is iterated, and raises then.
+    """
+    return next(make for _, test, make in SOURCES if test(name))(name, options or LiveOptions())

@@ -1,0 +1,185 @@
+"""The capture process: reads one device and puts its newest frame into shared memory. Run as `python -m ...capture FD`.
+
+A process of its own, because a driver's read may never return, and only a process can be ended then. It talks over one socket:
+the request comes in as a line of JSON; out go lines of JSON (opened, ring, ended, error) and an empty line for each new frame,
+which is left out when the reader has not read the last ones. The ring's memory is passed as a descriptor with its line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from dataclasses import asdict
+from typing import Any
+
+import cv2
+import numpy as np
+
+from edge_tl_runtime.errors import EdgeTLError
+from edge_tl_runtime.photos import MAX_MEGAPIXELS, Frame
+from edge_tl_runtime.sources.base import is_frame
+from edge_tl_runtime.sources.devices import DEVICES, Device
+from edge_tl_runtime.sources.request import CaptureRequest
+from edge_tl_runtime.sources.ring import Ring, create_memory
+
+FAILURES = 30
+"""Grabs in a row that may fail before the device counts as gone."""
+PAUSE_S = 0.02
+_PR_SET_PDEATHSIG = 1
+_MAX_REQUEST_BYTES = 65536
+
+
+class Link:
+    """The way to the runner."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
+
+    def request(self) -> CaptureRequest:
+        text = b""
+        while not text.endswith(b"\n") and len(text) < _MAX_REQUEST_BYTES:
+            part = self._socket.recv(4096)
+            if not part:
+                raise EOFError
+            text += part
+        return CaptureRequest.from_json(text)
+
+    def tell(self, event: str, handle: int | None = None, **content: Any) -> None:
+        line = json.dumps({"event": event, **content}, ensure_ascii=False).encode() + b"\n"
+        if handle is not None:
+            sent = socket.send_fds(self._socket, [line], [handle])
+            line = line[sent:]
+        self._socket.sendall(line)
+
+    def wake(self) -> None:
+        """Without waiting: a reader that is behind will look for the newest frame anyway."""
+        with contextlib.suppress(BlockingIOError):
+            self._socket.send(b"\n", socket.MSG_DONTWAIT)
+
+
+class Recorder:
+    """Frames of a device into the ring, which is made anew when a frame is larger than its slots."""
+
+    def __init__(self, device: Device, link: Link, request: CaptureRequest) -> None:
+        self.device, self.link = device, link
+        self._compare = request.frozen > 0
+        self._paced = request.paced
+        self._index = request.first_index
+        self._shape: tuple[int, ...] = ()
+        self._ring: Ring | None = None
+        self._sample: Frame | None = None
+
+    @property
+    def stopping(self) -> bool:
+        return self._ring is not None and self._ring.stopping
+
+    def run(self) -> None:
+        """Until the device ends, fails FAILURES times in a row, or the reader stops it."""
+        failures = 0
+        while not self.stopping and not self.device.ended and failures < FAILURES:
+            if not self.device.grab():
+                failures += 1
+                time.sleep(0.0 if self.device.ended else PAUSE_S)
+                continue
+            captured = time.monotonic()
+            failures = 0
+            if self._paced and self._ring is not None and not self._ring.wanted:
+                self._index += 1
+                continue
+            self._record(captured)
+
+    def _record(self, captured: float) -> None:
+        ring = self._ring
+        slot = ring.free_slot() if ring else 0
+        out = ring.pixels(slot, self._shape) if ring else None
+        frame = self.device.retrieve(out)
+        if not isinstance(frame, np.ndarray) or not is_frame(frame) or frame.size > 3e6 * MAX_MEGAPIXELS:
+            if ring:
+                ring.count(rejected=1)
+            return
+        ring, slot = self._place(frame, out, slot)
+        ring.note_read(captured)
+        if self._compare and self._repeats(ring, ring.pixels(slot, frame.shape)):
+            ring.count(repeated=1)
+            return
+        ring.publish(slot, frame.shape, self._index, captured)
+        self._index += 1
+        self.link.wake()
+
+    def _place(self, frame: Frame, out: Frame | None, slot: int) -> tuple[Ring, int]:
+        """Have the frame in a slot: it was decoded there, or is copied where its size changed."""
+        ring = self._ring
+        if (
+            ring is not None
+            and out is not None
+            and frame.__array_interface__["data"] == out.__array_interface__["data"]
+        ):
+            return ring, slot
+        if ring is None or frame.nbytes > ring.slot_bytes:
+            ring, slot = self._new_ring(frame.nbytes), 0
+        self._shape = frame.shape
+        np.copyto(ring.pixels(slot, frame.shape), frame)
+        return ring, slot
+
+    def _new_ring(self, frame_bytes: int) -> Ring:
+        handle = create_memory(frame_bytes)
+        old, self._ring, self._sample = self._ring, Ring(os.dup(handle)), None
+        self._ring.prepare()
+        if old is not None:
+            self._ring.count(rejected=old.rejected, repeated=old.repeated)
+        self.link.tell("ring", handle)
+        os.close(handle)
+        self._ring.free_slot()
+        return self._ring
+
+    def _repeats(self, ring: Ring, frame: Frame) -> bool:
+        """Byte for byte the frame before? A sparse sample tells almost always; only where that agrees is all compared."""
+        sample = frame[::31, ::37].copy()
+        same = (
+            self._sample is not None
+            and np.array_equal(sample, self._sample)
+            and (newest := ring.newest()) is not None
+            and np.array_equal(frame, newest)
+        )
+        self._sample = sample
+        return same
+
+
+def serve(link: Link) -> None:
+    device: Device | None = None
+    try:
+        request = link.request()
+        device = DEVICES[request.kind](request)
+        link.tell("opened", **asdict(device.open()))
+        Recorder(device, link, request).run()
+        link.tell("ended")
+    except EdgeTLError as error:
+        link.tell("error", message=str(error))
+    finally:
+        if device is not None:
+            device.close()
+
+
+def main() -> None:
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C reaches the whole group; the runner ends this process in good order
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # a killed runner leaves no camera taken
+    cv2.setNumThreads(
+        1
+    )  # converting a frame is too little work to wake a pool for; FFmpeg's decoders have threads of their own
+    connection = socket.socket(fileno=int(sys.argv[1]))
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError, EOFError):
+        serve(Link(connection))
+
+
+if __name__ == "__main__":
+    main()

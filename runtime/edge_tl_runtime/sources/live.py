@@ -1,0 +1,297 @@
+"""A camera or a network stream: the newest frame, never an old or an invented one, for as long as it takes.
+
+The device is read by a process of its own (`capture`), which is watched, ended when it wedges, and started again for ever.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from edge_tl_runtime.errors import SourceError
+from edge_tl_runtime.sources.base import WAKE_S, FrameRecord, Source, State, mask_credentials
+from edge_tl_runtime.sources.request import CaptureRequest, Opened
+from edge_tl_runtime.sources.ring import Ring, Taken
+from edge_tl_runtime.sources.watchdog import Patience, Verdict, Watchdog
+
+_CHILD = (
+    "import sys; sys.path[:] = [sys.argv.pop(1), *filter(None, sys.path)]; "
+    "from edge_tl_runtime.sources.capture import main; main()"
+)
+"""Without the current folder on the path: it may hold a `queue.py` of the user's."""
+_ROOT = str(Path(__file__).parents[2])
+MAX_LINE_BYTES = 65536
+
+
+class CaptureProcess:
+    """The parent's end of one capture process. `ring` is None until the first frame."""
+
+    def __init__(self, request: CaptureRequest) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _CHILD, _ROOT, str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+            )
+        ours.sendall(request.to_json().encode() + b"\n")
+        ours.setblocking(False)
+        self._socket, self._text, self._handles = ours, b"", deque[int]()
+        self._poll = select.poll()  # select() fails for descriptors above 1023
+        self._poll.register(ours, select.POLLIN)
+        self.ring: Ring | None = None
+        self.opened: Opened | None = None
+        self.error = ""
+        self.over = False
+
+    def wait(self, seconds: float) -> None:
+        """Until the process has something to say, at most so long; then listen."""
+        if self._poll.poll(1e3 * seconds):
+            self.listen()
+
+    def listen(self) -> None:
+        """Take in what was said. `over` is set when the process ended or can say no more."""
+        while True:
+            try:
+                text, handles, _, _ = socket.recv_fds(self._socket, 65536, 4)
+            except BlockingIOError:
+                return
+            except OSError:
+                text, handles = b"", []
+            self._handles.extend(handles)
+            if not text:
+                self.over = True
+                return
+            *lines, self._text = (self._text + text).split(b"\n")
+            for line in filter(None, lines):
+                self._heard(json.loads(line))
+            if len(self._text) > MAX_LINE_BYTES:
+                self.over = True
+                return
+
+    def _heard(self, event: dict[str, Any]) -> None:
+        kind = event.pop("event")
+        if kind == "ring":
+            self.ring = Ring(self._handles.popleft())
+        elif kind == "opened":
+            self.opened = Opened.from_dict(event)
+        else:
+            self.over = True
+            self.error = str(event.get("message", ""))
+
+    def close(self, patience_s: float) -> None:
+        """End the process: asked first, by force after `patience_s`. Safe to call twice."""
+        if self.ring is not None:
+            self.ring.stop()
+        self._socket.close()
+        while self._handles:
+            os.close(self._handles.popleft())
+        if self.ring is not None and not self.over:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(patience_s)
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(signal.SIGKILL)
+        # A process that the kernel cannot end (a read that hangs in a driver) is left behind rather than waited for.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(1.0)
+
+
+class Live(Source):
+    """The newest frame of a device, as the capture process gives it.
+
+    counts: what became of the others. A frame that repeats the one before byte for byte is never given: a sensor has noise, so
+    it is a driver or a network that repeats itself. Credentials in a URL stay out of names and messages.
+    """
+
+    live = True
+
+    def __init__(
+        self,
+        request: CaptureRequest,
+        patience: Patience | None = None,
+        wait: bool = False,
+        max_fps: float = 0.0,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        """wait: go on trying when the very first connection fails; else that raises SourceError from the iteration.
+
+        max_fps: frames a second that are asked for at most; 0: as many as there are. say: told of each change of the connection.
+        """
+        super().__init__(shown_name(request))
+        self.request, self.patience = request, patience or Patience()
+        self._wait, self._say = wait, say
+        self._interval = 1.0 / max_fps if max_fps > 0 else 0.0
+        self._watchdog = Watchdog(self.patience)
+        self._capture: CaptureProcess | None = None
+        self._taken: Taken | None = None
+        self._ring: Ring | None = None
+        self._name = request.name
+        self._next_index, self._attempts = 0, 0
+        self._counted = (0, 0)
+        self._why = ""
+        self.opened: Opened | None = None
+
+    @property
+    def state(self) -> State:
+        return State.ENDED if self.ended else self._watchdog.state(time.monotonic())
+
+    @property
+    def notice(self) -> str:
+        now = time.monotonic()
+        state = self._watchdog.state(now)
+        if state is State.LOST:
+            return f"{self._why or 'not connected'}; next try in {self._watchdog.retry_in(now):.0f} s"
+        if state is State.STALE:
+            what = "the same frame" if self._watchdog.repeating(now) else "no frame"
+            return f"{what} for {self._watchdog.silent_for(now):.0f} s"
+        return ""
+
+    def __iter__(self) -> Iterator[FrameRecord]:
+        started = time.monotonic()
+        due = 0.0
+        while not self.stopping:
+            now = self.beat = time.monotonic()
+            if now < due:
+                time.sleep(min(WAKE_S, due - now))
+                continue
+            # Frames first: a reader that was busy for long must not take its own absence for the camera's silence.
+            record = self._newest(started)
+            if record is not None:
+                due = max(due, now - self._interval) + self._interval
+                yield record
+                continue
+            self._follow(now)
+            if self.ended:
+                return
+            self._idle()
+
+    def intact(self, record: FrameRecord) -> bool:
+        return self._ring is None or self._taken is None or self._ring.intact(self._taken)
+
+    def close(self) -> None:
+        self.stopping = True
+        if self._capture is not None:
+            self._capture.close(self.patience.stop)
+            self._capture = None
+
+    def _follow(self, now: float) -> None:
+        """Do what the watchdog says, and look whether the capture ended by itself."""
+        verdict = self._watchdog.verdict(now)
+        if verdict is Verdict.START:
+            self._connect(now)
+        elif verdict is Verdict.END:
+            self._lose(self._silence(now))
+        elif self._capture is not None and self._capture.over and not self._unread():
+            self._lose(self._capture.error)
+
+    def _connect(self, now: float) -> None:
+        self._counted = (0, 0)
+        self._watchdog.connecting(now)
+        self._capture = CaptureProcess(self.request.again(self._attempts, self._next_index, self._name))
+        self._attempts += 1
+        self.counts.reconnects = self._attempts - 1
+
+    def _lose(self, why: str) -> None:
+        assert self._capture is not None
+        was_open = self._taken is not None
+        if self._capture.ring is not None:
+            self._count(self._capture.ring)
+            unseen = max(0, self._capture.ring.published + 1 - self._next_index)
+            self.counts.dropped += unseen
+            self._next_index += unseen
+        self._capture.close(self.patience.stop)
+        self._capture, self._taken = None, None
+        self._why = why or f"{self.name} ended"
+        if self.request.finite and not why:
+            self.ended = True
+            return
+        if self._next_index == 0 and not self._wait:
+            self.ended = True
+            raise SourceError(why or f"{self.name} gave no frame")
+        wait = self._watchdog.gone(time.monotonic())  # ending a wedged capture took its time
+        if was_open or self._attempts == 1:
+            self._say(f"{self._why}; trying again in {wait:.1f} s and for as long as it takes")
+
+    def _silence(self, now: float) -> str:
+        silent = self._watchdog.silent_for(now)
+        if self._watchdog.repeating(now):
+            return f"{self.name} gave the same frame for {silent:.0f} s"
+        if self._taken is None:
+            return f"{self.name} delivered no frame for {silent:.0f} s; check the camera and its cable"
+        return f"{self.name} has been silent for {silent:.0f} s"
+
+    def _unread(self) -> bool:
+        ring = self._capture.ring if self._capture else None
+        after = self._taken.sequence if self._taken is not None and ring is self._ring else 0
+        return ring is not None and ring.take(after) is not None
+
+    def _newest(self, started: float) -> FrameRecord | None:
+        if self._capture is None:
+            return None
+        self._capture.listen()
+        self._note_opened()
+        ring = self._capture.ring
+        if ring is None:
+            return None
+        if self.request.paced:
+            ring.want(True)
+        self._count(ring)
+        after = self._taken.sequence if self._taken is not None and ring is self._ring else 0
+        taken = ring.take(after)
+        if taken is None:
+            return None
+        if self.request.paced:
+            ring.want(False)
+        now = time.monotonic()
+        if self._taken is None and self._attempts > 1:
+            self._say(f"{self.name} is back")
+        self._watchdog.frame(now)
+        self.counts.dropped += max(0, taken.index - self._next_index)
+        self._next_index = taken.index + 1
+        self._taken, self._ring = taken, ring
+        return FrameRecord(taken.frame, self.name, taken.index, taken.captured - started, taken.captured)
+
+    def _count(self, ring: Ring) -> None:
+        """Carry over what the capture process counted since the last look."""
+        rejected, repeated = ring.rejected, ring.repeated
+        self.counts.rejected += rejected - self._counted[0]
+        self.counts.repeated += repeated - self._counted[1]
+        self._counted = rejected, repeated
+        self._watchdog.read(ring.last_read)
+
+    def _note_opened(self) -> None:
+        assert self._capture is not None
+        opened = self._capture.opened
+        if opened is None or opened is self.opened:
+            return
+        if self.opened is None:
+            self._say(f"{self.name}: {opened}")
+            if differences := opened.differences(self.request):
+                self._say(differences)
+        self.opened = opened
+        self._name = opened.stable or self._name
+
+    def _idle(self) -> None:
+        self.on_idle()
+        if self._capture is None:
+            time.sleep(min(WAKE_S, max(0.01, self._watchdog.retry_in(time.monotonic()))))
+        else:
+            self._capture.wait(WAKE_S)
+
+
+def shown_name(request: CaptureRequest) -> str:
+    """What a person is told of a source: without credentials, and of a test pattern without its script."""
+    return request.name.partition("?")[0] if request.kind == "test" else mask_credentials(request.name)

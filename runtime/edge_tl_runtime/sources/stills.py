@@ -1,0 +1,124 @@
+"""Photos: one, a folder, a pattern, a list in a text file, or encoded pictures on standard input. Every picture counts."""
+
+from __future__ import annotations
+
+import glob
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from edge_tl_runtime.errors import BadImage, SourceError, UsageError
+from edge_tl_runtime.photos import (
+    EXTENSIONS,
+    Frame,
+    Unreadable,
+    decode_photo,
+    foreign_files,
+    map_in_order,
+    photo_files,
+    read_photo,
+)
+from edge_tl_runtime.sources.base import FrameRecord, Source
+from edge_tl_runtime.sources.split import split_pictures
+
+LISTS = frozenset({".txt", ".lst", ".list"})
+MAX_LIST_BYTES = 64 * 2**20
+
+
+class Photos(Source):
+    """One photo, a folder of photos, a glob or a list file, in order; unreadable ones are listed in `skipped`."""
+
+    hold_s = 1.0
+    sequence = False
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        path = Path(name)
+        if path.is_dir():
+            self.paths = photo_files(path)
+            for item in foreign_files(path):
+                self.skip(item)
+        elif path.suffix.lower() in LISTS and path.is_file():
+            self.paths = read_list(path)
+        elif path.exists():
+            self.paths = [path]
+        else:
+            found = sorted(Path(match) for match in glob.glob(name, recursive=True))
+            self.paths = [match for match in found if match.suffix.lower() in EXTENSIONS and match.is_file()]
+        if not self.paths:
+            raise SourceError(f"no photos at {name}; give a photo, a folder, a pattern, a video or a camera index")
+
+    def __iter__(self) -> Iterator[FrameRecord]:
+        def read(path: Path) -> tuple[str, Frame | Unreadable]:
+            try:
+                return str(path), read_photo(path)
+            except BadImage as error:
+                return str(path), Unreadable(path, str(error))
+
+        yield from _records(self, map_in_order(read, self.paths))
+
+
+class StandardInput(Source):
+    """Encoded pictures one after the other on standard input, as `ffmpeg -f image2pipe` or `cat *.jpg` write them."""
+
+    sequence = False
+
+    def __init__(self, name: str, stream: BinaryIO | None = None) -> None:
+        super().__init__("standard input")
+        if stream is None and sys.stdin.isatty():
+            raise UsageError(
+                "standard input is a terminal; give encoded photos, as in: cat *.jpg | edge-tl run MODEL --source -"
+            )
+        self._stream = sys.stdin.buffer if stream is None else stream
+
+    def __iter__(self) -> Iterator[FrameRecord]:
+        def read(numbered: tuple[int, bytes | BadImage]) -> tuple[str, Frame | Unreadable]:
+            number, data = numbered
+            try:
+                if isinstance(data, BadImage):
+                    raise data
+                return self.name, decode_photo(data)
+            except BadImage as error:
+                return self.name, Unreadable(Path(f"{self.name}, picture {number + 1}"), str(error))
+
+        # One by one, not ahead of the reader: whoever writes should see at once what was read.
+        yield from _records(self, map(read, enumerate(split_pictures(self._stream, self._is_over))))
+
+    def _is_over(self) -> bool:
+        """Asked every WAKE_S while nothing comes: a silent pipe is no hang of ours."""
+        self.beat = time.monotonic()
+        return self.stopping
+
+
+def read_list(path: Path) -> list[Path]:
+    """The photos that a text file names, one a line, relative to the file's folder; empty lines and `# ...` are passed over.
+
+    Raises SourceError for a file that is not text.
+    """
+    try:
+        if path.stat().st_size > MAX_LIST_BYTES:
+            raise SourceError(f"{path} is larger than {MAX_LIST_BYTES >> 20} MB; a list of photos is a short text file")
+        lines = path.read_text("utf-8-sig").splitlines()
+    except OSError as error:
+        raise SourceError(f"cannot read the list {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise SourceError(f"{path} is not text; a list holds the path of one photo a line, in UTF-8") from None
+    names = (line.strip() for line in lines)
+    return [path.parent / name for name in names if name and not name.startswith("#")]
+
+
+def _records(source: Source, pictures: Iterable[tuple[str, Frame | Unreadable]]) -> Iterator[FrameRecord]:
+    started = time.monotonic()
+    index = 0
+    for name, picture in pictures:
+        if source.stopping:
+            return
+        if isinstance(picture, Unreadable):
+            source.skip(picture)
+            continue
+        now = time.monotonic()
+        yield FrameRecord(picture, name, index, now - started, now)
+        index += 1
+    source.ended = True

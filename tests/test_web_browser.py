@@ -1,0 +1,205 @@
+"""The live page in a real browser: what a person sees, on a desk and on a phone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from urllib.parse import urlsplit
+
+import pytest
+from conftest import THAI
+from web_pages import EVIL, Camera, deliver, grey, result_of, status_of, until
+
+from edge_tl_runtime.web import WebPage
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+)
+PIXEL = """
+const image = document.getElementById("picture"), canvas = document.createElement("canvas");
+canvas.width = canvas.height = 1;
+canvas.getContext("2d").drawImage(image, 0, 0, 1, 1);
+return image.hidden ? -1 : canvas.getContext("2d").getImageData(0, 0, 1, 1).data[0];
+"""
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def browser(tmp_path):
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    if not CHROMIUM or not DRIVER:
+        pytest.skip("chromium or chromedriver is not installed")
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path / 'profile'}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def page():
+    made = WebPage(port=0, title="Bees", labels=(THAI, "ant"))
+    made.status(status_of())
+    yield made
+    made.close()
+
+
+def text(browser, name):
+    return browser.find_element("id", name).text
+
+
+def shown(browser, **wanted):
+    """Wait until the elements with these ids have these texts."""
+    from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
+
+    def is_so():
+        try:
+            return {name: text(browser, name) for name in wanted} == wanted
+        except (NoSuchElementException, StaleElementReferenceException):  # between two pages
+            return False
+
+    until(is_so, 10)
+
+
+def screen(browser, width, height):
+    metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 700}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+
+
+def requested(browser):
+    """The addresses that the page asked for since the last call."""
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    return [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+
+
+def test_a_person_sees_the_label_the_bars_the_figures_and_the_loss_of_the_source(browser, page):
+    browser.get(page.url)
+    deliver(page, result_of({THAI: 0.931, "ant": 0.069}, raw={THAI: 0.7, "ant": 0.3}))
+    page.status(status_of())
+    shown(browser, label=THAI, confidence="93 %", state="LIVE", fps="29.5", p50="11.2 ms", title="Bees", notice="")
+    rows = browser.find_elements("css selector", "#answers li")
+    assert [row.text.split("\n") for row in rows] == [[THAI, "93 %"], ["ant", "6.9 %"]]
+    bar = rows[0].find_element("class name", "bar")
+    assert bar.get_attribute("title") == "shown 93 %, this frame alone 70 %"
+    until(
+        lambda: bar.find_element("class name", "fill").size["width"] == pytest.approx(0.931 * bar.size["width"], abs=3)
+    )
+    counts = browser.find_element("id", "counts").text
+    assert "frames classified\n1\u202f234" in counts
+    assert "1\u202f200 written, 7 dropped" in text(browser, "sinks")
+    assert "58.2 °C" in text(browser, "machine")
+    assert THAI in text(browser, "changes")
+    assert THAI in text(browser, "legend")
+    page.status(status_of("LOST", notice="the camera is gone; next try in 4 s"))
+    shown(browser, state="LOST", notice="the camera is gone; next try in 4 s")
+    until(lambda: "grayscale(1)" in browser.find_element("id", "picture").value_of_css_property("filter"))
+    assert text(browser, "changes").split("\n")[1] == "lost"
+    assert not browser.get_log("browser")
+    hosts = {urlsplit(url).netloc for url in requested(browser) if url.startswith(("http", "ws"))}
+    assert hosts == {urlsplit(page.url).netloc}
+
+
+def test_the_picture_moves_and_the_end_keeps_the_last_one(browser, page):
+    browser.get(page.url)
+    with Camera(page) as camera:
+        until(lambda: browser.execute_script(PIXEL) >= 0, 10)
+        until(lambda: abs(browser.execute_script(PIXEL) - camera.number % 250) < 25, 10)
+    assert not browser.get_log("browser")
+    for _ in range(20):
+        deliver(page, result_of({"ant": 0.8}, 0, grey(240)))
+        if abs(browser.execute_script(PIXEL) - 240) < 3:
+            break
+    page.close()
+    shown(browser, state="ENDED", notice="the run has ended", label="ant")
+    assert abs(browser.execute_script(PIXEL) - 240) < 3
+
+
+def test_a_picture_that_breaks_off_alone_is_not_left_standing_as_live(browser, page):
+    browser.get(page.url)
+    with Camera(page) as camera:
+        until(lambda: browser.execute_script(PIXEL) >= 0, 10)
+        for connection in list(page._server._server.server_state.connections):
+            if connection.scope["path"] == "/picture":
+                page._server._loop.call_soon_threadsafe(connection.transport.abort)
+        until(lambda: not page.viewers)
+        for _ in range(3):
+            page.status(status_of())
+            time.sleep(0.3)
+        until(lambda: page.viewers == 1)
+        until(lambda: abs(browser.execute_script(PIXEL) - camera.number % 250) < 25, 10)
+
+
+def test_a_label_is_text_whatever_it_holds(browser, page):
+    browser.get(page.url)
+    deliver(page, result_of({EVIL: 0.9, "</script><b>x": 0.1}, source=EVIL))
+    page.status(status_of(notice=EVIL, model=EVIL, model_notice=EVIL, sinks={EVIL: {"written": 1, "error": EVIL}}))
+    shown(browser, label=EVIL, warning=EVIL)
+    assert EVIL in text(browser, "answers")
+    assert EVIL in text(browser, "changes")
+    assert EVIL in text(browser, "sinks")
+    assert len(browser.find_elements("css selector", "img")) == 1
+    assert not browser.find_elements("css selector", "main b")
+    assert not browser.get_log("browser")
+
+
+@pytest.mark.parametrize("width", [360, 390, 700, 820, 1280])
+def test_nothing_has_to_be_scrolled_sideways(browser, page, width):
+    screen(browser, width, 844)
+    browser.get(page.url)
+    long = "a_very_long_label_without_any_space_" * 4
+    deliver(page, result_of({long: 0.6, THAI * 40: 0.4}, source="/photos/" + long))
+    page.status(
+        status_of(source=long, model=long, notice=long, sinks={long: {"written": 1, "failed": 2, "error": long}})
+    )
+    shown(browser, label=long)
+    until(lambda: text(browser, "sinks"))
+    assert browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
+    assert browser.execute_script("return window.innerWidth") == width
+
+
+def test_the_page_comes_back_when_the_runner_does(browser):
+    first = WebPage(port=0)
+    port = urlsplit(first.url).port
+    first.status(status_of())
+    browser.get(first.url)
+    shown(browser, state="LIVE")
+    first._feed.closed = False
+    first._server._loop.call_soon_threadsafe(first._server._drop)  # as when the device loses its power
+    first._server._server.should_exit = True
+    shown(browser, state="NO CONNECTION", notice="no connection to the runner; trying again")
+    first.close()
+    second = WebPage(port=port)
+    try:
+        deliver(second, result_of({"bee": 0.9}))
+        second.status(status_of())
+        shown(browser, state="LIVE", label="bee", notice="")
+    finally:
+        second.close()
+
+
+def test_the_token_opens_the_page_once_and_for_all(browser):
+    page = WebPage(port=0, token="a secret & more")
+    try:
+        page.status(status_of())
+        browser.get(page.url)
+        with Camera(page):
+            shown(browser, state="LIVE", label="bee")
+            until(lambda: browser.execute_script(PIXEL) >= 0, 10)
+        assert "token" not in browser.current_url
+        assert browser.execute_script("return document.cookie") == ""
+        assert not browser.get_log("browser")
+    finally:
+        page.close()
