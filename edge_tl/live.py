@@ -9,8 +9,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
-
 from edge_tl_runtime.classifier import Classifier
 from edge_tl_runtime.decision import Decider, Familiar
 from edge_tl_runtime.errors import UsageError
@@ -109,9 +107,6 @@ def assemble(plan: Plan, load: Load, stack: ExitStack, say: Say, max_frames: int
         deciders(opened)
         return opened
 
-    if plan.live:
-        # Waking OpenCV's pool for one frame costs more processor time than it saves: 7 % of a run at ten frames a second.
-        cv2.setNumThreads(1)
     seen = stamp(plan.model)
     classifier = fitting(plan.model)
     if plan.unfamiliar is not None and len(classifier.spec.labels) == 2:

@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -396,3 +398,44 @@ assert run([*live, "--web"]) == 2
     assert result.returncode == 0, result.stderr
     for name in ("text", "mqtt", "web"):
         assert f"pip install 'edge-tl[{name}]'" in result.stderr
+
+
+def test_the_page_of_a_run_is_there_while_it_runs(color_model):
+    pytest.importorskip("uvicorn", reason="the extra web is not installed")
+    source = "test://counter?fps=50&size=64x48"
+    with running(color_model, "--source", source, "--headless", "--web", "--web-port", "0") as process:
+        address = process.stderr.readline().split("live page: ")[1].strip()
+        until(lambda: _asked(f"{address}status.json").get("frames", 0) > 10)
+        assert _asked(f"{address}status.json")["state"] == "LIVE"
+        process.send_signal(signal.SIGTERM)
+        sent = time.monotonic()
+        process.wait(timeout=5)
+        assert time.monotonic() - sent < 2
+        assert process.returncode == 0
+
+
+def _asked(address: str) -> dict:
+    try:
+        with urllib.request.urlopen(address, timeout=5) as answer:
+            return json.load(answer)
+    except urllib.error.HTTPError:
+        return {}
+
+
+def test_frames_unlike_the_training_data_are_unknown(color_graph, color_spec, color_photos, tmp_path):
+    from dataclasses import replace
+
+    from edge_tl_runtime.familiarity import EXPORT_KEY, Familiarity
+    from edge_tl_runtime.onnx_file import sealed
+
+    write_photo(tmp_path / "black.png", np.zeros((48, 64, 3), np.uint8))
+    bounds = Familiarity(thresholds={0.95: 8.0, 0.99: 7.0}, n=100, data="colours")  # red, green and blue have 10
+    model = tmp_path / "model.onnx"
+    model.write_bytes(sealed(color_graph, replace(color_spec, export={EXPORT_KEY: bounds.to_dict()})))
+    command = ["run", model, "--headless", "--json", "--unfamiliar", "0.95", "--source"]
+    (black,) = lines(edge_tl(*command, tmp_path / "black.png").stdout)
+    assert (black["label"], black["known"]) == ("unknown", False)
+    assert all(row["known"] for row in lines(edge_tl(*command, color_photos).stdout))
+    missing = edge_tl(*command[:5], "0.9", "--source", color_photos)
+    assert missing.returncode == 2
+    assert "no threshold for keeping 0.9" in missing.stderr

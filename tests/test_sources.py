@@ -12,7 +12,6 @@ from conftest import THAI, write_photo
 from edge_tl_runtime.cameras import camera_path, stable_path
 from edge_tl_runtime.errors import SourceError, UsageError
 from edge_tl_runtime.sources import (
-    Live,
     Photos,
     StandardInput,
     Video,
@@ -23,6 +22,7 @@ from edge_tl_runtime.sources import (
 )
 from edge_tl_runtime.sources import devices as devices_module
 from edge_tl_runtime.sources.devices import Camera, NetworkStream, four_letters
+from edge_tl_runtime.sources.live import Live
 from edge_tl_runtime.sources.request import CaptureRequest, Opened
 
 

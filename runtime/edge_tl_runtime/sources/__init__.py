@@ -15,9 +15,6 @@ from urllib.parse import urlsplit
 from edge_tl_runtime.cameras import camera_path
 from edge_tl_runtime.photos import EXTENSIONS
 from edge_tl_runtime.sources.base import Counts, FrameRecord, Source, State, mask_credentials
-from edge_tl_runtime.sources.live import Live
-from edge_tl_runtime.sources.patterns import Pattern
-from edge_tl_runtime.sources.request import CaptureRequest
 from edge_tl_runtime.sources.stills import LISTS, Photos, StandardInput
 from edge_tl_runtime.sources.video import Video
 from edge_tl_runtime.sources.watchdog import Patience
@@ -26,7 +23,6 @@ __all__ = [
     "SOURCES",
     "Counts",
     "FrameRecord",
-    "Live",
     "LiveOptions",
     "Patience",
     "Photos",
@@ -66,6 +62,11 @@ class LiveOptions:
 
 def _live(kind: str) -> Callable[[str, LiveOptions], Source]:
     def open_live(name: str, options: LiveOptions) -> Source:
+        # Processes, sockets and what they bring: a tenth of the start of a command that only reads photos.
+        from edge_tl_runtime.sources.live import Live
+        from edge_tl_runtime.sources.patterns import Pattern
+        from edge_tl_runtime.sources.request import CaptureRequest
+
         request = CaptureRequest(
             kind=kind,
             name=name,

@@ -9,6 +9,7 @@ One writer, one reader. Fields are aligned 8-byte words, which every processor t
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import tempfile
@@ -84,7 +85,7 @@ class Ring:
 
     def pixels(self, slot: int, shape: tuple[int, ...]) -> Frame:
         """The memory of a slot as uint8 of `shape`, which must fit."""
-        return np.frombuffer(self._memory, np.uint8, int(np.prod(shape)), _PAGE + slot * self.slot_bytes).reshape(shape)
+        return np.frombuffer(self._memory, np.uint8, math.prod(shape), _PAGE + slot * self.slot_bytes).reshape(shape)
 
     def publish(self, slot: int, shape: tuple[int, ...], index: int, captured: float) -> None:
         """Make a slot that was written the newest."""
