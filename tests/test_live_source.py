@@ -311,6 +311,19 @@ def test_a_video_in_real_time_takes_its_own_time_and_ends(tmp_path):
     assert len(indices) > 30
 
 
+def test_a_pace_below_the_patience_is_not_taken_for_silence():
+    """A frame every 1.5 s where 0.8 s of silence would end the capture."""
+    with opened("test://counter?fps=50&size=64x48", max_fps=1 / 1.5) as source:
+        states, seen = set(), []
+        source.on_idle = lambda: states.add(source.state)
+        for record in source:
+            seen.append(record.index)
+            if len(seen) == 4:
+                break
+        assert source.counts.reconnects == 0
+    assert states <= {State.LIVE, State.CONNECTING}
+
+
 def test_a_reader_that_is_away_for_long_finds_the_camera_alive():
     with opened("test://counter?fps=100&size=64x48") as source:
         records = iter(source)

@@ -439,3 +439,14 @@ def test_frames_unlike_the_training_data_are_unknown(color_graph, color_spec, co
     missing = edge_tl(*command[:5], "0.9", "--source", color_photos)
     assert missing.returncode == 2
     assert "no threshold for keeping 0.9" in missing.stderr
+
+
+@pytest.mark.parametrize(
+    ("cores", "live", "threads"), [(1, True, None), (2, True, None), (4, True, 3), (4, False, None)]
+)
+def test_one_core_of_four_is_left_to_the_capture(monkeypatch, cores, live, threads):
+    from edge_tl import live as live_module
+
+    monkeypatch.setattr(live_module, "usable_cores", lambda: cores)
+    plan = live_module.Plan(model=Path("m.onnx"), source="test://bars" if live else "photo.jpg")
+    assert live_module.default_threads(plan) == threads

@@ -165,6 +165,8 @@ class Live(Source):
         while not self.stopping:
             now = self.beat = time.monotonic()
             if now < due:
+                self._watchdog.rest(now)
+                self.on_idle()
                 time.sleep(min(WAKE_S, due - now))
                 continue
             # Frames first: a reader that was busy for long must not take its own absence for the camera's silence.

@@ -73,6 +73,11 @@ class Watchdog:
         """When the device last gave anything, be it the same frame again."""
         self._last_read = at
 
+    def rest(self, now: float) -> None:
+        """The reader wants nothing at the moment: this is not the device's silence."""
+        if self._last is not None:
+            self._last = now
+
     def gone(self, now: float) -> float:
         """The connection ended or was ended. Returns how many seconds to wait before the next try.
 
