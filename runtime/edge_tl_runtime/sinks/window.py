@@ -13,8 +13,10 @@ from typing import Any
 
 import cv2
 
+from edge_tl_runtime.decision import Decision
 from edge_tl_runtime.errors import UsageError
 from edge_tl_runtime.overlay import Overlay
+from edge_tl_runtime.photos import Frame
 from edge_tl_runtime.sinks.pictures import bgr
 from edge_tl_runtime.sources.base import Source, State
 from edge_tl_runtime.stream import Result
@@ -27,7 +29,7 @@ class Window:
     """Shows results; q, Esc or closing it ends the run. Not a Sink: windows belong to the main thread.
 
     A video plays no faster than it was taken; photos stay for the source's hold_s; of a live source at most MAX_FPS are shown.
-    While frames are missing, the title says so.
+    While frames are missing, the last one is shown darkened, with the state and what is amiss.
     """
 
     def __init__(self, source: Source, overlay: Overlay) -> None:
@@ -40,6 +42,7 @@ class Window:
         self._started: float | None = None
         self._shown_at = 0.0
         self._title = TITLE
+        self._last: tuple[Frame, Decision] | None = None
         cv2.namedWindow(TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
         cv2.resizeWindow(TITLE, 800, 600)
 
@@ -50,24 +53,33 @@ class Window:
     def show(self, result: Result) -> bool:
         """Draw a result, onto its own frame; False when the person ended the run."""
         now = self._shown_at = time.monotonic()
-        decision = result.decision
         frame = bgr(result.record.frame)
-        self._overlay.draw(frame, decision.label, decision.index, decision.confidence, self._status(result))
+        if self._source.live:
+            self._last = frame.copy(), result.decision
         self._name(TITLE)
-        cv2.imshow(TITLE, frame)
+        self._draw(frame, result.decision, self._status(result))
         self._started = now if self._started is None else self._started
         ahead = 0.0 if self._source.live else self._started + result.record.seconds - now
         return self._keys(max(self._source.hold_s, ahead))
 
     def pulse(self) -> bool:
         """Keep the window alive while no frame comes; False when the person ended the run."""
-        if self._source.state not in (State.LIVE, State.ENDED):
-            self._name(f"{TITLE} · {self._source.state.value} · {self._source.notice}")
+        state = self._source.state
+        if state not in (State.LIVE, State.ENDED):
+            amiss = " · ".join(text for text in (state.value, self._source.notice) if text)
+            self._name(f"{TITLE} · {amiss}")
+            if self._last is not None:
+                frame, decision = self._last
+                self._draw(frame // 3, decision, amiss)
         return self._keys(0.0)
 
     def close(self) -> None:
         with contextlib.suppress(cv2.error):  # closed already
             cv2.destroyAllWindows()
+
+    def _draw(self, frame: Frame, decision: Decision, status: str) -> None:
+        self._overlay.draw(frame, decision.label, decision.index, decision.confidence, status)
+        cv2.imshow(TITLE, frame)
 
     def _status(self, result: Result) -> str:
         if not self._source.sequence:
