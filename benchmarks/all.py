@@ -36,6 +36,7 @@ def main() -> None:
         run("A camera that dies and returns", "reconnect.py", model, photos, "--kills", 5)
         run("A long run, shortened", "soak.py", model, "--frames", 10_000)
         run("Accuracy of the live loop", "live_accuracy.py", model, photos)
+        run("The page and its viewers", "page.py", model)
         run("Tuning", "tune.py", model)
         run("Start-up", "startup.py", model, next((photos / "brick").iterdir()))
     run("Edge-friendly variants", "friendly.py")
