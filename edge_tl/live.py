@@ -127,7 +127,10 @@ def assemble(plan: Plan, load: Load, stack: ExitStack, say: Say, max_frames: int
     source = stack.enter_context(open_source(plan.source, options))
     if plan.smooth != "none" and not source.sequence:
         raise UsageError(f"--smooth {plan.smooth}: photos do not follow each other in time; leave it out")
-    overlay = _overlay(plan, classifier, say)
+    shown = _can_show(plan, say)
+    overlay = Overlay(classifier.spec.labels if shown or plan.record else ())
+    if overlay.obstacle:
+        say(overlay.obstacle)
     watch = ModelWatch(plan.model, fitting, say, seen=seen) if plan.watch_model else None
     stream = Stream(
         source,
@@ -138,7 +141,7 @@ def assemble(plan: Plan, load: Load, stack: ExitStack, say: Say, max_frames: int
         fresh=watch.fresh if watch else lambda: None,
     )
     outlets = [Outlet(sink, not source.live, say) for sink in _sinks(plan, source, classifier, overlay, say)]
-    window = _window(plan, source, overlay, say)
+    window = Window(source, overlay) if shown else None
     status = StatusFile(plan.status, plan.status_every) if plan.status else None
     return Runner(stream, outlets, window=window, status=status, watch=watch, max_frames=max_frames)
 
@@ -175,14 +178,6 @@ def _familiar(plan: Plan, classifier: Classifier) -> Familiar | None:
     return lambda logits: familiarity.is_familiar(logits, keep)
 
 
-def _overlay(plan: Plan, classifier: Classifier, say: Say) -> Overlay:
-    drawn = plan.record is not None or not (plan.headless or window_obstacle())
-    overlay = Overlay(classifier.spec.labels if drawn else ())
-    if overlay.obstacle:
-        say(overlay.obstacle)
-    return overlay
-
-
 def _sinks(plan: Plan, source: Source, classifier: Classifier, overlay: Overlay, say: Say) -> list[Sink]:
     """In the order of the options; each is opened here, so that a folder that cannot be written is known at once."""
     sinks: list[Sink] = [JsonLines(StreamTarget(sys.stdout)) if plan.as_json else Changes(StreamTarget(sys.stdout))]
@@ -197,9 +192,8 @@ def _sinks(plan: Plan, source: Source, classifier: Classifier, overlay: Overlay,
     if plan.mqtt:
         sinks.append(Mqtt(plan.mqtt, plan.mqtt_all, say))
     if plan.web:
-        from edge_tl_runtime.web import (
-            WebPage,  # it brings asyncio, which takes longer to import than the rest of a run
-        )
+        # It brings asyncio, which takes longer to import than the rest of a run.
+        from edge_tl_runtime.web import WebPage
 
         page = WebPage(
             plan.web_host,
@@ -225,10 +219,9 @@ def _recording(path: Path, overlay: Overlay, source: Source, say: Say) -> Record
     return Record(free, overlay, rate if source.sequence else 1.0)
 
 
-def _window(plan: Plan, source: Source, overlay: Overlay, say: Say) -> Window | None:
-    if plan.headless:
-        return None
-    if obstacle := window_obstacle():
+def _can_show(plan: Plan, say: Say) -> bool:
+    """Whether there will be a window; says why not where one was wanted."""
+    obstacle = "" if plan.headless else window_obstacle()
+    if obstacle:
         say(f"no window: {obstacle}")
-        return None
-    return Window(source, overlay)
+    return not (plan.headless or obstacle)

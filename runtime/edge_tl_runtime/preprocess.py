@@ -36,7 +36,7 @@ def crop_resize(frame: NDArray[np.uint8], rule: ResizeRule, out: NDArray[np.uint
         raise BadModelError(
             f"resampling rule {rule.resample!r} is unknown to this edge-tl; upgrade it, or export again"
         )
-    crop = _centre(_three_channels(frame), rule)
+    crop = _centre(three_channels(frame), rule)
     resized = resample(crop, rule.height, rule.width)
     if out is None:
         out = np.empty((rule.height, rule.width, 3), np.uint8)
@@ -86,7 +86,8 @@ def _resize(image: NDArray[np.uint8], height: int, width: int, interpolation: in
     return np.asarray(resized, np.uint8)
 
 
-def _three_channels(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def three_channels(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A frame as uint8 (H, W, 3), BGR: itself where it is one, grey and BGRA converted. Raises BadFrame for anything else."""
     if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8:
         raise BadFrame(f"a frame is an array of uint8, not {getattr(frame, 'dtype', type(frame).__name__)}")
     if frame.ndim not in (2, 3) or frame.size == 0:

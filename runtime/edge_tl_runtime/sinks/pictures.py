@@ -18,6 +18,7 @@ from edge_tl_runtime.errors import OutputError, UsageError
 from edge_tl_runtime.files import make_folder, write_bytes
 from edge_tl_runtime.overlay import Overlay
 from edge_tl_runtime.photos import Frame
+from edge_tl_runtime.preprocess import three_channels
 from edge_tl_runtime.sinks.base import Sink
 from edge_tl_runtime.stream import Result
 
@@ -32,17 +33,9 @@ MAX_GAP_S = 2.0
 
 def drawn(overlay: Overlay, result: Result) -> Frame:
     """The result's frame as BGR with its label on it; drawn in place where it has three channels."""
-    frame = bgr(result.record.frame)
+    frame = three_channels(result.record.frame)
     decision = result.decision
     return overlay.draw(frame, decision.label, decision.index, decision.confidence, f"{result.fps:.1f} fps")
-
-
-def bgr(frame: Frame) -> Frame:
-    """Three channels of what may have one or four."""
-    if frame.ndim == 3 and frame.shape[2] == 3:
-        return frame
-    four = frame.ndim == 3 and frame.shape[2] == 4
-    return np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGRA2BGR if four else cv2.COLOR_GRAY2BGR), np.uint8)
 
 
 class Record(Sink):
@@ -178,7 +171,7 @@ class Snapshots(Sink):
         return changed
 
     def write(self, result: Result) -> None:
-        good, data = cv2.imencode(".jpg", bgr(result.record.frame), [cv2.IMWRITE_JPEG_QUALITY, 90])
+        good, data = cv2.imencode(".jpg", three_channels(result.record.frame), [cv2.IMWRITE_JPEG_QUALITY, 90])
         if not good:
             raise OutputError(f"cannot encode a snapshot of {result.record.frame.shape}")
         now = self._clock()

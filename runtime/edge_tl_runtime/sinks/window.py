@@ -17,7 +17,7 @@ from edge_tl_runtime.decision import Decision
 from edge_tl_runtime.errors import UsageError
 from edge_tl_runtime.overlay import Overlay
 from edge_tl_runtime.photos import Frame
-from edge_tl_runtime.sinks.pictures import bgr
+from edge_tl_runtime.preprocess import three_channels
 from edge_tl_runtime.sources.base import Source, State
 from edge_tl_runtime.stream import Result
 
@@ -53,7 +53,7 @@ class Window:
     def show(self, result: Result) -> bool:
         """Draw a result, onto its own frame; False when the person ended the run."""
         now = self._shown_at = time.monotonic()
-        frame = bgr(result.record.frame)
+        frame = three_channels(result.record.frame)
         if self._source.live:
             self._last = frame.copy(), result.decision
         self._name(TITLE)

@@ -1,8 +1,9 @@
-"""The capture process: reads one device and puts its newest frame into shared memory. Run as `python -m ...capture FD`.
+"""The capture process: reads one device and puts its newest frame into shared memory.
 
-A process of its own, because a driver's read may never return, and only a process can be ended then. It talks over one socket:
-the request comes in as a line of JSON; out go lines of JSON (opened, ring, ended, error) and an empty line for each new frame,
-which is left out when the reader has not read the last ones. The ring's memory is passed as a descriptor with its line.
+A process of its own, because a driver's read may never return, and only a process can be ended then. `live.CaptureProcess` starts
+it with the descriptor of a socket, over which it talks: the request comes in as a line of JSON; out go lines of JSON (opened,
+ring, ended, error) and an empty line for each new frame, which is left out when the reader has not read the last ones. The
+ring's memory is passed as a descriptor with its line.
 """
 
 from __future__ import annotations
@@ -167,19 +168,13 @@ def serve(link: Link) -> None:
 
 
 def main() -> None:
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C reaches the whole group; the runner ends this process in good order
+    # Ctrl-C reaches the whole group; the runner ends this process in good order.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     if sys.platform.startswith("linux"):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # a killed runner leaves no camera taken
-    cv2.setNumThreads(
-        1
-    )  # converting a frame is too little work to wake a pool for; FFmpeg's decoders have threads of their own
+    # Converting a frame is too little work to wake a pool for; FFmpeg's decoders have threads of their own.
+    cv2.setNumThreads(1)
     connection = socket.socket(fileno=int(sys.argv[1]))
     with contextlib.suppress(BrokenPipeError, ConnectionResetError, EOFError):
         serve(Link(connection))
-
-
-if __name__ == "__main__":
-    main()

@@ -21,6 +21,7 @@ from edge_tl_runtime.photos import Frame
 from edge_tl_runtime.sources.base import mask_credentials
 from edge_tl_runtime.sources.patterns import Pattern
 from edge_tl_runtime.sources.request import CaptureRequest, Opened
+from edge_tl_runtime.sources.video import USUAL_FPS, told_fps
 
 
 class Device(Protocol):
@@ -66,12 +67,11 @@ class Capture:
 
     def _opened(self, stable: str = "") -> Opened:
         get = self._capture.get
-        rate = float(get(cv2.CAP_PROP_FPS))
         return Opened(
             backend=str(self._capture.getBackendName()),
             width=int(get(cv2.CAP_PROP_FRAME_WIDTH)),
             height=int(get(cv2.CAP_PROP_FRAME_HEIGHT)),
-            fps=round(rate, 3) if np.isfinite(rate) and 0 < rate <= 1000 else 0.0,
+            fps=round(told_fps(self._capture), 3),
             pixel_format=four_letters(get(cv2.CAP_PROP_FOURCC)),
             stable=stable,
         )
@@ -114,7 +114,8 @@ class NetworkStream(Capture):
     OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 
     def open(self) -> Opened:
-        # OpenCV's default for RTSP changed between releases and loses frames over UDP on a busy network.
+        # OpenCV's default for RTSP changed between releases and loses frames over UDP on a busy network. The variable counts
+        # for the whole process, which is this stream's own: of a file, these options would lose the last frame.
         os.environ.setdefault(self.OPTIONS, "rtsp_transport;tcp|fflags;nobuffer|flags;low_delay")
         limits = [
             cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
@@ -141,7 +142,7 @@ class PacedVideo(Capture):
         if not self._capture.open(self.request.name, cv2.CAP_FFMPEG):
             raise SourceError(f"{self.request.name} is no video that this OpenCV can decode")
         opened = self._opened()
-        self._interval = 1.0 / (opened.fps or 25.0)
+        self._interval = 1.0 / (opened.fps or USUAL_FPS)
         self._count = 0
         self._started = time.monotonic()
         return opened

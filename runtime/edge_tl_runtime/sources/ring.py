@@ -25,7 +25,7 @@ _SLOT_WORDS = 8
 _NOBODY = -1
 
 # Words of the header.
-_LATEST, _HELD, _STOP, _WANTED, _READS, _REJECTED, _REPEATED, _LAST_READ = range(8)
+_LATEST, _HELD, _STOP, _WANTED, _REJECTED, _REPEATED, _LAST_READ = range(7)
 _TABLE = 16
 # Words of a slot.
 _SEQUENCE, _INDEX, _CAPTURED, _HEIGHT, _WIDTH, _CHANNELS = range(6)
@@ -109,7 +109,6 @@ class Ring:
 
     def note_read(self, now: float) -> None:
         """The device gave something just now, be it a repeated frame."""
-        self._words[_READS] += 1
         self._times[_LAST_READ] = now
 
     @property

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from edge_tl_runtime.errors import BadImage, SourceError, UsageError
+from edge_tl_runtime.files import read_regular
 from edge_tl_runtime.photos import (
     EXTENSIONS,
     Frame,
@@ -95,12 +96,10 @@ class StandardInput(Source):
 def read_list(path: Path) -> list[Path]:
     """The photos that a text file names, one a line, relative to the file's folder; empty lines and `# ...` are passed over.
 
-    Raises SourceError for a file that is not text.
+    Raises SourceError for a file that is not text, or larger than MAX_LIST_BYTES.
     """
     try:
-        if path.stat().st_size > MAX_LIST_BYTES:
-            raise SourceError(f"{path} is larger than {MAX_LIST_BYTES >> 20} MB; a list of photos is a short text file")
-        lines = path.read_text("utf-8-sig").splitlines()
+        lines = read_regular(path, MAX_LIST_BYTES).decode("utf-8-sig").splitlines()
     except OSError as error:
         raise SourceError(f"cannot read the list {path}: {error.strerror}") from None
     except UnicodeDecodeError:

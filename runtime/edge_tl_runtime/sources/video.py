@@ -14,6 +14,8 @@ from edge_tl_runtime.errors import SourceError
 from edge_tl_runtime.photos import Frame
 from edge_tl_runtime.sources.base import WAKE_S, FrameRecord, Source, is_frame, mask_credentials
 
+USUAL_FPS = 25.0
+"""Of a file that does not tell."""
 AHEAD = 2
 """Frames that wait decoded; with the one in use and the one being written, AHEAD + 2 are in memory."""
 
@@ -28,8 +30,7 @@ class Video(Source):
         self._capture = cv2.VideoCapture(name)
         if not self._capture.isOpened():
             raise SourceError(f"{self.name} is neither a photo nor a video that this OpenCV can decode")
-        rate = float(self._capture.get(cv2.CAP_PROP_FPS))
-        self.fps = rate if np.isfinite(rate) and 0 < rate <= 1000 else 25.0
+        self.fps = told_fps(self._capture) or USUAL_FPS
         """Frames a second as the file says."""
         self._ready: queue.Queue[tuple[Frame | None, int, float]] = queue.Queue(AHEAD)
         self._spent: queue.SimpleQueue[Frame] = queue.SimpleQueue()
@@ -90,3 +91,9 @@ class Video(Source):
             except queue.Full:
                 continue
             return
+
+
+def told_fps(capture: cv2.VideoCapture) -> float:
+    """Frames a second as the device or file says; 0 where it says nothing that can be."""
+    rate = float(capture.get(cv2.CAP_PROP_FPS))
+    return rate if np.isfinite(rate) and 0 < rate <= 1000 else 0.0

@@ -12,8 +12,8 @@ import numpy as np
 
 from edge_tl_runtime.errors import OutputError
 from edge_tl_runtime.photos import Frame
+from edge_tl_runtime.preprocess import three_channels
 from edge_tl_runtime.sinks.base import Sink
-from edge_tl_runtime.sinks.pictures import bgr
 from edge_tl_runtime.stream import Result
 from edge_tl_runtime.web.access import Access, is_loopback, listen, public_host
 from edge_tl_runtime.web.feed import Feed
@@ -130,7 +130,7 @@ class WebPage(Sink):
 
 def encode(frame: Frame, quality: int, max_side: int) -> bytes:
     """The frame as JPEG, made smaller where its longer side is above max_side."""
-    frame = bgr(frame)
+    frame = three_channels(frame)
     height, width = frame.shape[:2]
     scale = max_side / max(height, width)
     if scale < 1:
