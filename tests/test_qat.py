@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 from torch.nn import functional
 
-from edge_tl_export.differentiable import QuantizedGraph
+from edge_tl_export.differentiable import DifferentiableGraph
 from edge_tl_export.graph import to_onnx
 from edge_tl_export.qat import Epoch, quantization_aware
 from edge_tl_export.quantize import quantize
@@ -123,7 +123,7 @@ def test_the_module_answers_as_onnxruntime_does(float_graph, recipe, trainable):
     pixels, _ = patches(64, 1)
     expected = infer(model, pixels)
     with torch.no_grad():
-        found = QuantizedGraph(model, trainable=trainable)(torch.from_numpy(pixels)).numpy()
+        found = DifferentiableGraph(model, trainable=trainable)(torch.from_numpy(pixels)).numpy()
     # One step of the head's input through its largest weight.
     arrays = {x.name: numpy_helper.to_array(x) for x in onnx.load_from_string(model).graph.initializer}
     head = next(node for node in onnx.load_from_string(model).graph.node if node.op_type == "Gemm")
@@ -135,7 +135,7 @@ def test_the_module_answers_as_onnxruntime_does(float_graph, recipe, trainable):
 
 def test_photos_may_be_floats(model):
     pixels = torch.from_numpy(patches(4, 1)[0])
-    graph = QuantizedGraph(model)
+    graph = DifferentiableGraph(model)
     assert torch.equal(graph(pixels), graph(pixels.float()))
 
 
@@ -173,14 +173,14 @@ def tiny_file(kind: str = "Relu") -> bytes:
 
 def test_saturated_values_have_no_gradient_and_others_that_of_the_float_graph():
     pixels = torch.tensor([10.3, 127.6, 127.9, 200.0, 0.4, 60.0]).view(1, 1, 2, 3).requires_grad_()
-    QuantizedGraph(tiny_file())(pixels).sum().backward()
+    DifferentiableGraph(tiny_file())(pixels).sum().backward()
     assert pixels.grad is not None
     torch.testing.assert_close(pixels.grad.flatten(), torch.tensor([1.0, 1.0, 0.0, 0.0, 1.0, 1.0]) / 2)
 
 
 def test_an_unknown_operator_is_named():
     with pytest.raises(ExportError, match="Softsign"):
-        QuantizedGraph(tiny_file("Softsign"))
+        DifferentiableGraph(tiny_file("Softsign"))
 
 
 def test_gradients_point_where_those_of_the_float_network_do(float_graph, model):
@@ -193,7 +193,7 @@ def test_gradients_point_where_those_of_the_float_network_do(float_graph, model)
     pixels = torch.from_numpy(patches(16, 2)[0]).float()
     weights = torch.randn(16, 6, generator=torch.Generator().manual_seed(0))
     exact = gradients(lambda x: network((x.permute(0, 3, 1, 2) / 255 - mean) / std), pixels, weights)  # type: ignore[arg-type]
-    found = gradients(QuantizedGraph(model), pixels, weights)
+    found = gradients(DifferentiableGraph(model), pixels, weights)
     assert functional.cosine_similarity(exact.flatten(1), found.flatten(1)).min() > 0.9
     assert 0.8 < float(found.norm() / exact.norm()) < 1.25
 
@@ -203,7 +203,7 @@ def test_gradients_foretell_what_a_change_does(model):
     pixels = torch.from_numpy(patches(64, 2)[0]).float().clamp(40, 215)
     weights = torch.zeros(64, 6)
     weights[:, 0] = 1
-    graph = QuantizedGraph(model)
+    graph = DifferentiableGraph(model)
     direction = gradients(graph, pixels, weights)
     direction = 2 * direction.sign()
     with torch.no_grad():
@@ -217,7 +217,7 @@ def test_gradients_foretell_what_a_change_does(model):
 @pytest.mark.parametrize("recipe", [PLAIN, PLAIN.but(weight_bits=7), PLAIN.but(per_channel=False)], ids=str)
 def test_an_untrained_graph_gives_the_file_back(float_graph, recipe):
     model = _quantized(float_graph, recipe)
-    graph = QuantizedGraph(model, trainable=True)
+    graph = DifferentiableGraph(model, trainable=True)
     assert graph.to_model() == model
     latent = graph.weights["0"]
     with torch.no_grad():
@@ -236,7 +236,7 @@ def test_an_untrained_graph_gives_the_file_back(float_graph, recipe):
 
 def test_trained_scales_are_written_as_they_are_used(model):
     """Scales that were one array may part, biases follow their input's scale, and sums keep theirs."""
-    graph = QuantizedGraph(model, trainable=True)
+    graph = DifferentiableGraph(model, trainable=True)
     with torch.no_grad():
         for place, scale in enumerate(graph.scales.values()):
             scale.fill_(-0.05 * (place + 1))
@@ -244,7 +244,7 @@ def test_trained_scales_are_written_as_they_are_used(model):
     pixels, _ = patches(32, 3)
     with torch.no_grad():
         expected = graph(torch.from_numpy(pixels)).numpy()
-        again = QuantizedGraph(written)(torch.from_numpy(pixels)).numpy()
+        again = DifferentiableGraph(written)(torch.from_numpy(pixels)).numpy()
     np.testing.assert_allclose(again, expected, atol=1e-5)
     assert (infer(written, pixels).argmax(1) == expected.argmax(1)).mean() > 0.95
 

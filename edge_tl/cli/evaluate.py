@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from edge_tl_runtime.corrupted import CorruptedAccuracy
     from edge_tl_runtime.evaluate import Evaluation
     from edge_tl_runtime.spec import ModelSpec
 
@@ -35,8 +36,25 @@ MAX_CLASSES = 40
     help="Part of DATA to judge on; a folder without parts is split as it was for training.",
 )
 @click.option("--weights", default="pretrained", show_default=True, help="For a backbone's name instead of a model.")
+@click.option(
+    "--corruptions",
+    help="Also under corruptions: camera, imagenet-c, all, a group (noise, blur, ...) or names, with commas.",
+)
+@click.option("--severities", default="1-5", show_default=True, help="Of the corruptions: 1-5, or 1,3,5.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Of the corruptions.")
+@click.option("--photos", "count", type=click.IntRange(1), help="Judge this many photos only, spread evenly.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def command(model: str, data: Path, split: str, weights: str, as_json: bool) -> None:
+def command(
+    model: str,
+    data: Path,
+    split: str,
+    weights: str,
+    corruptions: str | None,
+    severities: str,
+    seed: int,
+    count: int | None,
+    as_json: bool,
+) -> None:
     """Judge MODEL (an ONNX file, a run, or the name of a backbone with its ImageNet head) on the labelled photos of DATA.
 
     DATA holds a folder for each class (in val/ where there is one), or photos named by class index (0007_name.jpg).
@@ -44,18 +62,36 @@ def command(model: str, data: Path, split: str, weights: str, as_json: bool) -> 
     from edge_tl_runtime.dataset import load_labelled
     from edge_tl_runtime.evaluate import evaluate
 
+    wanted = _wanted(corruptions, severities) if corruptions is not None else None
     spec, logits = _open(model, weights)
     fraction = spec.training.get("val_fraction") if spec.training.get("data") == data.resolve().name else None
     photos = load_labelled(data, spec.labels, split, val_fraction=fraction, seed=spec.training.get("seed", 0))
+    part = f"{photos.split} of {data.resolve().name}"
+    if count is not None and count < len(photos):
+        part = f"{count} photos of {len(photos)}, {part}"
+        photos = photos.subset([index * len(photos) // count for index in range(count)], photos.split)
     with progress("evaluating", len(photos)) as done:
-        evaluation = evaluate(
-            logits, photos, spec.resize, f"{photos.split} of {data.resolve().name}", done, spec.scores
-        )
+        evaluation = evaluate(logits, photos, spec.resize, part, done, spec.scores)
     say_skipped(evaluation.skipped)
+    corrupted = None
+    if wanted:
+        from edge_tl_runtime.corrupted import corrupted_accuracy
+
+        with progress("under corruptions", len(photos)) as done:
+            corrupted = corrupted_accuracy(logits, photos, spec.resize, *wanted, seed=seed, progress=done)
     if as_json:
-        click.echo(json.dumps(evaluation.to_dict(), ensure_ascii=False))
-    else:
-        _print(evaluation)
+        more = {} if corrupted is None else {"corruptions": corrupted.to_dict()}
+        click.echo(json.dumps({**evaluation.to_dict(), **more}, ensure_ascii=False))
+        return
+    _print(evaluation)
+    if corrupted is not None:
+        _print_corrupted(corrupted)
+
+
+def _wanted(corruptions: str, severities: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    from edge_tl_runtime.corruptions import named_corruptions, named_severities
+
+    return named_corruptions(corruptions), named_severities(severities)
 
 
 def _open(model: str, weights: str) -> tuple[ModelSpec, Logits]:
@@ -90,3 +126,31 @@ def _print(evaluation: Evaluation) -> None:
     click.echo(f"{evaluation.describe()}{top5}; {evaluation.data}")
     if evaluation.reliability is not None:
         click.echo(f"expected calibration error {evaluation.reliability.ece:.3f}")
+
+
+def _print_corrupted(found: CorruptedAccuracy) -> None:
+    rows = [
+        [
+            name,
+            *(percent(hits.rate) for hits in levels.values()),
+            percent(found.mean(name)),
+            f"{100 * found.error_over_clean(name):+.1f}",
+        ]
+        for name, levels in found.by.items()
+    ]
+    columns = ["", *map(str, found.severities), "mean", "error over clean"]
+    table("Top-1 under corruptions, by severity; the last column in points", columns, rows)
+    clean = found.clean
+    low, high = clean.ci95
+    click.echo(
+        f"clean {percent(clean.rate)} ({clean.count} of {clean.n}, 95 % interval {100 * low:.1f} to {100 * high:.1f}) "
+        "on the photos that were corrupted"
+    )
+    for title, names in {**found.sets, "all of these": found.names}.items():
+        low, high = found.mean_ci95(*names)
+        ratio = found.error_ratio(*names)
+        click.echo(
+            f"mean corrupted accuracy, {title}: {percent(found.mean(*names))} (interval {100 * low:.1f} to "
+            f"{100 * high:.1f}), error {100 * found.error_over_clean(*names):+.1f} points"
+            + ("" if ratio is None else f", {ratio:.2f} times the clean error")
+        )

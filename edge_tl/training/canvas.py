@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from edge_tl.models._torchvision import import_torchvision
+from edge_tl.training.disturb import disturb
 from edge_tl_runtime.errors import BadImage, DataError
 from edge_tl_runtime.photos import Frame, map_in_order, read_photo
 from edge_tl_runtime.spec import ResizeRule
@@ -103,10 +104,12 @@ class Views:
 
     policy: "none" (the centre crop of the resize rule), "crop" (random resized crops, Szegedy et al. 2015, and mirroring),
     "trivial" (with TrivialAugmentWide, Mueller and Hutter 2021) or "rand" (with RandAugment, Cubuk et al. 2020).
+    disturbance: a key of `edge_tl.training.disturb.KINDS`, done last.
     """
 
-    def __init__(self, canvases: Canvases, policy: str, min_area: float, seed: int) -> None:
+    def __init__(self, canvases: Canvases, policy: str, min_area: float, seed: int, disturbance: str = "none") -> None:
         self.canvases, self.policy, self.min_area, self.seed = canvases, policy, min_area, seed
+        self.disturbance = disturbance
         self._extra = _policy(policy)
 
     def batch(self, epoch: int, indices: NDArray[np.int64]) -> torch.Tensor:
@@ -114,7 +117,9 @@ class Views:
         canvases = self.canvases.batch(indices)
         boxes = np.stack([self._box(epoch, int(index)) for index in indices])
         views = sample(canvases, torch.from_numpy(boxes).to(canvases.device), self.canvases.rule)
-        return views if self._extra is None else self._with_policy(views, epoch, indices)
+        views = views if self._extra is None else self._with_policy(views, epoch, indices)
+        rngs = [np.random.default_rng((self.seed, epoch, int(index), 2)) for index in indices]
+        return disturb(views, self.disturbance, rngs)
 
     def _box(self, epoch: int, index: int) -> NDArray[np.float32]:
         aspect, rule = float(self.canvases.aspects[index]), self.canvases.rule

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,12 +21,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from edge_tl.models import Network
+from edge_tl.training.adversarial import Robust, harden, risen
 from edge_tl.training.canvas import Canvases, Views
 from edge_tl.training.distill import Teacher
 from edge_tl.training.distributed import Group
 from edge_tl.training.judge import Judge
 from edge_tl.training.mixing import UNLABELLED, hard_loss, mix, taught_loss
 from edge_tl.training.optimize import State, blend, is_head, make_optimizer, rate_factor, set_rate, snapshot
+from edge_tl.training.rates import RangeTest
 from edge_tl.training.settings import FinetuneSettings
 from edge_tl_export import PixelModel
 from edge_tl_runtime.dataset import LabelledPhotos
@@ -43,7 +45,8 @@ SWA_SHARE = 0.4
 
 @dataclass(frozen=True)
 class Epoch:
-    """number: 1-based. loss: mean over the training photos. evaluation, val_loss: after the epoch. seconds: training alone."""
+    """number: 1-based. loss: mean over the training photos. evaluation, val_loss: after the epoch. seconds: training alone.
+    robust: under attack, of an adversarial training. note: what its watch had to say."""
 
     number: int
     loss: float
@@ -51,6 +54,8 @@ class Epoch:
     evaluation: Evaluation
     val_loss: float
     seconds: float
+    robust: Robust | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,22 +64,6 @@ class Candidate:
 
     name: str
     state: State
-
-
-@dataclass(frozen=True)
-class RangeTest:
-    """points: (rate of the last backbone layer, loss of that step)."""
-
-    points: tuple[tuple[float, float], ...]
-
-    @property
-    def suggestion(self) -> float:
-        """A tenth of the rate at which the smoothed loss is lowest."""
-        average, weight, smooth = 0.0, 0.0, []
-        for _, loss in self.points:
-            average, weight = 0.9 * average + 0.1 * loss, 0.9 * weight + 0.1
-            smooth.append(average / weight)
-        return self.points[int(np.argmin(smooth))][0] / 10
 
 
 class Finetuner:
@@ -107,7 +96,7 @@ class Finetuner:
             paths, targets = paths + unlabelled.paths, targets + (UNLABELLED,) * len(unlabelled)
         self.targets = np.asarray(targets, np.int64)
         rule = network.backbone.resize
-        self.views = Views(Canvases(paths, rule, device), settings.augment, settings.min_area, seed)
+        self.views = Views(Canvases(paths, rule, device), settings.augment, settings.min_area, seed, settings.disturb)
         self.epoch = 0
         """Epochs done, those of the head included."""
         self.steps = math.ceil(len(self.targets) / settings.batch_size)
@@ -116,6 +105,7 @@ class Finetuner:
         )
         self._model = PixelModel(network.module, network.backbone.normalization)
         self._model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.hardening = harden(settings, self._model, judge, device, seed)
         self._optimizer = make_optimizer(network, settings)
         self._amp = _amp_type(settings.precision, device)
         self._scaler = torch.amp.GradScaler(device.type, enabled=self._amp is torch.float16)
@@ -186,7 +176,8 @@ class Finetuner:
             set_rate(self._optimizer, rate)
             rng = np.random.default_rng((self.seed, 0, position, self.group.rank))
             chosen = share if len(share) else batch[:1]
-            loss = self._step(model, self.views.batch(0, chosen), chosen, len(batch), bool(len(share)), rng)
+            views = self._attacked(self.views.batch(0, chosen), chosen, 1.0, rng)
+            loss = self._step(model, views, chosen, len(batch), bool(len(share)), rng)
             points.append((rate, self.group.sum(float(loss))[0] / len(batch)))
             if not math.isfinite(points[-1][1]):
                 points.pop()
@@ -208,6 +199,7 @@ class Finetuner:
             "swa_count": self._swa_count,
             "best_loss": self._best_loss,
             "stale": self._stale,
+            "hardening": None if self.hardening is None else self.hardening.state(),
         }
         buffer = io.BytesIO()
         torch.save(content, buffer)
@@ -223,6 +215,8 @@ class Finetuner:
         if content["ema"] is not None:
             self._ema = {name: tensor.to(self.device) for name, tensor in content["ema"].items()}
         self._best_loss, self._stale = content["best_loss"], content["stale"]
+        if self.hardening is not None:
+            self.hardening.restore(content["hardening"])
 
     def _tensors(self) -> list[tuple[str, torch.Tensor]]:
         """What averages follow: every tensor but counters."""
@@ -238,12 +232,14 @@ class Finetuner:
         batches = self._order(number)
         shares = [batch[self.group.rank :: self.group.size] for batch in batches]
         for position, (batch, share) in enumerate(zip(batches, shares, strict=True)):
-            views = self.views.batch(number, share if len(share) else batch[:1])
+            chosen = share if len(share) else batch[:1]
+            views = self.views.batch(number, chosen)
             if position + 1 < len(shares):
                 self.views.canvases.prefetch(shares[position + 1])
             set_rate(self._optimizer, self._factor(number, position, head_only))
             rng = np.random.default_rng((self.seed, number, position, self.group.rank))
-            loss = self._step(step_model, views, share if len(share) else batch[:1], len(batch), bool(len(share)), rng)
+            views = self._attacked(views, chosen, risen(number - 1 + (position + 1) / self.steps, self.total), rng)
+            loss = self._step(step_model, views, chosen, len(batch), bool(len(share)), rng)
             # Looking at the loss waits for the GPU; now and then is enough to stop in time.
             total += loss
             count += len(share)
@@ -252,13 +248,39 @@ class Finetuner:
                 self._require_finite(total)
         losses, seen = self.group.sum(self._require_finite(total), count)
         self.epoch = number
-        self._average(number)
         seconds = time.perf_counter() - started
+        robust, note = self._watch()
+        self._average(number)
         evaluation, val_loss = self.judge(self.infer)
-        self._stale = 0 if val_loss < self._best_loss else self._stale + 1
-        self._best_loss = min(self._best_loss, val_loss)
+        watched = val_loss if robust is None else robust.loss
+        self._stale = 0 if watched < self._best_loss else self._stale + 1
+        self._best_loss = min(self._best_loss, watched)
         rate = max(group["lr"] for group in self._optimizer.param_groups)
-        return Epoch(number, losses / max(1, seen), float(rate), evaluation, val_loss, seconds)
+        return Epoch(number, losses / max(1, seen), float(rate), evaluation, val_loss, seconds, robust, note)
+
+    def _attacked(
+        self, views: torch.Tensor, indices: NDArray[np.int64], strength: float, rng: np.random.Generator
+    ) -> torch.Tensor:
+        if self.hardening is None:
+            return views
+        labels = torch.from_numpy(self.targets[indices])
+        return self.hardening.attack(views, labels.to(self.device), strength, rng, self._precisely)
+
+    def _precisely(self, loss: Callable[[], torch.Tensor]) -> torch.Tensor:
+        with torch.autocast(self.device.type, self._amp, enabled=self._amp is not None):
+            # Scaled, lest fp16 round the gradient of a sure answer to 0.
+            return self._scaler.scale(loss())
+
+    def _watch(self) -> tuple[Robust | None, str]:
+        if self.hardening is None:
+            return None, ""
+        robust, note = self.hardening.check(self.network, self.epoch)
+        if note:
+            # Moments and averages have followed the collapse.
+            self._optimizer.state.clear()
+            if self._ema is not None:
+                self._ema = {name: tensor.detach().clone() for name, tensor in self._tensors()}
+        return robust, note
 
     def _prepare(self, head_only: bool) -> nn.Module:
         for name, parameter in self.network.module.named_parameters():
@@ -342,9 +364,10 @@ class Finetuner:
             self._swa = now if self._swa is None else blend(self._swa, now, 1 / self._swa_count)
 
 
-def default_epochs(photos: int) -> int:
-    """Six for few photos, four for many: more of them made the validation loss worse (docs/decisions/0005-recipes.md)."""
-    return max(4, min(6, round(1000 / max(1, photos)) + 2))
+def default_epochs(photos: int, adversarial: bool = False) -> int:
+    """Six for few photos, four for many: more of them made the validation loss worse (docs/decisions/0005-recipes.md).
+    Twice as many under attack, half of which go by while it grows."""
+    return max(4, min(6, round(1000 / max(1, photos)) + 2)) * (2 if adversarial else 1)
 
 
 def _amp_type(precision: str, device: torch.device) -> torch.dtype | None:

@@ -44,6 +44,10 @@ class FinetuneSettings:
     min_area: float = option(0.35, "Smallest part of a photo a crop may show.", low=0.01, high=1)
     mixup: float = option(0.0, "Beta parameter of mixup; 0 for none.", low=0)
     cutmix: float = option(0.0, "Beta parameter of cutmix; 0 for none.", low=0)
+    disturb: str = option("none", "Noise and blur of a random strength for each view.", "none", "noise", "blur", "both")
+    adversarial: str = option("none", "Train on attacked views: fgsm, a step; pgd, several.", "none", "fgsm", "pgd")
+    eps: float = option(2.0, "Largest change of a pixel by the attack, of 255.", low=0, high=255)
+    adversarial_steps: int = option(3, "Steps of pgd.", low=1)
     balance: str = option("none", "Against unequal classes.", "none", "weights", "sampling")
     ema: float = option(0.0, "Decay of the moving average of the weights; 0 for none.", low=0, high=0.99999)
     average: str = option(

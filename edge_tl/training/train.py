@@ -6,7 +6,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from edge_tl.models.friendly import describe
 from edge_tl.models.network import build_origin
 from edge_tl.training import recipe, run
 from edge_tl.training.adapt import PHOTOS, adapt
+from edge_tl.training.adversarial import CHOOSE_STEPS, HARDENED, WATCH_STEPS, refuse_impossible
 from edge_tl.training.calibrate import Calibration, calibrate
 from edge_tl.training.devices import pick_device
 from edge_tl.training.distill import find_teacher
@@ -33,6 +34,7 @@ from edge_tl.training.optimize import snapshot
 from edge_tl.training.probe import Probe, fit_probe
 from edge_tl.training.result import TrainResult, figures
 from edge_tl.training.settings import TrainSettings, check
+from edge_tl.training.standing import Standing, choose
 from edge_tl_export import Stage
 from edge_tl_runtime.dataset import LabelledPhotos, Splits, load_splits, load_unlabelled
 from edge_tl_runtime.errors import EdgeTLError, UsageError
@@ -62,6 +64,7 @@ def _train(
     data: str, folder: Path, settings: TrainSettings, stage: Stage, say: Say, resuming: bool
 ) -> TrainResult | None:
     check(settings)
+    refuse_impossible(settings)
     if settings.teacher and settings.recipe == "probe":
         raise UsageError("a teacher needs fine-tuning; use --recipe finetune or auto")
     if settings.unlabelled and not settings.teacher:
@@ -100,18 +103,6 @@ def _no_progress(what: str, total: int) -> Iterator[Progress]:
     yield lambda done: None
 
 
-@dataclass
-class _Standing:
-    """The best weights so far: where they come from, what they score."""
-
-    name: str
-    evaluation: Evaluation
-    loss: float
-
-    def beats(self, other: _Standing) -> bool:
-        return (self.evaluation.correct, -self.loss) > (other.evaluation.correct, -other.loss)
-
-
 class _Trainer:
     def __init__(
         self,
@@ -129,6 +120,8 @@ class _Trainer:
         self.device, self.group, self.journal, self.stage, self._say = device, group, journal, stage, say
         self.seconds: dict[str, float] = {}
         self.decisions: list[str] = []
+        self.hardening: dict[str, Any] = {}
+        self._hardens = settings.finetune.adversarial != "none"
         torch.manual_seed(settings.seed)
         backbone = find_backbone(settings.arch)
         self.target = (friendly(backbone) if settings.edge_friendly else backbone).resized(settings.size)
@@ -189,7 +182,7 @@ class _Trainer:
     def _features_and_probe(self) -> tuple[tuple[Features, Features], Probe]:
         features = self._features()
         probe = self._fit(features[0])
-        if self.settings.recipe != "auto" or self.settings.size:
+        if self.settings.recipe != "auto" or self.settings.size or self._hardens:
             return features, probe
         error = recipe.held_out_error(probe, features[0].targets)
         larger_input = recipe.try_larger_input_of_changed() if self.changed else recipe.try_larger_input(error)
@@ -235,7 +228,7 @@ class _Trainer:
         self.seconds["probe"] = self.seconds.get("probe", 0.0) + time.perf_counter() - started
         return probe
 
-    def _judge_probe(self, features: tuple[Features, Features], probe: Probe) -> _Standing:
+    def _judge_probe(self, features: tuple[Features, Features], probe: Probe) -> Standing:
         val = features[1]
         self.network.set_head(torch.from_numpy(probe.weight), torch.from_numpy(probe.bias), self.splits.train.labels)
         logits = probe.logits(val.values)
@@ -244,9 +237,11 @@ class _Trainer:
         cv_loss = {f"{penalty:g}": round(value, 6) for penalty, value in probe.cv_loss.items()}
         self.metric(stage="probe", **figures(evaluation), val_loss=loss, penalty=probe.penalty, cv_loss=cv_loss)
         self.say(f"linear probe: val {evaluation.describe()} in {self.seconds['probe']:.1f} s")
-        return _Standing("probe", evaluation, loss)
+        return Standing("probe", evaluation, loss)
 
     def _finetunes(self, probe: Probe, features: Features) -> bool:
+        if self.settings.recipe == "auto" and self._hardens:
+            return self.decide(HARDENED)
         if self.changed:
             return self.decide(recipe.finetune_changed(self.settings.recipe))
         if self.settings.recipe != "auto":
@@ -256,14 +251,15 @@ class _Trainer:
         error = recipe.held_out_error(probe, features.targets)
         return self.decide(recipe.try_finetuning(error, len(features.targets), len(self.splits.train.labels)))
 
-    def _finetune(
-        self, features: Features, probe: Probe, standing: _Standing, state: dict[str, Any] | None
-    ) -> _Standing:
+    def _finetune(self, features: Features, probe: Probe, standing: Standing, state: dict[str, Any] | None) -> Standing:
         started = time.perf_counter()
         train = self.splits.train.subset(features.indices, "train")
         settings = self.settings.finetune
         unlabelled = load_unlabelled(Path(self.settings.unlabelled)) if self.settings.unlabelled else None
-        settings = replace(settings, epochs=settings.epochs or default_epochs(len(train) + len(unlabelled or ())))
+        settings = replace(
+            settings,
+            epochs=settings.epochs or default_epochs(len(train) + len(unlabelled or ()), self._hardens),
+        )
         if self.settings.weights == "none":
             # There is nothing to keep: neither statistics nor a probe on features that say nothing.
             settings = replace(settings, head_init="random", freeze_bn=False)
@@ -303,6 +299,11 @@ class _Trainer:
             for epoch in tuner.epochs(progress):
                 self._record(epoch, tuner)
         standing = self._choose(tuner, judge, standing)
+        if tuner.hardening is not None:
+            self.decisions += tuner.hardening.notes
+            robust = tuner.hardening.robust.choose(WATCH_STEPS)
+            self.hardening = tuner.hardening.describe(robust)
+            self.say(f"robust at {settings.eps:g}/255: {robust.describe()}")
         self.seconds["finetune"] = time.perf_counter() - started
         return standing
 
@@ -328,30 +329,38 @@ class _Trainer:
             seconds=epoch.seconds,
             val_loss=epoch.val_loss,
             **figures(epoch.evaluation),
+            **(epoch.robust.to_dict() if epoch.robust else {}),
         )
         self.say(
-            f"epoch {epoch.number}: loss {epoch.loss:.3f}, val {epoch.evaluation.describe()}, {epoch.seconds:.1f} s"
+            f"epoch {epoch.number}: loss {epoch.loss:.3f}, val {epoch.evaluation.describe()}, "
+            + (f"{epoch.robust.describe()}, " if epoch.robust else "")
+            + f"{epoch.seconds:.1f} s"
         )
+        if epoch.note:
+            self.say(epoch.note)
         if self.group.first:
             run.write_checkpoint(self.folder, tuner.state())
 
-    def _choose(self, tuner: Finetuner, judge: Judge, probe: _Standing) -> _Standing:
-        start, best = tuner.start, probe
-        state = start if self.settings.recipe == "auto" else None
-        for candidate in tuner.candidates():
-            self.network.module.load_state_dict(candidate.state)
-            standing = _Standing(candidate.name, *judge(tuner.infer))
+    def _choose(self, tuner: Finetuner, judge: Judge, probe: Standing) -> Standing:
+        def tell(standing: Standing) -> None:
+            under = standing.robust.to_dict() if standing.robust else {}
             self.metric(
-                stage="candidate", name=candidate.name, val_loss=standing.loss, val_top1=standing.evaluation.top1
+                stage="candidate",
+                name=standing.name,
+                val_loss=standing.loss,
+                val_top1=standing.evaluation.top1,
+                **under,
             )
-            if state is None or standing.beats(best):
-                best, state = standing, candidate.state
-        assert state is not None
-        self.network.module.load_state_dict(state)
+
+        if tuner.hardening is not None:
+            self.say(
+                f"choosing by the validation loss under PGD-{CHOOSE_STEPS}: clean photos would choose robustness away"
+            )
+        best = choose(tuner, judge, probe if self.settings.recipe == "auto" and not self._hardens else None, tell)
         self.say(f"kept: {best.name}, val {best.evaluation.describe()}")
         return best
 
-    def _finish(self, features: tuple[Features, Features], standing: _Standing) -> TrainResult:
+    def _finish(self, features: tuple[Features, Features], standing: Standing) -> TrainResult:
         judged, skipped = {}, [*features[0].skipped, *features[1].skipped]
         parts = {"val": self.splits.val} | ({"test": self.splits.test} if self.splits.test else {})
         model = self.network.pixel_model(self.device)
@@ -406,7 +415,7 @@ class _Trainer:
     def _spec(
         self,
         features: tuple[Features, Features],
-        standing: _Standing,
+        standing: Standing,
         test: Evaluation | None,
         calibration: Calibration,
     ) -> ModelSpec:
@@ -431,6 +440,7 @@ class _Trainer:
                 "seed": self.settings.seed,
                 "val_fraction": self.settings.val_fraction,
                 "test": None if test is None else figures(test),
+                **({"hardening": self.hardening} if self.hardening else {}),
                 "ece": {"before": round(calibration.before.ece, 6), "after": round(calibration.after.ece, 6)},
             },
         )

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from torch import nn
 
+from edge_tl_export.elementwise import lift_constants
 from edge_tl_export.operators import rounded, run
 from edge_tl_export.plan import (
     FileWriter,
@@ -26,13 +27,13 @@ from edge_tl_export.qdq import MAX_BIAS
 from edge_tl_runtime.classifier import INPUT_NAME, OUTPUT_NAME
 
 Watch = Callable[[str, torch.Tensor], None]
-"""Called before a tensor is rounded, with the name of its scale among `QuantizedGraph.scales` and the float tensor."""
+"""Called before a tensor is rounded, with the name of its scale among `DifferentiableGraph.scales` and the float tensor."""
 
 BIAS_UNIT = 255
 """Steps of a bias in one unit of its latent: what one step of a weight does for the largest input."""
 
 
-class QuantizedGraph(nn.Module):
+class DifferentiableGraph(nn.Module):
     """A QDQ file of `edge_tl_export.qdq.quantized`, operator by operator.
 
     forward: pixels, uint8 or float (N, H, W, 3) in 0..255, to logits, float32 (N, C). Integers are whole float32 numbers, and
@@ -59,6 +60,7 @@ class QuantizedGraph(nn.Module):
         self._model = model
         self._proto = onnx.load_from_string(model)
         self._trainable = trainable
+        lift_constants(self._proto)
         refuse_unknown(self._proto)
         split_shared_constants(self._proto)
         self._arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in self._proto.graph.initializer}

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import onnx
 import torch
 from torch.nn import functional
 
+from edge_tl_export.elementwise import ELEMENTWISE, Values, axes
 from edge_tl_export.verify import ExportError
 
 
@@ -72,9 +72,6 @@ class _Quantization(torch.autograd.Function):
         return inward, outward, None, None
 
 
-Values = Sequence[Any]  # tensors, None for an input left out
-
-
 def _quantize(node: Node, values: Values) -> torch.Tensor:
     x, scale, *zero = values
     integers: torch.Tensor = _Quantization.apply(  # type: ignore[no-untyped-call]
@@ -86,6 +83,8 @@ def _quantize(node: Node, values: Values) -> torch.Tensor:
 def _dequantize(node: Node, values: Values) -> torch.Tensor:
     integers, scale, *rest = values
     zero = rest[0] if rest else torch.zeros_like(scale)
+    if scale.numel() == 1:
+        scale, zero = scale.view(()), zero.view(())
     if scale.ndim:
         shape = [1] * integers.ndim
         shape[node.attributes.get("axis", 1)] = -1
@@ -141,16 +140,6 @@ def _average_pool(node: Node, values: Values) -> torch.Tensor:
     return functional.avg_pool2d(x, kernel, strides, padding, bool(attributes.get("ceil_mode")), count_padding)
 
 
-def _axes(node: Node, values: Values) -> list[int]:
-    given = values[1] if len(values) > 1 else None
-    return list(node.attributes.get("axes", ())) if given is None else [int(axis) for axis in given]
-
-
-def _reduce_mean(node: Node, values: Values) -> torch.Tensor:
-    mean: torch.Tensor = values[0].mean(_axes(node, values) or None, bool(node.attributes.get("keepdims", 1)))
-    return mean
-
-
 def _reshape(node: Node, values: Values) -> torch.Tensor:
     x, wanted = values[0], [int(size) for size in values[1]]
     if not node.attributes.get("allowzero"):
@@ -167,22 +156,16 @@ def _flatten(node: Node, values: Values) -> torch.Tensor:
 
 
 def _squeeze(node: Node, values: Values) -> torch.Tensor:
-    axes = _axes(node, values)
-    squeezed: torch.Tensor = values[0].squeeze(tuple(axes)) if axes else values[0].squeeze()
+    over = axes(node, values)
+    squeezed: torch.Tensor = values[0].squeeze(tuple(over)) if over else values[0].squeeze()
     return squeezed
 
 
 def _unsqueeze(node: Node, values: Values) -> torch.Tensor:
-    x, axes = values[0], _axes(node, values)
-    for axis in sorted(axis % (x.ndim + len(axes)) for axis in axes):
+    x, over = values[0], axes(node, values)
+    for axis in sorted(axis % (x.ndim + len(over)) for axis in over):
         x = x.unsqueeze(axis)
     return x  # type: ignore[no-any-return]
-
-
-def _cast(node: Node, values: Values) -> torch.Tensor:
-    if node.attributes["to"] != onnx.TensorProto.FLOAT:
-        raise ExportError(f"no gradients for a Cast to anything but float32 ({node.output})")
-    return values[0].float()  # type: ignore[no-any-return]
 
 
 def _clip(node: Node, values: Values) -> torch.Tensor:
@@ -200,9 +183,9 @@ def _hard_sigmoid(node: Node, values: Values) -> torch.Tensor:
 
 
 OPERATORS: Mapping[str, Callable[[Node, Values], torch.Tensor]] = {
+    **ELEMENTWISE,
     "Add": lambda node, values: values[0] + values[1],
     "AveragePool": _average_pool,
-    "Cast": _cast,
     "Clip": _clip,
     "Concat": lambda node, values: torch.cat(list(values), node.attributes["axis"]),
     "Conv": _convolution,
@@ -217,7 +200,6 @@ OPERATORS: Mapping[str, Callable[[Node, Values], torch.Tensor]] = {
     "MaxPool": _max_pool,
     "Mul": lambda node, values: values[0] * values[1],
     "QuantizeLinear": _quantize,
-    "ReduceMean": _reduce_mean,
     "Relu": lambda node, values: functional.relu(values[0]),
     "Reshape": _reshape,
     "Sigmoid": lambda node, values: torch.sigmoid(values[0]),
@@ -225,7 +207,7 @@ OPERATORS: Mapping[str, Callable[[Node, Values], torch.Tensor]] = {
     "Transpose": lambda node, values: values[0].permute(node.attributes["perm"]),
     "Unsqueeze": _unsqueeze,
 }
-"""What each operator does with its inputs; a new one is added here."""
+"""What each operator does with its inputs; a new one is added here, or to ELEMENTWISE."""
 
 
 def run(node: Node, values: Values) -> torch.Tensor:

@@ -234,13 +234,23 @@ def as_array(tensor: torch.Tensor | None, kind: Any) -> NDArray[Any]:
     return np.ascontiguousarray(tensor.detach().cpu().numpy().astype(kind))
 
 
+def unknown_operators(proto: onnx.ModelProto) -> tuple[str, ...]:
+    """Operators of a graph that there are no gradients for; of another domain with its name before them."""
+    found = dict.fromkeys(
+        f"{node.domain}.{node.op_type}" if node.domain not in ("", "ai.onnx") else node.op_type
+        for node in proto.graph.node
+        if node.op_type not in OPERATORS or node.domain not in ("", "ai.onnx")
+    )
+    return tuple(found)
+
+
 def refuse_unknown(proto: onnx.ModelProto) -> None:
-    for node in proto.graph.node:
-        if node.op_type not in OPERATORS:
-            raise ExportError(
-                f"no gradients for the operator {node.op_type} ({node.name or node.output[0]}) of this file; "
-                "known are: " + ", ".join(sorted(OPERATORS))
-            )
+    unknown = unknown_operators(proto)
+    if unknown:
+        raise ExportError(
+            f"no gradients through {', '.join(unknown[:5])}{' and others' if len(unknown) > 5 else ''}, which the rebuild in "
+            "PyTorch does not know"
+        )
 
 
 def split_shared_constants(proto: onnx.ModelProto) -> None:

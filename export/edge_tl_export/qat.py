@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from edge_tl_export.compare import in_batches, open_model
-from edge_tl_export.differentiable import QuantizedGraph
+from edge_tl_export.differentiable import DifferentiableGraph
 from edge_tl_runtime.evaluate import Logits
 
 Batches = Callable[[int], Iterable[tuple[NDArray[np.uint8], NDArray[np.int64]]]]
@@ -81,7 +81,7 @@ def quantization_aware(
     """
     judges, count = _judges(batches, seed)
     best = _Best(model, judges, teacher, progress)
-    graph = QuantizedGraph(model, trainable=True).to(device)
+    graph = DifferentiableGraph(model, trainable=True).to(device)
     if epochs < 1 or not count:
         return model
     if _narrow(graph, torch.from_numpy(judges[:JUDGED_AT_ONCE]).to(device)):
@@ -183,7 +183,7 @@ def _training(batches: Batches, epoch: int, seed: int) -> Iterator[tuple[NDArray
             yield np.ascontiguousarray(pixels[kept]), np.asarray(targets, np.int64)[kept]
 
 
-def _narrow(graph: QuantizedGraph, pixels: torch.Tensor) -> bool:
+def _narrow(graph: DifferentiableGraph, pixels: torch.Tensor) -> bool:
     """Start tensors that one channel has to itself from the range that serves most channels. Whether any was.
 
     Each range is judged by the share of a channel's energy that rounding and clipping take, averaged over the channels: what

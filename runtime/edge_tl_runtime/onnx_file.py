@@ -82,7 +82,8 @@ def parse_spec(data: bytes, name: str) -> ModelSpec:
         raise BadModelError(f"{name} {error}; copy or export it again") from None
     if SPEC_KEY not in entries:
         raise BadModelError(
-            f"{name} carries no edge-tl contract (metadata key {SPEC_KEY!r}); make the file with: edge-tl export"
+            f"{name} carries no edge-tl contract (metadata key {SPEC_KEY!r}); make the file with: edge-tl export "
+            "(or edge-tl adopt, from a classifier that was made elsewhere)"
         )
     if entries.get(SEAL_KEY) != digest.hexdigest():
         raise BadModelError(f"{name} was altered or damaged after export (its seal does not match); copy it again")

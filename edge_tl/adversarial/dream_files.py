@@ -1,0 +1,126 @@
+"""Dreams as files: the picture as the runner reads it, its control, the climb as an animation, and every figure."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_tl.adversarial.classes import find_class
+from edge_tl.adversarial.dream import Dream, DreamSettings, Judged, dream, judged
+from edge_tl.adversarial.twin import fp32_twin
+from edge_tl_export.differentiable import DifferentiableGraph
+from edge_tl_runtime.classifier import Classifier, SessionSettings
+from edge_tl_runtime.errors import OutputError, UsageError
+from edge_tl_runtime.evaluate import Progress
+from edge_tl_runtime.files import atomic_path, make_folder, sha256, write_bytes, write_text
+from edge_tl_runtime.framing import framed
+from edge_tl_runtime.onnx_file import read_model
+from edge_tl_runtime.photos import read_photo
+from edge_tl_runtime.preprocess import crop_resize
+
+DOCUMENT = "dream.json"
+FORMAT = 1
+FRAME_MS = 80
+
+Stage = Callable[[str, int], AbstractContextManager[Progress]]
+
+
+def write_dreams(
+    model: Path, classes: Sequence[str], folder: Path, settings: DreamSettings, photo: Path | None, stage: Stage
+) -> dict[str, Any]:
+    """Dream of each class and write pictures, animations and folder/dream.json, whose document is returned.
+
+    photo: to start from and stay near; None starts as the settings say. Raises UsageError for an unknown class or a twin that is
+    not there, BadModelError, ExportError for a graph without gradients, BadImage, OutputError.
+    """
+    classifier = Classifier(model, SessionSettings(spin=True))
+    spec = classifier.spec
+    indices = [find_class(name, spec.labels) for name in classes]
+    source = model
+    if settings.gradients == "twin":
+        twin = fp32_twin(model, spec)
+        if twin is None:
+            raise UsageError(f"{model} has no FP32 file beside it that it was made from; take --gradients own")
+        source = twin
+    graph = DifferentiableGraph(read_model(source))
+    start = None if photo is None else crop_resize(read_photo(photo), spec.resize)
+    make_folder(folder)
+    dreams = []
+    for index in indices:
+        stem = f"{index:04d}-{re.sub(r'[^0-9A-Za-z._-]+', '_', spec.labels[index])[:60]}"
+        with stage(spec.labels[index], settings.steps) as done:
+            made = dream(graph, classifier.logits, spec, index, settings, start, done)
+        entry = {"label": spec.labels[index], "index": index, "start": made.start.to_dict()}
+        entry["dream"] = _written(folder, stem, made, classifier, index)
+        if settings.animation != "none":
+            entry["animation"] = _animated(folder / f"{stem}.{settings.animation}", made, spec.resize.color_order).name
+        if settings.control:
+            with stage(f"{spec.labels[index]}, control", settings.steps) as done:
+                control = dream(graph, classifier.logits, spec, index, settings.unheld(), start, done)
+            entry["control"] = _written(folder, f"{stem}-control", control, classifier, index)
+        entry["trace"] = [{"step": step, **verdict.to_dict()} for step, verdict in made.trace]
+        dreams.append(entry)
+    document = {
+        "format": FORMAT,
+        "model": str(model),
+        "sha256": sha256(read_model(model)),
+        "precision": spec.precision,
+        "gradients_of": str(source),
+        "resize": asdict(spec.resize),
+        "photo": None if photo is None else str(photo),
+        "settings": asdict(settings),
+        "dreams": dreams,
+        "versions": {name: version(name) for name in ("edge-tl", "onnxruntime", "torch", "opencv-python")},
+    }
+    write_text(folder / DOCUMENT, json.dumps(document, ensure_ascii=False, indent=1) + "\n")
+    return document
+
+
+def _written(folder: Path, stem: str, made: Dream, classifier: Classifier, index: int) -> dict[str, Any]:
+    """Write a picture so that the runner's crop finds it again, and say what the file makes of what is read back."""
+    spec = classifier.spec
+    path = folder / f"{stem}.png"
+    _, data = cv2.imencode(".png", framed(made.pixels, spec.resize))
+    write_bytes(path, data.tobytes())
+    read = crop_resize(read_photo(path), spec.resize)
+    verdict: Judged = judged(classifier.logits, spec, index, read)
+    return {"picture": path.name, **verdict.to_dict(), "rebuilt_logit": made.rebuilt_logit}
+
+
+def _animated(path: Path, made: Dream, order: str) -> Path:
+    frames = [np.ascontiguousarray(frame[..., ::-1]) if order == "RGB" else frame for frame in made.frames]
+    with atomic_path(path) as partial:
+        ready = partial.with_suffix(path.suffix)
+        if not (_gif(ready, frames) if path.suffix == ".gif" else _mp4(ready, frames)):
+            raise OutputError(f"this OpenCV cannot write {path.suffix[1:]} files; take another --animation")
+        ready.replace(partial)
+    return path
+
+
+def _gif(path: Path, frames: Sequence[NDArray[np.uint8]]) -> bool:
+    if not hasattr(cv2, "imwriteanimation"):
+        return False
+    animation = cv2.Animation()
+    animation.frames, animation.durations = list(frames), [FRAME_MS] * (len(frames) - 1) + [20 * FRAME_MS]
+    return bool(cv2.imwriteanimation(str(path), animation))
+
+
+def _mp4(path: Path, frames: Sequence[NDArray[np.uint8]]) -> bool:
+    size = (frames[0].shape[1], frames[0].shape[0])
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 1000 / FRAME_MS, size)
+    if not writer.isOpened():
+        return False
+    for frame in frames:
+        writer.write(frame)
+    writer.release()
+    return True

@@ -1,0 +1,53 @@
+"""Everything that can be asked of a robustness evaluation, with its default and its help line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edge_tl.training.settings import check, option
+from edge_tl_runtime.errors import UsageError
+
+PRESETS = ("quick", "standard", "full")
+"""What they spend is in `edge_tl.adversarial.presets`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackSettings:
+    """What was asked for; written into the report as it is."""
+
+    preset: str = option("standard", "How much is spent.", *PRESETS)
+    norm: str = option("linf", "Shape of the perturbations.", "linf", "l2")
+    epsilons: str = option("", "Radii; linf: in /255, 0,1,2,4,8,16; l2: of pixels in 0..1, 0,0.25,0.5,1,2.")
+    photos: int = option(0, "Photos to attack; 0: what the preset takes.", low=0)
+    split: str = option("val", "Part of DATA.", "val", "test", "train", "all")
+    target: str = option("", "Class to be reached; otherwise any wrong class will do.")
+    source: str = option("", "Attack photos of this class alone.")
+    queries: int = option(0, "Questions to the file for each photo, of black-box attacks; 0: as the preset.", low=0)
+    time_limit: float = option(0.0, "Minutes after which the report gives bounds; 0 for none.", low=0)
+    corruptions: str = option("", "Also accuracy under corruptions: camera, imagenet-c, all, or names.")
+    device: str = option(
+        "auto", "Where gradients are computed; auto takes a GPU when there is one.", "auto", "cpu", "cuda"
+    )
+    seed: int = option(0, "Of random starts and black-box attacks.", low=0)
+
+    def __post_init__(self) -> None:
+        check(self)
+        self.radii()
+
+    def radii(self) -> tuple[float, ...]:
+        """Epsilons in ascending order, 0 first, as asked for: whole /255 for linf, of pixels in 0..1 for l2."""
+        text = self.epsilons or ("0,1,2,4,8,16" if self.norm == "linf" else "0,0.25,0.5,1,2")
+        try:
+            found = sorted({0.0, *(float(part) for part in text.split(","))})
+        except ValueError:
+            raise UsageError(f"--epsilons {text!r} is no list of numbers; for example 1,2,4,8") from None
+        whole = self.norm != "linf" or all(value % 1 == 0 for value in found)
+        if not whole or not all(0 <= value <= 255 for value in found) or len(found) < 2:
+            kind = "whole numbers from 0 to 255, in /255" if self.norm == "linf" else "numbers from 0 to 255"
+            raise UsageError(f"--epsilons {text!r}: {self.norm} takes {kind}, one above 0 at least")
+        return tuple(found)
+
+    @property
+    def unit(self) -> float:
+        """Pixel values in one of the person's units."""
+        return 1.0 if self.norm == "linf" else 255.0

@@ -1,0 +1,80 @@
+"""`edge-tl attack MODEL DATA -o FOLDER`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edge_tl.adversarial.settings import AttackSettings
+from edge_tl.cli.console import progress, say, table
+from edge_tl.cli.options import collect, options
+
+
+@click.command(short_help="How robust a model file is to pictures made to mislead it.")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--output", "folder", type=click.Path(path_type=Path), help="Folder for report and pictures; attack-MODEL."
+)
+@options(AttackSettings)
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+def command(model: Path, data: Path, folder: Path | None, as_json: bool, **values: Any) -> None:
+    """Attack MODEL, an ONNX file, with gradients and without, on the labelled photos of DATA; INT8 files through their integers.
+
+    Every success is judged by onnxruntime on whole pixel values, written as PNG, read back and judged again. When a sign of
+    hidden gradients is found, the robust accuracy is withheld and the sign explained. Interrupted, the same command goes on.
+    """
+    from edge_tl.adversarial.robustness import evaluate_robustness
+    from edge_tl.report.robustness_page import write_robustness_page
+
+    settings = collect(AttackSettings, values)
+    folder = folder or Path(f"attack-{model.stem}")
+    document = evaluate_robustness(model, data, folder, settings, progress, say)
+    page = write_robustness_page(folder)
+    if as_json:
+        click.echo(json.dumps(document, ensure_ascii=False))
+        return
+    _print(document)
+    click.echo(f"wrote {page}, {len(document['examples'])} adversarial pictures beside it")
+
+
+def _print(document: dict[str, Any]) -> None:
+    radii = [f"{radius:g}" for radius in document["threat"]["epsilons"]]
+    unit = document["threat"]["unit"]
+    for role, subject in document["subjects"].items():
+        robust = [_share(subject["worst"][radius]) for radius in radii]
+        if document["withheld"] and role == "model":
+            robust[1:] = ["withheld"] * (len(radii) - 1)
+        rows = [["right under the worst attack", *robust]]
+        for line in subject["attacks"]:
+            title = line["name"] + (f", {line['route']}" if line["route"] else "") + f" ({line['kind']})"
+            rows.append([title, "", *(_share(line["success"][radius]) for radius in radii[1:])])
+        counts = f"{document['n']} photos, {subject['attackable']} attacked"
+        heading = f"{subject['name']}, {counts}: % by epsilon ({unit}); below the first row, what each attack fools"
+        table(heading, ["", *radii], rows)
+    for check in document["sanity"]:
+        click.echo(f"{'holds' if check['holds'] else 'FAILS'}: {check['name']}: {check['text']}")
+    if document["faithfulness"]:
+        click.echo(f"rebuild in PyTorch: {document['faithfulness']['text']}")
+    for item in document["routes_absent"]:
+        click.echo(f"no {item['route']}: {item['why']}")
+    for row in document["survival"]:
+        click.echo(f"still fooling after {row['name']}: {row['still']['count']} of {row['still']['n']}")
+    for note in document["notes"]:
+        click.echo(f"note: {note}")
+    if document["quantization"]:
+        click.echo(document["quantization"])
+    for alarm in document["alarms"]:
+        where = document["subjects"][alarm["subject"]]["name"]
+        click.echo(f"ALARM, {where}: {alarm['name']}: {alarm['text']}. {alarm['explanation']}")
+    click.echo(document["headline"])
+
+
+def _share(rate: dict[str, Any]) -> str:
+    if rate["rate"] is None:
+        return "n/a"
+    sign = "<=" if rate.get("bound") else ""
+    return f"{sign}{100 * rate['rate']:.1f}"

@@ -1,0 +1,316 @@
+"""A whole evaluation of real files: figures that add up, pictures that fool, alarms that ring, and going on after an end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import helper, numpy_helper
+from test_qat import patches
+from torch import nn
+
+from edge_tl.adversarial.campaign import Campaign
+from edge_tl.adversarial.ledger import FOLDER
+from edge_tl.adversarial.masking import EXPLANATIONS
+from edge_tl.adversarial.robustness import DOCUMENT, evaluate_robustness
+from edge_tl.adversarial.settings import AttackSettings
+from edge_tl.cli.console import silent
+from edge_tl_export import make_self_test, quantize, to_onnx
+from edge_tl_export.compare import open_model
+from edge_tl_runtime.classifier import Classifier
+from edge_tl_runtime.errors import DataError, UsageError
+from edge_tl_runtime.files import sha256
+from edge_tl_runtime.onnx_file import sealed
+from edge_tl_runtime.photos import read_photo
+from edge_tl_runtime.preprocess import crop_resize
+from edge_tl_runtime.spec import ModelSpec, Normalization, ResizeRule
+
+SPEC = ModelSpec(
+    labels=("warm 0", "warm 60", "warm 120", "cold 0", "cold 60", "ลายเย็น"),
+    resize=ResizeRule(height=32, width=32, crop_pct=0.875, resample="area-cubic"),
+    normalization=Normalization(mean=(0.5,) * 3, std=(0.25,) * 3),
+    arch="stripes",
+)
+QUICK = AttackSettings(preset="quick", epsilons="2,8,32", photos=40, split="all")
+
+
+class Stripes(nn.Sequential):
+    def __init__(self) -> None:
+        super().__init__(
+            nn.Conv2d(3, 16, 5, 2, 2),
+            nn.ReLU(),
+            nn.Conv2d(16, 24, 3, 2, 1),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(24, 6),
+        )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def graph() -> bytes:
+    """A network that was really trained to tell stripes apart."""
+    torch.manual_seed(0)
+    network = Stripes()
+    pixels, targets = patches(1500, 0)
+    inputs = (torch.from_numpy(pixels).float().permute(0, 3, 1, 2) / 255 - 0.5) / 0.25
+    labels = torch.from_numpy(targets)
+    optimizer = torch.optim.Adam(network.parameters(), 0.01)
+    for step in range(160):
+        batch = torch.arange(64 * step, 64 * step + 64) % len(labels)
+        loss = nn.functional.cross_entropy(network(inputs[batch]), labels[batch])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return to_onnx(network.eval(), SPEC)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("stripes")
+    for place, (picture, target) in enumerate(zip(*patches(60, 9), strict=True)):
+        folder = root / SPEC.labels[target]
+        folder.mkdir(exist_ok=True)
+        # With a border, so that the crop has something to cut off.
+        framed = cv2.copyMakeBorder(picture[..., ::-1], 3, 2, 3, 2, cv2.BORDER_REFLECT)
+        (folder / f"{place}.png").write_bytes(cv2.imencode(".png", framed)[1].tobytes())
+    return root
+
+
+def seal(path: Path, model: bytes, precision: str = "fp32", parent: str = "") -> Path:
+    logits, samples = open_model(model, path.name), list(patches(8, 5)[0])
+    spec = replace(SPEC, precision=precision, parent_sha256=parent)
+    path.write_bytes(sealed(model, replace(spec, self_test=make_self_test(logits, spec, samples, precision))))
+    return path
+
+
+@pytest.fixture(scope="module")
+def pair(graph, tmp_path_factory) -> Path:
+    """An INT8 file beside the FP32 file that it was made from."""
+    folder = tmp_path_factory.mktemp("pair")
+    twin = seal(folder / "model.onnx", graph)
+    return seal(folder / "model-int8.onnx", quantize(graph, [patches(64, 2)[0]]), "int8", sha256(twin.read_bytes()))
+
+
+def evaluate(model: Path, data: Path, folder: Path, settings: AttackSettings = QUICK, **changes) -> dict:
+    return evaluate_robustness(model, data, folder, replace(settings, **changes), silent, lambda text: None)
+
+
+@pytest.fixture(scope="module")
+def whole(pair, photos, tmp_path_factory) -> tuple[dict, Path]:
+    folder = tmp_path_factory.mktemp("whole")
+    return evaluate(pair, photos, folder, corruptions="mjpg"), folder
+
+
+def test_the_rates_add_up(whole):
+    document, _ = whole
+    subject = document["subjects"]["model"]
+    for radius in ("2", "8", "32"):
+        worst = subject["worst"][radius]
+        best = max(line["success"][radius]["count"] for line in subject["attacks"] if line["kind"] != "control")
+        assert worst["count"] <= document["clean_accuracy"]["count"] - best
+        assert worst["n"] == document["n"] == 40
+    counts = [subject["worst"][radius]["count"] for radius in ("0", "2", "8", "32")]
+    assert counts == sorted(counts, reverse=True)
+    assert counts[0] == document["clean_accuracy"]["count"] > 30
+    assert counts[-1] < 5
+    assert {line["route"] for line in subject["attacks"]} == {"straight-through", "BPDA", "transfer", ""}
+
+
+def test_no_alarm_rings_for_an_honest_file_and_all_checks_hold(whole):
+    document, _ = whole
+    assert document["alarms"] == []
+    assert all(check["holds"] for check in document["sanity"])
+    assert document["robust_accuracy"] == document["subjects"]["model"]["worst"]
+    assert document["faithfulness"]["holds"]
+    assert document["quantization"].startswith("On the same 40 photos")
+    assert document["complete"]
+
+
+def test_every_example_fools_the_runner_and_is_within_its_epsilon(whole, pair):
+    document, folder = whole
+    classifier = Classifier(pair)
+    assert document["examples"]
+    for example in document["examples"]:
+        clean, adversarial = (read_photo(folder / example[key]) for key in ("clean", "adversarial"))
+        assert classifier.classify(clean).label == example["truth"] == example["before"]["label"]
+        prediction = classifier.classify(adversarial)
+        assert prediction.label == example["after"]["label"] != example["truth"]
+        assert prediction.confidence == pytest.approx(example["after"]["confidence"], abs=1e-5)
+        before, after = (crop_resize(frame, SPEC.resize).astype(int) for frame in (clean, adversarial))
+        assert np.abs(after - before).max() == example["size"] <= example["epsilon"]
+
+
+def test_outcomes_are_by_photo_and_survive_as_png(whole):
+    document, _ = whole
+    outcomes = document["outcomes"]
+    assert len(outcomes["photos"]) == 40
+    assert outcomes["model"]["robust"]["32"].count("1") == document["robust_accuracy"]["32"]["count"]
+    assert document["survival"][0]["still"]["rate"] == 1
+    assert document["corruptions"]["clean"]["count"] == document["clean_accuracy"]["count"]
+
+
+def test_the_document_is_what_was_written_and_the_progress_is_gone(whole):
+    document, folder = whole
+    assert json.loads((folder / DOCUMENT).read_text("utf-8")) == json.loads(json.dumps(document))
+    assert not (folder / FOLDER).exists()
+
+
+def test_an_interrupted_evaluation_goes_on_and_ends_alike(whole, pair, photos, tmp_path, monkeypatch):
+    expected, _ = whole
+    run, calls = Campaign.run, []
+
+    def interrupted(self, *arguments):
+        calls.append(arguments)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return run(self, *arguments)
+
+    monkeypatch.setattr(Campaign, "run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(pair, photos, tmp_path)
+    monkeypatch.setattr(Campaign, "run", run)
+    assert any((tmp_path / FOLDER).glob("*.npz"))
+    with pytest.raises(UsageError, match="unfinished"):
+        evaluate(pair, photos, tmp_path, seed=1)
+    again = evaluate(pair, photos, tmp_path)
+    assert again["outcomes"] == expected["outcomes"]
+    assert again["subjects"] == expected["subjects"]
+
+
+def test_a_time_limit_gives_bounds(pair, photos, tmp_path):
+    document = evaluate(pair, photos, tmp_path, time_limit=1e-6)
+    assert not document["complete"]
+    assert document["robust_accuracy"] is None or document["robust_accuracy"]["8"]["bound"]
+    assert document["robust_accuracy_withheld"] is None or document["robust_accuracy_withheld"]["8"]["bound"]
+    assert "time limit" in document["notes"][0]
+    assert evaluate(pair, photos, tmp_path)["complete"]
+
+
+def test_one_class_is_made_into_another(pair, photos, tmp_path):
+    document = evaluate(pair, photos, tmp_path, source="warm 0", target="ลายเย็น", photos=0, epsilons="16,64")
+    assert set(document["success_rate"]) == {"0", "16", "64"}
+    assert document["success_rate"]["64"]["count"] > 0
+    assert {example["after"]["label"] for example in document["examples"]} == {"ลายเย็น"}
+    assert {example["truth"] for example in document["examples"]} == {"warm 0"}
+    with pytest.raises(DataError, match="no photo to attack"):
+        evaluate(pair, photos, tmp_path / "b", source="warm 0", target="warm 0")
+    with pytest.raises(UsageError, match="is no class"):
+        evaluate(pair, photos, tmp_path / "c", target="zebra")
+
+
+def test_l2_attacks_stay_in_their_ball(pair, photos, tmp_path):
+    document = evaluate(pair, photos, tmp_path, norm="l2", epsilons="0.5,2", photos=12)
+    assert document["threat"]["unit"].startswith("L2")
+    assert all(example["size"] <= example["epsilon"] for example in document["examples"])
+    assert (
+        document["subjects"]["model"]["worst"]["2"]["count"] <= document["subjects"]["model"]["worst"]["0.5"]["count"]
+    )
+
+
+def times_1000(nodes: list, constants: list) -> None:
+    last = next(node for node in nodes if "logits" in node.output)
+    last.output[0] = "small"
+    constants.append(numpy_helper.from_array(np.float32(1000), "factor"))
+    nodes.append(helper.make_node("Mul", ["small", "factor"], ["logits"]))
+
+
+def on_planes(*steps: tuple[str, float | None]) -> Callable[[list, list], None]:
+    """A graph whose pixels go through further operators, each with a constant or alone."""
+
+    def plant(nodes: list, constants: list) -> None:
+        cast = next(node for node in nodes if node.op_type == "Cast")
+        end, value = cast.output[0], "cast"
+        cast.output[0] = value
+        added = []
+        for place, (kind, constant) in enumerate(steps):
+            names = [value]
+            if constant is not None:
+                names.append(f"planted_{place}")
+                constants.append(numpy_helper.from_array(np.float32(constant), names[1]))
+            value = end if place == len(steps) - 1 else f"planted_value_{place}"
+            added.append(helper.make_node(kind, names, [value]))
+        nodes[nodes.index(cast) + 1 : nodes.index(cast) + 1] = added
+
+    return plant
+
+
+def noisy(nodes: list, constants: list) -> None:
+    cast = next(node for node in nodes if node.op_type == "Cast")
+    end = cast.output[0]
+    cast.output[0] = "cast"
+    nodes[nodes.index(cast) + 1 : nodes.index(cast) + 1] = [
+        helper.make_node("RandomNormalLike", ["cast"], ["noise"], scale=25.0),
+        helper.make_node("Add", ["cast", "noise"], [end]),
+    ]
+
+
+def softmax(nodes: list, constants: list) -> None:
+    next(node for node in nodes if "logits" in node.output).output[0] = "scores"
+    nodes.append(helper.make_node("Softmax", ["scores"], ["logits"], axis=1))
+
+
+# What is planted into the graph, and the alarms of which one at least must ring.
+PLANTED = {
+    "logits x 1000": (times_1000, {"no gradient"}),
+    "a layer that rounds": (
+        on_planes(("Div", 40.0), ("Round", None), ("Mul", 40.0)),
+        {"no gradient", "query attack beats gradients"},
+    ),
+    "a layer that saturates": (
+        # tanh is flat to the last bit beyond 10.
+        on_planes(("Sub", 127.5), ("Mul", 40.0), ("Tanh", None), ("Mul", 70.0), ("Add", 127.5)),
+        {"no gradient", "query attack beats gradients"},
+    ),
+    "a layer that draws": (noisy, {"answers differ"}),
+    "a softmax": (softmax, {"probabilities, not logits"}),
+    "an operator that is not known": (on_planes(("Sin", None), ("Mul", 128.0)), {"no way in by gradients"}),
+}
+
+
+@pytest.mark.parametrize("planted", PLANTED)
+def test_masking_rings_its_alarm_and_withholds_the_figure(planted, graph, photos, tmp_path):
+    plant, expected = PLANTED[planted]
+    model = onnx.load_from_string(graph)
+    nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in model.graph.node]
+    constants: list = []
+    plant(nodes, constants)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    model.graph.initializer.extend(constants)
+    path = tmp_path / "planted.onnx"
+    data = model.SerializeToString()
+    # The self-test of a file that draws random numbers would fail by chance: it is given room.
+    spec = replace(SPEC, self_test=make_self_test(open_model(data, "planted"), SPEC, list(patches(8, 5)[0]), "fp32"))
+    assert spec.self_test is not None
+    wide = replace(spec.self_test, tolerance=1e3)
+    path.write_bytes(sealed(data, replace(spec, self_test=wide)))
+    document = evaluate(path, photos, tmp_path / "out")
+    rung = {alarm["name"] for alarm in document["alarms"]}
+    assert rung & expected, rung
+    assert document["withheld"]
+    assert document["robust_accuracy"] is None
+    assert document["robust_accuracy_withheld"] is not None
+    assert "withheld" in document["headline"]
+    assert all(alarm["explanation"] == EXPLANATIONS[alarm["name"]] for alarm in document["alarms"])
+
+
+@pytest.mark.parametrize("epsilons", ["a", "0", "1.5", "-1", "300", "nan"])
+def test_epsilons_that_are_none_are_refused(epsilons):
+    with pytest.raises(UsageError):
+        AttackSettings(epsilons=epsilons)
