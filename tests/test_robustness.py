@@ -199,6 +199,7 @@ def test_a_time_limit_gives_bounds(pair, photos, tmp_path):
     assert document["robust_accuracy"] is None or document["robust_accuracy"]["8"]["bound"]
     assert document["robust_accuracy_withheld"] is None or document["robust_accuracy_withheld"]["8"]["bound"]
     assert "time limit" in document["notes"][0]
+    assert "cannot be said" in document["quantization"]
     assert evaluate(pair, photos, tmp_path)["complete"]
 
 

@@ -43,13 +43,17 @@ def paired(model: Robust, twin: Robust) -> Document:
 
 def smallest(attacked: Mapping[str, Attacked], seed: int) -> Document | None:
     """Quantiles of the smallest perturbations found, and their mean ratio in pairs (geometric, bootstrap interval)."""
-    sizes = {role: result.smallest for role, result in attacked.items() if result.smallest is not None}
+    sizes = {
+        role: result.smallest
+        for role, result in attacked.items()
+        if result.smallest is not None and np.isfinite(result.smallest).any()
+    }
     if "model" not in sizes:
         return None
     found: Document = {"norm": "l2", "unit": "L2 of pixels in 0..1"}
     for role, values in sizes.items():
         there = values[np.isfinite(values)]
-        quantiles = [float(x) for x in np.quantile(there, (0.1, 0.5, 0.9))] if len(there) else [None] * 3
+        quantiles = [float(x) for x in np.quantile(there, (0.1, 0.5, 0.9))]
         found[role] = dict(zip(("p10", "median", "p90"), quantiles, strict=True)) | {"n": len(there)}
     if "twin" in sizes:
         ratios = sizes["model"] / sizes["twin"]
@@ -96,6 +100,10 @@ def about_quantization(document: Document) -> str | None:
     if any(alarm["name"] != "noise does as well" for alarm in document["alarms"]):
         return "What quantization did to robustness cannot be said while an alarm stands."
     radius = next((r for r in document["paired"] if float(r) > 0), "0")
+    if any(subject["worst"][radius]["bound"] for subject in document["subjects"].values()):
+        return (
+            "What quantization did to robustness cannot be said: the time limit came before both files were attacked."
+        )
     pair = document["paired"][radius]
     low, high = (100 * x for x in pair["ci95"])
     name, twin = (document["subjects"][role]["name"] for role in ("model", "twin"))

@@ -51,7 +51,7 @@ def _print(document: dict[str, Any]) -> None:
         rows = [["right under the worst attack", *robust]]
         for line in subject["attacks"]:
             title = line["name"] + (f", {line['route']}" if line["route"] else "") + f" ({line['kind']})"
-            rows.append([title, "", *(_share(line["success"][radius]) for radius in radii[1:])])
+            rows.append([title, "", *(_share(line["success"][radius], ">=") for radius in radii[1:])])
         counts = f"{document['n']} photos, {subject['attackable']} attacked"
         heading = f"{subject['name']}, {counts}: % by epsilon ({unit}); below the first row, what each attack fools"
         table(heading, ["", *radii], rows)
@@ -73,8 +73,8 @@ def _print(document: dict[str, Any]) -> None:
     click.echo(document["headline"])
 
 
-def _share(rate: dict[str, Any]) -> str:
+def _share(rate: dict[str, Any], bound: str = "<=") -> str:
     if rate["rate"] is None:
         return "n/a"
-    sign = "<=" if rate.get("bound") else ""
+    sign = bound if rate.get("bound") else ""
     return f"{sign}{100 * rate['rate']:.1f}"
