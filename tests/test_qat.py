@@ -31,13 +31,7 @@ SPEC = ModelSpec(
 PLAIN = Recipe().but(rounding="nearest", equalize=0.0)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """Networks of this size gain nothing from a second one, and lose all to waiting where the cores are busy."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Blocks(nn.Module):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from dataclasses import asdict
 from html.parser import HTMLParser
 
 import cv2
@@ -350,6 +351,60 @@ def test_different_threats_are_not_compared(tmp_path, key, value):
     other["threat"][key] = value
     with pytest.raises(UsageError, match="same threat"):
         compare_robustness([write_folder(tmp_path / "a"), write_folder(tmp_path / "b", other)])
+
+
+# Dreams
+
+
+def write_dreams(folder, model_sha256, classes=("zebra", "เสือ <b>")):
+    """A folder as `edge-tl dream` leaves it; the first class has a control."""
+    folder.mkdir()
+    dreams = []
+    for number, label in enumerate(classes):
+        said = {"logit": 20.0, "confidence": 0.99 - number / 100, "rank": 1 + number, "best": "tiger", "tv": 0.01}
+        item = {"label": label, "start": said | {"confidence": 0.001}, "trace": []}
+        item["trace"] = [{"step": step, **said, "confidence": step / 100} for step in (0, 50, 99)]
+        for name in ("dream", "control")[: 2 - number]:
+            item[name] = {"picture": f"{number:04}-{name}.png", **said}
+            write_photo(folder / item[name]["picture"], framed(pixels_of(number, 0)[0], RULE))
+        dreams.append(item)
+    settings = {"steps": 99, "basis": "fourier"}
+    document = {"format": 1, "sha256": model_sha256, "resize": asdict(RULE), "settings": settings, "dreams": dreams}
+    (folder / "dream.json").write_text(json.dumps({**document, "gradients_of": "model-int8.onnx"}), "utf-8")
+    return folder
+
+
+def test_dreams_are_a_gallery_with_what_the_file_says_of_them(tmp_path):
+    bees = write_folder(tmp_path / "bees", lean())
+    dreams = write_dreams(tmp_path / "dreams", read_robustness(bees)["model"]["sha256"])
+    page = Page(write_robustness_page(bees, dreams).read_text())
+    assert "dream: zebra 99.0 % control: zebra 99.0 %" in page.line
+    assert "dream: เสือ <b> 98.0 % ; tiger first" in page.line
+    assert "99 steps" in page.line
+    assert "of another file" not in page.line
+    assert (bees / "plots" / "dreams.png").is_file()
+    without = Page(write_robustness_page(bees).read_text())
+    found, before = ([uri for uri in one.sources if uri.startswith("data:")] for one in (page, without))
+    assert len(found) == len(before) + 3
+    shown = decoded(found[-3])
+    assert np.abs(shown - pixels_of(0, 0)[0][..., ::-1]).mean() < 3
+
+
+def test_dreams_of_another_file_are_called_so(tmp_path):
+    bees = write_folder(tmp_path / "bees", lean(), examples=0)
+    page = Page(write_robustness_page(bees, write_dreams(tmp_path / "dreams", "0" * 64)).read_text())
+    assert "These dreams are of another file" in page.line
+
+
+def test_dreams_that_are_gone_are_said_to_be(tmp_path, capsys):
+    bees = write_folder(tmp_path / "bees", lean(), examples=0)
+    assert run(["report", str(bees), "--dreams", str(bees)]) == 2
+    assert "is no result of `edge-tl dream`: dream.json: No such file" in capsys.readouterr().err
+    dreams = write_dreams(tmp_path / "dreams", "0" * 64)
+    for picture in dreams.glob("*.png"):
+        picture.unlink()
+    assert run(["report", str(bees), "--dreams", str(dreams)]) == 2
+    assert "holds none of the pictures" in capsys.readouterr().err
 
 
 # The command

@@ -118,10 +118,12 @@ def test_the_picture_moves_and_the_end_keeps_the_last_one(browser, page):
         until(lambda: browser.execute_script(PIXEL) >= 0, 10)
         until(lambda: abs(browser.execute_script(PIXEL) - camera.number % 250) < 25, 10)
     assert not browser.get_log("browser")
-    for _ in range(20):
+
+    def last_is_shown():
         deliver(page, result_of({"ant": 0.8}, 0, grey(240)))
-        if abs(browser.execute_script(PIXEL) - 240) < 3:
-            break
+        return abs(browser.execute_script(PIXEL) - 240) < 3
+
+    until(last_is_shown, 10)
     page.close()
     shown(browser, state="ENDED", notice="the run has ended", label="ant")
     assert abs(browser.execute_script(PIXEL) - 240) < 3

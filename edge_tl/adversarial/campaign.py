@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -83,13 +83,16 @@ class Campaign:
         self._carry(line)
         return line
 
-    def pixels_of(self, line: Line, photo: int) -> NDArray[np.uint8]:
-        """The smallest success of a photo in `line.found`, uint8 (H, W, 3)."""
-        entry, place, _ = line.found[photo]
-        result = self.ledger.get(entry, self.pixels[line.members[entry]])
-        assert result is not None
-        found: NDArray[np.uint8] = result.adversarial[place]
-        return found
+    def successes(self, line: Line, photos: Iterable[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        """Photos of `line.found` with their smallest successes, uint8 (H, W, 3), in the order in which the ledger holds them."""
+        by_entry: dict[str, list[int]] = {}
+        for photo in photos:
+            by_entry.setdefault(line.found[photo][0], []).append(photo)
+        for entry, members in by_entry.items():
+            result = self.ledger.get(entry, self.pixels[line.members[entry]])
+            assert result is not None
+            for photo in members:
+                yield photo, result.adversarial[line.found[photo][1]]
 
     def _at(self, line: Line, model: Model, radius: float, left: NDArray[np.bool_]) -> None:
         count = len(self.pixels)
@@ -114,8 +117,8 @@ class Campaign:
         self._at(line, model, largest, self.attackable)
         sizes = np.full(len(self.pixels), np.inf)
         norm = NORMS[line.attack.norm]
-        for photo in line.found:
-            difference = self.pixels_of(line, photo).astype(np.int64) - self.pixels[photo]
+        for photo, adversarial in self.successes(line, line.found):
+            difference = adversarial.astype(np.int64) - self.pixels[photo]
             sizes[photo] = norm.sizes(difference[None])[0] / self.unit
         for radius in self.radii:
             line.fooled[radius] = sizes <= radius

@@ -3,33 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_tl.adversarial.document import Document, rate
 from edge_tl.adversarial.evaluation import Attacked
 from edge_tl.adversarial.subject import WHITE_BOX
-from edge_tl_runtime.statistics import mcnemar, paired_interval, wilson
+from edge_tl_runtime.statistics import discordant, mcnemar, paired_interval
 
-Document = dict[str, Any]
 Robust = Mapping[float, NDArray[np.bool_]]
 """By epsilon, bool (N,): photos that stay right under the worst attack."""
 
 BOOTSTRAPS = 2000
 
 
-def rate(count: int, n: int, **more: Any) -> Document:
-    """A share with its Wilson interval; the rate is None when n is 0."""
-    low, high = wilson(count, n)
-    return {"rate": None if not n else count / n, "count": count, "n": n, "ci95": [low, high], **more}
-
-
 def paired(model: Robust, twin: Robust) -> Document:
     """How many photos only one of the two files holds, by epsilon, with the difference and its interval."""
     pairs = {}
     for radius, held in model.items():
-        only_model, only_twin = int((held & ~twin[radius]).sum()), int((twin[radius] & ~held).sum())
+        only_model, only_twin = discordant(held, twin[radius])
         pairs[f"{radius:g}"] = {
             "only_model": only_model,
             "only_twin": only_twin,
@@ -83,8 +76,8 @@ def transfer(attacked: Mapping[str, Attacked], radii: Sequence[float]) -> list[D
             chosen = [] if line is None else [photo for photo, found in line.found.items() if found[2] == radius]
             if line is None or not chosen:
                 continue
-            pixels = np.stack([result.campaign.pixels_of(line, photo) for photo in chosen])
-            criterion = result.campaign.criterion.take(np.array(chosen))
+            photos, pictures = zip(*result.campaign.successes(line, chosen), strict=True)
+            pixels, criterion = np.stack(pictures), result.campaign.criterion.take(np.array(photos))
             judged = {
                 names[other]: rate(int(criterion.fooled(by.subject.judge.judged(pixels)).sum()), len(chosen))
                 for other, by in attacked.items()

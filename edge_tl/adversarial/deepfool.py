@@ -29,7 +29,8 @@ class DeepFool(Attack):
     step depends on epsilon: what is found beyond it does not count.
 
     classes: how many of the likeliest are considered, the photo's own among them. overshoot: how far to go beyond a border, over
-    the distance to it. halvings: of the way back.
+    the distance to it. growth: how much further each step goes than the one before: borders so near that whole pixels miss them
+    would be paced up and down otherwise. halvings: of the way back.
     """
 
     paper: ClassVar[str] = "Moosavi-Dezfooli et al. 2016, arXiv 1511.04599"
@@ -38,6 +39,7 @@ class DeepFool(Attack):
     steps: int = 50
     classes: int = 10
     overshoot: float = 0.02
+    growth: float = 0.05
     halvings: int = 10
 
     def _search(self, search: Search, keys: NDArray[np.int64], stop: Stop) -> None:
@@ -45,14 +47,15 @@ class DeepFool(Attack):
         clean, scores = search.tensor(photos), search.clean_scores[photos]
         difference, pixels = torch.zeros_like(clean), clean
         rivals = likeliest_others(scores, search.criterion.classes[photos], self.classes - 1)
-        for _ in range(self.steps):
+        for step in range(self.steps):
             if stop():
                 search.unfinished()
                 return
             wish = search.criterion.take(photos)
             gap, slope = self._nearest_border(search.model, norm, pixels, scores, wish, rivals)
             before = difference
-            difference = cross(norm, clean, difference, slope, gap * (1 + self.overshoot))
+            beyond = (1 + self.overshoot) * (1 + self.growth) ** step
+            difference = cross(norm, clean, difference, slope, gap * beyond)
             pixels = _whole(clean, difference)
             scores = search.ask_smaller(photos, as_bytes(pixels))
             fooled = wish.fooled(scores)

@@ -7,9 +7,7 @@ and Vedaldi 2015), a pull towards grey or a photo, and that the network sees it 
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,41 +18,11 @@ from torch import nn
 from torch.nn import functional
 
 from edge_tl.adversarial.fourier import BASES, natural_noise, to_colours, to_latent
+from edge_tl.adversarial.settings import DreamSettings
 from edge_tl.training.devices import pick_device
-from edge_tl.training.settings import check, option
 from edge_tl_runtime.errors import BadModelError
-from edge_tl_runtime.evaluate import Logits
+from edge_tl_runtime.evaluate import Logits, Progress
 from edge_tl_runtime.spec import ModelSpec
-
-Progress = Callable[[int], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class DreamSettings:
-    """What was asked for; written to dream.json. Weights are in logits, of terms that do not depend on the input's size."""
-
-    steps: int = option(400, "Steps of gradient ascent.", low=1)
-    learning_rate: float = option(0.005, "Of the first step; it falls to 0 on a cosine.", low=1e-6, high=1)
-    basis: str = option("fourier", "What is moved: frequencies of uncorrelated colours, or each pixel.", *BASES)
-    tv: float = option(250.0, "Weight of total variation; more is smoother.", low=0)
-    l2: float = option(300.0, "Weight of the squared distance from grey, or from the photo.", low=0)
-    jitter: int = option(16, "Pixels that the picture is moved at most, at each step.", low=0)
-    scale: float = option(0.3, "Share by which it is enlarged or reduced at most.", low=0, high=0.9)
-    rotation: float = option(10.0, "Degrees by which it is turned at most.", low=0, high=180)
-    start: str = option("noise", "What it starts from without a photo.", "noise", "grey")
-    gradients: str = option("own", "Of the file itself, or of the FP32 file that it was made from.", "own", "twin")
-    control: bool = option(True, "Also climb without anything that holds the picture.")
-    animation: str = option("gif", "How the climb is shown.", "gif", "mp4", "none")
-    frames: int = option(40, "Pictures of the animation.", low=2, high=1000)
-    seed: int = option(0, "Of the start and of all movements.", low=0)
-    device: str = option("auto", "auto takes a GPU when there is one.", "auto", "cpu", "cuda", "mps")
-
-    def __post_init__(self) -> None:
-        check(self)
-
-    def unheld(self) -> DreamSettings:
-        """The control: as many steps from the same start, on the pixels alone."""
-        return dataclasses.replace(self, basis="pixels", tv=0.0, l2=0.0, jitter=0, scale=0.0, rotation=0.0)
 
 
 @dataclass(frozen=True, slots=True)

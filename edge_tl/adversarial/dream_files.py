@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -16,23 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tl.adversarial.classes import find_class
-from edge_tl.adversarial.dream import Dream, DreamSettings, Judged, dream, judged
+from edge_tl.adversarial.document import DREAMS_DOCUMENT, DREAMS_FORMAT
+from edge_tl.adversarial.dream import Dream, Judged, dream, judged
+from edge_tl.adversarial.evidence import stem, write_framed
+from edge_tl.adversarial.settings import DreamSettings
 from edge_tl.adversarial.twin import fp32_twin
+from edge_tl_export import Stage
 from edge_tl_export.differentiable import DifferentiableGraph
 from edge_tl_runtime.classifier import Classifier, SessionSettings
 from edge_tl_runtime.errors import OutputError, UsageError
-from edge_tl_runtime.evaluate import Progress
-from edge_tl_runtime.files import atomic_path, make_folder, sha256, write_bytes, write_text
-from edge_tl_runtime.framing import framed
+from edge_tl_runtime.files import atomic_path, make_folder, sha256, write_text
 from edge_tl_runtime.onnx_file import read_model
 from edge_tl_runtime.photos import read_photo
 from edge_tl_runtime.preprocess import crop_resize
 
-DOCUMENT = "dream.json"
-FORMAT = 1
 FRAME_MS = 80
-
-Stage = Callable[[str, int], AbstractContextManager[Progress]]
 
 
 def write_dreams(
@@ -46,34 +42,34 @@ def write_dreams(
     classifier = Classifier(model, SessionSettings(spin=True))
     spec = classifier.spec
     indices = [find_class(name, spec.labels) for name in classes]
-    source = model
+    data, source = read_model(model), model
     if settings.gradients == "twin":
         twin = fp32_twin(model, spec)
         if twin is None:
             raise UsageError(f"{model} has no FP32 file beside it that it was made from; take --gradients own")
         source = twin
-    graph = DifferentiableGraph(read_model(source))
+    graph = DifferentiableGraph(data if source == model else read_model(source))
     start = None if photo is None else crop_resize(read_photo(photo), spec.resize)
     make_folder(folder)
     dreams = []
     for index in indices:
-        stem = f"{index:04d}-{re.sub(r'[^0-9A-Za-z._-]+', '_', spec.labels[index])[:60]}"
+        name = stem(index, spec.labels[index])
         with stage(spec.labels[index], settings.steps) as done:
             made = dream(graph, classifier.logits, spec, index, settings, start, done)
         entry = {"label": spec.labels[index], "index": index, "start": made.start.to_dict()}
-        entry["dream"] = _written(folder, stem, made, classifier, index)
+        entry["dream"] = _written(folder, name, made, classifier, index)
         if settings.animation != "none":
-            entry["animation"] = _animated(folder / f"{stem}.{settings.animation}", made, spec.resize.color_order).name
+            entry["animation"] = _animated(folder / f"{name}.{settings.animation}", made, spec.resize.color_order).name
         if settings.control:
             with stage(f"{spec.labels[index]}, control", settings.steps) as done:
                 control = dream(graph, classifier.logits, spec, index, settings.unheld(), start, done)
-            entry["control"] = _written(folder, f"{stem}-control", control, classifier, index)
+            entry["control"] = _written(folder, f"{name}-control", control, classifier, index)
         entry["trace"] = [{"step": step, **verdict.to_dict()} for step, verdict in made.trace]
         dreams.append(entry)
     document = {
-        "format": FORMAT,
+        "format": DREAMS_FORMAT,
         "model": str(model),
-        "sha256": sha256(read_model(model)),
+        "sha256": sha256(data),
         "precision": spec.precision,
         "gradients_of": str(source),
         "resize": asdict(spec.resize),
@@ -82,16 +78,15 @@ def write_dreams(
         "dreams": dreams,
         "versions": {name: version(name) for name in ("edge-tl", "onnxruntime", "torch", "opencv-python")},
     }
-    write_text(folder / DOCUMENT, json.dumps(document, ensure_ascii=False, indent=1) + "\n")
+    write_text(folder / DREAMS_DOCUMENT, json.dumps(document, ensure_ascii=False, indent=1) + "\n")
     return document
 
 
-def _written(folder: Path, stem: str, made: Dream, classifier: Classifier, index: int) -> dict[str, Any]:
+def _written(folder: Path, name: str, made: Dream, classifier: Classifier, index: int) -> dict[str, Any]:
     """Write a picture so that the runner's crop finds it again, and say what the file makes of what is read back."""
     spec = classifier.spec
-    path = folder / f"{stem}.png"
-    _, data = cv2.imencode(".png", framed(made.pixels, spec.resize))
-    write_bytes(path, data.tobytes())
+    path = folder / f"{name}.png"
+    write_framed(path, made.pixels, spec.resize)
     read = crop_resize(read_photo(path), spec.resize)
     verdict: Judged = judged(classifier.logits, spec, index, read)
     return {"picture": path.name, **verdict.to_dict(), "rebuilt_logit": made.rebuilt_logit}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tl.adversarial.attack import Attack
+from edge_tl.adversarial.black_box import SquareAttack
 from edge_tl.adversarial.campaign import Campaign, Line
 from edge_tl.adversarial.classes import find_class
 from edge_tl.adversarial.criterion import Criterion, Misclassification, TargetedMisclassification
@@ -25,13 +26,13 @@ from edge_tl.adversarial.settings import AttackSettings
 from edge_tl.adversarial.subject import BLACK_BOX, CONTROL_KIND, WHITE_BOX, Opened, Subject
 from edge_tl.adversarial.twin import fp32_twin
 from edge_tl.training.devices import pick_device
-from edge_tl_runtime.dataset import LabelledPhotos, load_labelled
+from edge_tl_export import Stage
+from edge_tl_runtime.dataset import LabelledPhotos
 from edge_tl_runtime.errors import BadFrame, BadImage, DataError
-from edge_tl_runtime.evaluate import PixelReader, Progress
+from edge_tl_runtime.evaluate import PixelReader, photos_to_judge
 from edge_tl_runtime.files import make_folder, sha256
 from edge_tl_runtime.photos import read_photo
 
-Stage = Callable[[str, int], AbstractContextManager[Progress]]
 Say = Callable[[str], None]
 
 PROVEN_ON = 32
@@ -57,14 +58,14 @@ class Photos:
     def __len__(self) -> int:
         return len(self.targets)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         return sha256(self.pixels.tobytes() + self.targets.tobytes())
 
 
 @dataclass(frozen=True)
 class Attacked:
-    """One file after its attacks. logits: of the clean photos. robust: by epsilon, what is left right under the worst attack."""
+    """One file after its attacks. logits: of the clean photos. smallest: see `Evaluation._smallest`."""
 
     subject: Subject
     logits: NDArray[np.float32]
@@ -77,10 +78,15 @@ class Attacked:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What all attacks together found on the file, read back from PNG. radii: smallest epsilon that fools, inf for none."""
+    """What all attacks together found on the file, read back from PNG.
+
+    attacks, logits, still: of each stored picture, who made it, what the file says of it, whether it fools. radii: of each photo,
+    the smallest epsilon that fools, inf for none.
+    """
 
     stored: tuple[Stored, ...]
     attacks: tuple[Line, ...]
+    logits: NDArray[np.float32]
     still: NDArray[np.bool_]
     radii: NDArray[np.float64]
 
@@ -91,17 +97,18 @@ class Evaluation:
     def __init__(self, model: Path, data: Path, folder: Path, settings: AttackSettings, stage: Stage, say: Say) -> None:
         """Raises UsageError, DataError and BadModelError before anything is attacked."""
         self.started = time.monotonic()
-        self.settings, self.stage, self.say = settings, stage, say
+        self.settings, self.stage = settings, stage
         self.device = str(pick_device(settings.device))
         self.effort = _effort(settings)
-        plain = Opened(model, self.device, None)
-        self.spec = plain.classifier.spec
+        itself = Opened(model)
+        self.spec = itself.classifier.spec
         self.target = find_class(settings.target, self.spec.labels) if settings.target else None
         self.photos = self._read(data)
         sample = self.photos.pixels[:: max(1, len(self.photos) // PROVEN_ON)][:PROVEN_ON]
         twin = fp32_twin(model, self.spec)
-        opened = None if twin is None else Opened(twin, self.device, sample)
-        itself = Opened(model, self.device, sample)
+        opened = None if twin is None else Opened(twin)
+        for file in (itself, *([opened] if opened else [])):
+            file.rebuild(self.device, sample)
         self.subject = itself.subject(opened, self.device)
         self.twin = None if opened is None else opened.subject(None, self.device)
         self.folder = make_folder(folder)
@@ -149,8 +156,8 @@ class Evaluation:
         smallest = self._smallest(campaign, subject) if self.effort.smallest and self.target is None else None
         return Attacked(subject, logits, correct, attackable, campaign, tuple(lines), smallest)
 
-    def sanity(self, attacked: Attacked) -> list[tuple[str, str, bool]]:
-        """Checks whose answer is known: (name, figures, whether it holds)."""
+    def sanity(self, attacked: Attacked) -> list[tuple[str, str, bool | None]]:
+        """Checks whose answer is known: (name, figures, whether it holds; None where time ended before that was known)."""
         campaign, subject = attacked.campaign, attacked.subject
         route = subject.routes[0] if subject.routes else None
         model = route.model if route else subject.judge
@@ -158,7 +165,7 @@ class Evaluation:
             model, self.photos.pixels, Misclassification(self.photos.targets), 0
         )
         same = int((~unharmed.fooled == attacked.correct).sum())
-        found = [
+        found: list[tuple[str, str, bool | None]] = [
             ("epsilon 0 is the clean accuracy", f"{same} of {len(self.photos)} photos alike", same == len(self.photos))
         ]
         few = np.flatnonzero(attacked.attackable)[:SANITY_PHOTOS]
@@ -176,7 +183,8 @@ class Evaluation:
             fooled, tried = int(line.fooled[everything].sum()), len(few)
             complete = bool(line.complete[everything][few].all())
             text = f"{fooled} of {tried} photos fooled at epsilon {everything:g}" + ("" if complete else ", cut short")
-            found.append((f"a large epsilon fools all: {name}", text, fooled == tried or not complete))
+            holds = True if fooled == tried else False if complete else None
+            found.append((f"a large epsilon fools all: {name}", text, holds))
         return found
 
     def evidence(self, attacked: Attacked) -> Evidence:
@@ -186,24 +194,25 @@ class Evaluation:
             for photo, (_, _, radius) in line.found.items():
                 if line.kind != CONTROL_KIND and (photo not in best or radius < best[photo].found[photo][2]):
                     best[photo] = line
-        stored = []
+        written: dict[int, Stored] = {}
         with self.stage("writing and reading back", len(best)) as done:
-            for photo, line in sorted(best.items()):
-                pixels = (self.photos.pixels[photo], attacked.campaign.pixels_of(line, photo))
-                radius = line.found[photo][2]
-                frame = _frame(self.photos.paths[photo])
-                stored.append(
-                    store(self.folder, self.photos.names[photo], photo, radius, pixels, self.spec.resize, frame)
-                )
-                done(1)
+            for line in attacked.lines:
+                chosen = [photo for photo, found_by in best.items() if found_by is line]
+                for photo, adversarial in attacked.campaign.successes(line, chosen):
+                    pixels, frame = (self.photos.pixels[photo], adversarial), _frame(self.photos.paths[photo])
+                    name, radius = self.photos.names[photo], line.found[photo][2]
+                    written[photo] = store(self.folder, name, photo, radius, pixels, self.spec.resize, frame)
+                    done(1)
+        stored = [written[photo] for photo in sorted(written)]
         radii = np.full(len(self.photos), np.inf)
         still = np.zeros(len(stored), np.bool_)
+        logits = attacked.logits[:0]
         if stored:
-            scores = attacked.subject.judge.judged(np.stack([item.pixels for item in stored]))
+            logits = attacked.subject.judge.judged(np.stack([item.pixels for item in stored]))
             places = np.array([item.photo for item in stored])
-            still = self._criterion().take(places).fooled(scores)
+            still = self._criterion().take(places).fooled(logits)
             radii[places[still]] = np.array([item.radius for item in stored])[still]
-        return Evidence(tuple(stored), tuple(best[item.photo] for item in stored), still, radii)
+        return Evidence(tuple(stored), tuple(best[item.photo] for item in stored), logits, still, radii)
 
     def _line(self, campaign: Campaign, name: str, route: str, kind: str, attack: Attack, model: Model) -> Line:
         line = f"{campaign.subject} {name}" + (f" ({route})" if route else "")
@@ -232,12 +241,7 @@ class Evaluation:
         return TargetedMisclassification(np.full(len(self.photos), self.target, np.int64))
 
     def _read(self, data: Path) -> Photos:
-        training = self.spec.training
-        fraction = training.get("val_fraction") if training.get("data") == data.resolve().name else None
-        photos = load_labelled(
-            data, self.spec.labels, self.settings.split, val_fraction=fraction, seed=training.get("seed", 0)
-        )
-        photos = self._chosen(photos)
+        photos = self._chosen(photos_to_judge(self.spec, data, self.settings.split))
         parts: list[NDArray[np.uint8]] = []
         places: list[int] = []
         with self.stage("reading", len(photos)) as done:
@@ -273,8 +277,6 @@ def _effort(settings: AttackSettings) -> Effort:
     effort = PRESETS[settings.preset]
     if not settings.queries:
         return effort
-    from edge_tl.adversarial.black_box import SquareAttack
-
     changed = {
         name: replace(attack, queries=settings.queries) if isinstance(attack, SquareAttack) else attack
         for name, attack in effort.black_box.items()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_tl_runtime.corruptions.digital import recompressed
 from edge_tl_runtime.errors import OutputError
-from edge_tl_runtime.files import make_folder, write_bytes
+from edge_tl_runtime.files import make_folder, name_part, write_bytes
 from edge_tl_runtime.framing import framed
 from edge_tl_runtime.photos import Frame, read_photo
 from edge_tl_runtime.preprocess import crop_resize
@@ -45,12 +45,11 @@ def store(
 
     frame: the photo, for the border around the crop. Raises OutputError when what is read back is not what was written.
     """
-    stem = f"{photo:04d}-{re.sub(r'[^0-9A-Za-z._-]+', '_', Path(name).stem)[:60]}.png"
-    places = (Path("clean", stem), Path("adversarial", f"eps-{radius:g}", stem))
+    png = f"{stem(photo, Path(name).stem)}.png"
+    places = (Path("clean", png), Path("adversarial", f"eps-{radius:g}", png))
     for place, picture in zip(places, pixels, strict=True):
         make_folder((folder / place).parent)
-        _, data = cv2.imencode(".png", framed(picture, rule, frame))
-        write_bytes(folder / place, data.tobytes())
+        write_framed(folder / place, picture, rule, frame)
     read = crop_resize(read_photo(folder / places[1]), rule)
     if not np.array_equal(read, pixels[1]):
         raise OutputError(
@@ -59,12 +58,19 @@ def store(
     return Stored(photo, radius, places[0].as_posix(), places[1].as_posix(), read)
 
 
-def _jpeg(quality: int) -> Change:
-    def change(frame: Frame) -> Frame:
-        _, data = cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, quality])
-        return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
+def stem(number: int, name: str) -> str:
+    """A file's name without its ending, unique by its number."""
+    return f"{number:04d}-{name_part(name)}"
 
-    return change
+
+def write_framed(path: Path, pixels: NDArray[np.uint8], rule: ResizeRule, photo: Frame | None = None) -> None:
+    """Write pixels of the network, uint8 (H, W, 3), as a PNG that the runner's crop turns into them again."""
+    _, data = cv2.imencode(".png", framed(pixels, rule, photo))
+    write_bytes(path, data.tobytes())
+
+
+def _jpeg(quality: int) -> Change:
+    return lambda frame: recompressed(frame, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420)
 
 
 def _through_camera_size(frame: Frame) -> Frame:
@@ -82,6 +88,7 @@ SURVIVAL: Sequence[tuple[str, Change]] = (
 """What may happen to a picture on its way to the network: a weaker threat, since the attack did not know of it."""
 
 
-def after(folder: Path, stored: Stored, change: Change, rule: ResizeRule) -> NDArray[np.uint8]:
-    """What the network gets of a stored adversarial picture that was changed on its way, uint8 (H, W, 3)."""
-    return crop_resize(change(read_photo(folder / stored.adversarial)), rule)
+def after_changes(folder: Path, stored: Stored, rule: ResizeRule) -> NDArray[np.uint8]:
+    """What the network gets of a stored adversarial picture after each change of SURVIVAL, uint8 (changes, H, W, 3)."""
+    frame = read_photo(folder / stored.adversarial)
+    return np.stack([crop_resize(change(frame), rule) for _, change in SURVIVAL])

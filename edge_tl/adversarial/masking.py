@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,10 +16,8 @@ from edge_tl.adversarial.losses import LOSSES
 from edge_tl.adversarial.model import Model
 from edge_tl.adversarial.subject import BLACK_BOX, CONTROL_KIND, TRANSFER, WHITE_BOX
 from edge_tl_runtime.evaluate import Logits
-from edge_tl_runtime.statistics import mcnemar
+from edge_tl_runtime.statistics import SIGNIFICANT, discordant, surely_more
 
-SIGNIFICANT = 0.05
-"""Of paired differences: below it one attack is better than another on the same photos."""
 NOISE_SHARE = 0.5
 NOISE_AT_LEAST = 0.1
 
@@ -106,8 +104,8 @@ def compare_attacks(lines: Sequence[Line], radii: Sequence[float], count: int) -
             continue
         for radius in radii:
             ours, theirs = union(weaker, radius, count), union(stronger, radius, count)
-            won, lost = int((ours & ~theirs).sum()), int((theirs & ~ours).sum())
-            if won > lost and mcnemar(won, lost) < SIGNIFICANT:
+            won, lost = discordant(ours, theirs)
+            if surely_more(won, lost):
                 text = f"{won} photos that only the weaker attack fooled at epsilon {radius:g}, {lost} the other way"
                 found.append((name, text))
                 break
@@ -151,9 +149,7 @@ def looks_like_probabilities(logits: NDArray[np.float32]) -> str:
     return f"all {len(logits)} rows of scores are within 0 and 1 and sum to 1" if alike else ""
 
 
-def missing_gradients(
-    model: Model, pixels: NDArray[np.uint8], criterion: Criterion, say: Callable[[int], None] = lambda done: None
-) -> str:
+def missing_gradients(model: Model, pixels: NDArray[np.uint8], criterion: Criterion) -> str:
     """Figures when a loss has a slope of exactly zero, or none that is a number, at clean photos; or ""."""
     worst: dict[str, int] = {}
     for start in range(0, len(pixels), GROUP):
@@ -166,6 +162,5 @@ def missing_gradients(
             flat = gradient.flatten(1)
             bad = ~torch.isfinite(flat).all(1) | (flat == 0).all(1)
             worst[name] = worst.get(name, 0) + int(bad.sum())
-        say(len(part))
     texts = [f"{bad} of {len(pixels)} photos with the {name} loss" for name, bad in worst.items() if bad]
     return " and ".join(texts)

@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tl.adversarial.campaign import Line
-from edge_tl.adversarial.comparison import Document, about_quantization, paired, rate, smallest, transfer
-from edge_tl.adversarial.evaluation import Attacked, Evaluation, Evidence, Say, Stage
-from edge_tl.adversarial.evidence import SURVIVAL, after
+from edge_tl.adversarial.comparison import about_quantization, paired, smallest, transfer
+from edge_tl.adversarial.document import DOCUMENT, FORMAT, Document, rate
+from edge_tl.adversarial.evaluation import Attacked, Evaluation, Evidence, Say
+from edge_tl.adversarial.evidence import SURVIVAL, after_changes
 from edge_tl.adversarial.masking import (
     Alarm,
     compare_attacks,
@@ -26,16 +27,18 @@ from edge_tl.adversarial.masking import (
     missing_gradients,
     noise_alarm,
     quantized_looks_better,
+    union,
 )
 from edge_tl.adversarial.norms import NORMS
 from edge_tl.adversarial.settings import AttackSettings
 from edge_tl.adversarial.subject import CONTROL_KIND, WHITE_BOX
+from edge_tl_export import Stage
+from edge_tl_runtime.corrupted import corrupted_accuracy
+from edge_tl_runtime.corruptions import SEVERITIES, named_corruptions
 from edge_tl_runtime.files import write_text
 from edge_tl_runtime.machine import cpu_features, cpu_name
 from edge_tl_runtime.photos import usable_cores
 
-DOCUMENT = "robustness.json"
-FORMAT = 1
 ASKED_TWICE = 16
 
 
@@ -66,7 +69,7 @@ class _Report:
         evaluation: Evaluation,
         attacked: Mapping[str, Attacked],
         evidence: Evidence,
-        sanity: Sequence[tuple[str, str, bool]],
+        sanity: Sequence[tuple[str, str, bool | None]],
     ) -> None:
         self.evaluation, self.attacked, self.evidence, self.sanity = evaluation, attacked, evidence, sanity
         self.settings, self.photos = evaluation.settings, evaluation.photos
@@ -122,10 +125,8 @@ class _Report:
 
     def _threat(self) -> Document:
         labels, settings = self.evaluation.spec.labels, self.settings
-        target, queries = (
-            self.evaluation.target,
-            [attack.queries for attack in self.evaluation.effort.black_box.values() if hasattr(attack, "queries")],
-        )
+        target = self.evaluation.target
+        queries = [attack.queries for attack in self.evaluation.effort.black_box.values() if hasattr(attack, "queries")]
         goal = "any wrong class" if target is None else f"to {labels[target]}"
         source = f", photos of {settings.source} alone" if settings.source else ""
         routes = [f"{route.name}: {route.kind}" for route in self.attacked["model"].subject.routes]
@@ -147,8 +148,8 @@ class _Report:
             if role == "model":
                 fooled[radius] = self.evidence.radii <= radius
             else:
-                lines = [line.fooled[radius] for line in result.lines if line.kind != CONTROL_KIND]
-                fooled[radius] = np.any(lines, axis=0) if lines else np.zeros(self.n, np.bool_)
+                attacks = [line for line in result.lines if line.kind != CONTROL_KIND]
+                fooled[radius] = union(attacks, radius, self.n)
         return {0.0: result.correct, **{radius: result.correct & ~hit for radius, hit in fooled.items()}}
 
     def _bound(self, result: Attacked) -> dict[float, bool]:
@@ -225,7 +226,7 @@ class _Report:
                 singles["no gradient"] = missing_gradients(own.model, self.photos.pixels[places], criterion)
             pairs += [(name, text) for name, text in singles.items() if text]
             found += [Alarm(name, text, role) for name, text in pairs]
-        large = [text for name, text, holds in self.sanity if not holds and "large" in name]
+        large = [text for name, text, holds in self.sanity if holds is False and "large" in name]
         found += [Alarm("large perturbations do not fool it", text, "model") for text in large]
         whole = not any(any(short.values()) for short in self.bound.values())
         text = quantized_looks_better(self.pairs) if whole else ""
@@ -239,23 +240,26 @@ class _Report:
             {"name": "PNG, read back by the runner", "threat": "same", "still": rate(int(still.sum()), len(stored))}
         ]
         result, rule = self.attacked["model"], self.evaluation.spec.resize
-        criterion = result.campaign.criterion.take(np.array([item.photo for item in stored]))
-        for name, change in SURVIVAL:
-            pixels = np.stack([after(self.evaluation.folder, item, change, rule) for item in stored])
-            fooled = criterion.fooled(result.subject.judge.judged(pixels))
-            rows.append({"name": name, "threat": "weaker", "still": rate(int(fooled.sum()), len(stored))})
-        return rows
+        fooled = np.zeros(len(SURVIVAL), np.int64)
+        for item in stored:
+            scores = result.subject.judge.judged(after_changes(self.evaluation.folder, item, rule))
+            fooled += result.campaign.criterion.take(np.full(len(SURVIVAL), item.photo)).fooled(scores)
+        return rows + [
+            {"name": name, "threat": "weaker", "still": rate(int(count), len(stored))}
+            for (name, _), count in zip(SURVIVAL, fooled, strict=True)
+        ]
 
     def _examples(self) -> list[Document]:
         result, spec = self.attacked["model"], self.evaluation.spec
         norm, labels = NORMS[self.settings.norm], spec.labels
         examples = []
-        for item, line, still in zip(self.evidence.stored, self.evidence.attacks, self.evidence.still, strict=True):
+        found = self.evidence
+        for item, line, still, logits in zip(found.stored, found.attacks, found.still, found.logits, strict=True):
             if not still:
                 continue
             clean = self.photos.pixels[item.photo]
             before = spec.scores.probabilities(result.logits[item.photo])
-            now = spec.scores.probabilities(result.subject.judge.judged(item.pixels[None])[0])
+            now = spec.scores.probabilities(logits)
             size = norm.sizes((item.pixels.astype(np.int64) - clean)[None])[0] / self.settings.unit
             examples.append(
                 {
@@ -286,9 +290,6 @@ class _Report:
     def _corruptions(self) -> Document | None:
         if not self.settings.corruptions:
             return None
-        from edge_tl_runtime.corrupted import corrupted_accuracy
-        from edge_tl_runtime.corruptions import named_corruptions
-
         names = named_corruptions(self.settings.corruptions)
         result = self.attacked["model"]
         chosen = self.photos.source
@@ -298,7 +299,7 @@ class _Report:
                 chosen,
                 self.evaluation.spec.resize,
                 names,
-                (1, 2, 3, 4, 5),
+                SEVERITIES,
                 seed=self.settings.seed,
                 progress=done,
                 stop=self.evaluation.stop,

@@ -39,7 +39,7 @@ class Absent:
 
 @dataclass(frozen=True)
 class Subject:
-    """name: "INT8" or "FP32", for tables. own: routes by the file's own gradients; other: with help of its twin, if any.
+    """name: "INT8" or "FP32", for tables. routes: those of the file's own gradients first.
 
     faithfulness: of the differentiable rebuild, None where the graph cannot be rebuilt.
     """
@@ -69,29 +69,29 @@ class Subject:
 
 
 class Opened:
-    """A file, its session, and its graph in PyTorch where that can be had and is proven on `sample`, uint8 (N, H, W, 3)."""
+    """A file, its session, and its graph in PyTorch once it was rebuilt. why: there is none, proof: that it is the file."""
 
-    def __init__(self, path: Path, device: str, sample: NDArray[np.uint8] | None) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
         self.classifier = Classifier(path, SessionSettings(spin=True))
-        data = read_model(path)
-        self.sha256 = sha256(data)
+        self._data = read_model(path)
+        self.sha256 = sha256(self._data)
         self.graph: DifferentiableGraph | None = None
-        self.why, self.proof = "", None
-        if sample is None:
-            return
+        self.why = ""
+        self.proof: Faithfulness | None = None
+
+    def rebuild(self, device: str, sample: NDArray[np.uint8]) -> None:
+        """Take the graph into PyTorch where it is known and proven on `sample`, uint8 (N, H, W, 3)."""
         try:
-            graph = DifferentiableGraph(data)
+            graph = DifferentiableGraph(self._data)
         except ExportError as error:
             self.why = str(error)
             return
-        self.proof = faithfulness(graph, data, self.classifier.logits, sample)
-        if not self.proof.holds:
+        self.proof = faithfulness(graph, self._data, self.classifier.logits, sample)
+        if self.proof.holds:
+            self.graph = graph.to(device)
+        else:
             self.why = f"the rebuild in PyTorch is not the file: {self.proof}"
-            return
-        for parameter in graph.parameters():
-            parameter.requires_grad_(False)
-        self.graph = graph.to(device)
 
     @property
     def name(self) -> str:

@@ -40,15 +40,15 @@ def command(
 ) -> None:
     """Put pixels, crop, labels and a self-test into ORIGINAL, an ONNX classifier, so that every command here can take it."""
     from edge_tl.models.weights import imagenet_labels
-    from edge_tl_export.adopt import adopt, labels_of
+    from edge_tl_export.adopt import adopt, checked_labels
     from edge_tl_runtime.files import write_bytes
     from edge_tl_runtime.onnx_file import read_model
     from edge_tl_runtime.preprocess import DEFAULT_RESAMPLE
     from edge_tl_runtime.spec import ModelSpec, Normalization, ResizeRule
 
-    text = labels if labels == "imagenet" else _read_text(Path(labels))
+    listed = imagenet_labels() if labels == "imagenet" else _lines(Path(labels))
     spec = ModelSpec(
-        labels=labels_of(text, imagenet_labels() if text == "imagenet" else (), labels),
+        labels=checked_labels(listed, labels),
         # The size is the graph's own.
         resize=ResizeRule(
             height=1, width=1, crop_pct=crop_pct, resample=DEFAULT_RESAMPLE, color_order="BGR" if bgr else "RGB"
@@ -63,13 +63,14 @@ def command(
     click.echo(f"wrote {output}; next: edge-tl evaluate {output} PHOTOS")
 
 
-def _read_text(path: Path) -> str:
+def _lines(path: Path) -> tuple[str, ...]:
     from edge_tl_runtime.errors import UsageError
     from edge_tl_runtime.files import read_regular
 
     try:
-        return read_regular(path, 1 << 20).decode("utf-8")
+        text = read_regular(path, 1 << 20).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
             f"cannot read the labels in {path}: {error}; give a UTF-8 text file with one label a line"
         ) from None
+    return tuple(line.strip() for line in text.splitlines() if line.strip())

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from edge_tl.adversarial.dream import DreamSettings
+from edge_tl.adversarial.settings import DreamSettings
 from edge_tl.cli.console import percent, progress, table
 from edge_tl.cli.options import collect, options
 
@@ -30,7 +30,8 @@ def command(
     The confidence is that of the file itself for the picture as it was written and read back. The control, climbed to with
     nothing that holds it to what pictures look like, shows how sure a model can be of noise.
     """
-    from edge_tl.adversarial.dream_files import DOCUMENT, write_dreams
+    from edge_tl.adversarial.document import DREAMS_DOCUMENT
+    from edge_tl.adversarial.dream_files import write_dreams
 
     document = write_dreams(model, classes, folder, collect(DreamSettings, values), photo, progress)
     if as_json:
@@ -44,4 +45,6 @@ def command(
                 rank = f"{found['rank']} ({found['best']} first)" if found["rank"] > 1 else "1"
                 rows.append([f"{item['label']}: {name}", f"{found['logit']:.2f}", percent(found["confidence"]), rank])
     table("", ["picture", "logit", "confidence", "rank"], rows)
-    click.echo(f"wrote {', '.join(item['dream']['picture'] for item in document['dreams'])} and {DOCUMENT} in {folder}")
+    click.echo(
+        f"wrote {', '.join(item['dream']['picture'] for item in document['dreams'])} and {DREAMS_DOCUMENT} in {folder}"
+    )

@@ -59,13 +59,11 @@ def command(
 
     DATA holds a folder for each class (in val/ where there is one), or photos named by class index (0007_name.jpg).
     """
-    from edge_tl_runtime.dataset import load_labelled
-    from edge_tl_runtime.evaluate import evaluate
+    from edge_tl_runtime.evaluate import evaluate, photos_to_judge
 
     wanted = _wanted(corruptions, severities) if corruptions is not None else None
     spec, logits = _open(model, weights)
-    fraction = spec.training.get("val_fraction") if spec.training.get("data") == data.resolve().name else None
-    photos = load_labelled(data, spec.labels, split, val_fraction=fraction, seed=spec.training.get("seed", 0))
+    photos = photos_to_judge(spec, data, split)
     part = f"{photos.split} of {data.resolve().name}"
     if count is not None and count < len(photos):
         part = f"{count} photos of {len(photos)}, {part}"

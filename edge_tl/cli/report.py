@@ -30,7 +30,7 @@ def command(folders: tuple[Path, ...], output: Path, dreams: Path | None, as_jso
 
     Several of one kind are compared with the first, with a page of them all.
     """
-    from edge_tl.adversarial.robustness import DOCUMENT
+    from edge_tl.adversarial.document import DOCUMENT
     from edge_tl_runtime.errors import UsageError
 
     attacks = [folder for folder in folders if (folder / DOCUMENT).is_file()]

@@ -8,16 +8,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from edge_tl.report import plots
 from edge_tl.report.html import render
-from edge_tl.report.page import flat
+from edge_tl.report.page import differing, flat
 from edge_tl.training.run import Judged, load_run, read_judged, read_metrics
 from edge_tl_runtime.calibration import reliability
 from edge_tl_runtime.evaluate import Evaluation, score
 from edge_tl_runtime.files import write_text
-from edge_tl_runtime.statistics import mcnemar
+from edge_tl_runtime.statistics import discordant, mcnemar
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,7 @@ def compare(folders: Sequence[Path]) -> list[RunRow]:
                 first = answers
             elif first is not None and first.names == answers.names:
                 before, now = (a.logits.argmax(1) == a.targets for a in (first, answers))
-                only_first, only_this = int(np.sum(before & ~now)), int(np.sum(now & ~before))
+                only_first, only_this = discordant(before, now)
                 p = mcnemar(only_first, only_this)
         rows.append(
             RunRow(
@@ -89,15 +87,13 @@ def compare(folders: Sequence[Path]) -> list[RunRow]:
 
 def write_comparison(folders: Sequence[Path], rows: Sequence[RunRow], target: Path) -> Path:
     """The rows as a page with the runs' curves and the settings that differ."""
-    keys = dict.fromkeys(key for row in rows for key in row.settings)
-    values = {key: [row.settings.get(key, "") for row in rows] for key in keys}
     page = render(
         "compare.html.j2",
         version=version("edge-tl"),
         rows=rows,
         parts=[part for part in ("val", "test") if any(part in row.parts for row in rows)],
         curves=plots.curves({row.name: read_metrics(folder) for row, folder in zip(rows, folders, strict=True)}),
-        differences={key: cells for key, cells in values.items() if len(set(map(repr, cells))) > 1},
+        differences=differing([row.settings for row in rows]),
     )
     write_text(target, page)
     return target

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import functools
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 import cv2
@@ -14,16 +14,32 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
+from matplotlib.font_manager import get_font_names
 
 from edge_tl_runtime.photos import Frame
 
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 
+OTHER_SCRIPTS = (
+    "Noto Sans",
+    "Noto Sans Thai",
+    "Loma",
+    "Tahoma",
+    "Noto Sans Arabic",
+    "Noto Sans Devanagari",
+    "Noto Sans CJK JP",
+)
+"""Fonts for letters that the first has not. A page takes the reader's; a PNG must draw them here."""
+
 STYLE: Any = {
     "svg.fonttype": "none",  # text stays text: any script, in the reader's own fonts
     "svg.hashsalt": "edge-tl",  # the same page for the same run
-    "font.family": "sans-serif",
+    "font.family": [
+        "DejaVu Sans",
+        *sorted(set(OTHER_SCRIPTS) & set(get_font_names()), key=OTHER_SCRIPTS.index),
+        "sans-serif",
+    ],
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -74,10 +90,15 @@ def svg(figure: Figure) -> Markup:
     return Markup(text[text.index("<svg") :])
 
 
-def picture(frame: Frame, side: int) -> str:
-    """A data URI of the frame, BGR, shrunk to fit a square of `side` pixels; JPEG."""
+def picture(
+    frame: Frame,
+    side: int,
+    encoding: Sequence[int] = (cv2.IMWRITE_JPEG_QUALITY, 82),
+    interpolation: int = cv2.INTER_AREA,
+) -> str:
+    """A data URI of the frame, BGR, shrunk to fit a square of `side` pixels; JPEG. encoding: OpenCV's pairs for the writer."""
     scale = min(1.0, side / max(frame.shape[:2]))
     size = max(1, round(frame.shape[1] * scale)), max(1, round(frame.shape[0] * scale))
-    small = cv2.resize(frame, size, interpolation=cv2.INTER_AREA) if scale < 1 else frame
-    _, data = cv2.imencode(".jpg", np.ascontiguousarray(small), [cv2.IMWRITE_JPEG_QUALITY, 82])
+    small = cv2.resize(frame, size, interpolation=interpolation) if scale < 1 else frame
+    _, data = cv2.imencode(".jpg", np.ascontiguousarray(small), list(encoding))
     return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode("ascii")

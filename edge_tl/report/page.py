@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -93,6 +93,13 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             out[prefix + key] = round(value, 3) if isinstance(value, float) and value > 1 else value
     return out
+
+
+def differing(settings: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Keys of flat settings whose values are not the same everywhere, with the value of each; "" where there is none."""
+    keys = dict.fromkeys(key for one in settings for key in one)
+    values = {key: [one.get(key, "") for one in settings] for key in keys}
+    return {key: cells for key, cells in values.items() if len(set(map(repr, cells))) > 1}
 
 
 def _evaluation(run: Run, answers: Judged) -> Evaluation:

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from edge_tl.report import robustness_plots as plots
 from edge_tl.report.html import render, styled, svg
-from edge_tl.report.page import flat
+from edge_tl.report.page import differing, flat
 from edge_tl.report.robustness_page import Document, epsilon_words, is_targeted, read_robustness, shown_rates
 from edge_tl_runtime.errors import UsageError
 from edge_tl_runtime.files import write_text
-from edge_tl_runtime.statistics import mcnemar, paired_interval
+from edge_tl_runtime.statistics import discordant, mcnemar, paired_interval
 
 CLEAN = "0"
 """The epsilon of photos without an attack."""
@@ -122,8 +122,6 @@ def all_epsilons(rows: Sequence[AttackRow]) -> list[str]:
 
 def write_robustness_comparison(rows: Sequence[AttackRow], target: Path) -> Path:
     """The rows as a page with their curves, the paired differences and the settings that differ."""
-    keys = dict.fromkeys(key for row in rows for key in row.settings)
-    values = {key: [row.settings.get(key, "") for row in rows] for key in keys}
     norm = rows[0].threat["norm"]
     drawn = {f"{place}: {row.title}": row.robust for place, row in enumerate(rows, start=1) if row.robust}
     page = render(
@@ -135,7 +133,7 @@ def write_robustness_comparison(rows: Sequence[AttackRow], target: Path) -> Path
         targeted=rows[0].targeted,
         epsilon=lambda key: epsilon_words(norm, key),
         curves=styled(svg)(plots.worst(drawn, norm, rows[0].targeted)) if drawn else None,
-        differences={key: cells for key, cells in values.items() if len(set(map(repr, cells))) > 1},
+        differences=differing([row.settings for row in rows]),
     )
     write_text(target, page)
     return target
@@ -156,7 +154,7 @@ def _pairs(first: Document, this: Document) -> tuple[dict[str, Pair], str]:
     pairs = {}
     for key in (CLEAN, *keys):
         before, now = (_bits(document, key, names, places) for document, places in ((first, ours), (this, theirs)))
-        only_first, only_this, n = int((before & ~now).sum()), int((now & ~before).sum()), len(names)
+        (only_first, only_this), n = discordant(before, now), len(names)
         interval = paired_interval(only_this, only_first, n)
         pairs[key] = Pair(
             only_first, only_this, n, (only_this - only_first) / n, interval, mcnemar(only_first, only_this)

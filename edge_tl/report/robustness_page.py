@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-import json
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -13,25 +13,25 @@ from typing import Any
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from edge_tl.adversarial.robustness import DOCUMENT, FORMAT
+from edge_tl.adversarial.document import DOCUMENT, FORMAT, rate
 from edge_tl.report import robustness_pictures as pictures
 from edge_tl.report import robustness_plots as plots
+from edge_tl.report.documents import Needed, read_document
+from edge_tl.report.dreams import Gallery, read_gallery
 from edge_tl.report.html import render, styled, svg
 from edge_tl.report.page import flat
-from edge_tl_runtime.errors import UsageError, one_line
-from edge_tl_runtime.files import read_regular, write_bytes, write_text
+from edge_tl_runtime.errors import UsageError
+from edge_tl_runtime.files import write_bytes, write_text
 from edge_tl_runtime.spec import ResizeRule
-from edge_tl_runtime.statistics import wilson
 
 PAGE, PLOTS = "robustness.html", "plots"
 WORST = 12
 DPI = 144
-MAX_DOCUMENT = 256 * 2**20
 
 Document = Mapping[str, Any]
 """What robustness.json holds."""
 
-_NEEDED: Mapping[str, type | tuple[type, ...]] = {
+_NEEDED: Needed = {
     "model": dict,
     "data": str,
     "n": int,
@@ -70,21 +70,11 @@ class Block:
 
 def read_robustness(folder: Path) -> dict[str, Any]:
     """The document of an attack's folder. Raises UsageError where there is none, or none that this release can read."""
-    path = folder / DOCUMENT
-    again = "run `edge-tl attack` again"
-    try:
-        document = json.loads(read_regular(path, MAX_DOCUMENT))
-    except OSError as error:
-        raise UsageError(f"{folder} is no result of `edge-tl attack`: {DOCUMENT}: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path} is damaged ({one_line(error)}); {again}") from None
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise UsageError(f"{path} has another format than this edge-tl writes ({FORMAT}); {again} with this release")
-    for key, kind in _NEEDED.items():
-        if not isinstance(document.get(key), kind):
-            raise UsageError(f"{path} is damaged: {key} is {one_line(document.get(key), 40)}; {again}")
+    document = read_document(folder, DOCUMENT, FORMAT, _NEEDED, "edge-tl attack")
     if "model" not in document["subjects"]:
-        raise UsageError(f"{path} is damaged: it has no attacks on the file itself; {again}")
+        raise UsageError(
+            f"{folder / DOCUMENT} is damaged: it has no attacks on the file itself; run `edge-tl attack` again"
+        )
     return document
 
 
@@ -97,7 +87,8 @@ def write_robustness_page(folder: Path, dreams: Path | None = None) -> Path:
     norm = document["threat"]["norm"]
     rule = ResizeRule(**document["resize"])
     heat = _heat(folder, document, rule)
-    figures = dict(_figures(document, heat))
+    gallery = None if dreams is None else read_gallery(dreams, document["model"]["sha256"])
+    figures = dict(_figures(document, heat, gallery))
     drawn = {name: _drawn(folder / PLOTS / f"{name}.png", figure) for name, figure in figures.items()}
     worst = list(pictures.triplets(folder, document["examples"], rule, WORST))
     subjects = document["subjects"]
@@ -117,12 +108,12 @@ def write_robustness_page(folder: Path, dreams: Path | None = None) -> Path:
         plots=drawn,
         ways=[{"name": way, "words": _WAYS.get(way, ""), "slug": _slug(way)} for way in _routes(subjects["model"])],
         heat=heat,
+        gallery=gallery,
         corruptions=document.get("corruptions"),
         worst=worst,
         gone=len(document["examples"]) > 0 and not worst,
         settings=flat(document["settings"]),
         environment=flat(document["environment"]),
-        dreams=None,
     )
     write_text(folder / PAGE, page)
     return folder / PAGE
@@ -159,15 +150,9 @@ def _block(subject: Mapping[str, Any]) -> Block:
 def _union(subject: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Fooled by the worst of all attacks, among the photos that were right before."""
     tried, union = subject["attackable"], {}
-    for key, rate in subject["worst"].items():
-        fooled = subject["clean"]["count"] - rate["count"]
-        union[key] = {
-            "rate": fooled / tried if tried else None,
-            "count": fooled,
-            "n": tried,
-            "ci95": wilson(fooled, tried),
-            "bound": rate.get("bound", False),
-        }
+    for key, left in subject["worst"].items():
+        fooled = subject["clean"]["count"] - left["count"]
+        union[key] = rate(fooled, tried, bound=left.get("bound", False))
     return union
 
 
@@ -187,7 +172,7 @@ def _routes(subject: Mapping[str, Any]) -> dict[str, list[Mapping[str, Any]]]:
     return routes
 
 
-def _figures(document: Document, heat: pictures.Heat | None) -> Iterator[tuple[str, Figure]]:
+def _figures(document: Document, heat: pictures.Heat | None, gallery: Gallery | None) -> Iterator[tuple[str, Figure]]:
     """By the name of the PNG file."""
     norm, subjects = document["threat"]["norm"], document["subjects"]
     model = subjects["model"]
@@ -214,14 +199,16 @@ def _figures(document: Document, heat: pictures.Heat | None) -> Iterator[tuple[s
     if heat is not None:
         yield "heat", plots.heat_map(heat)
         yield "heat-profile", plots.heat_profile(heat)
+    if gallery is not None:
+        yield "dreams", gallery.climb
 
 
 def _by_group(corruptions: Mapping[str, Any]) -> tuple[dict[str, dict[int, float]], float]:
     """Mean accuracy, 0..1, over the corruptions of each group by severity; and without any."""
     values: dict[str, dict[int, list[float]]] = {}
     for row in corruptions["rows"]:
-        for severity, rate in row["by_severity"].items():
-            values.setdefault(row["group"], {}).setdefault(int(severity), []).append(rate["rate"])
+        for severity, hits in row["by_severity"].items():
+            values.setdefault(row["group"], {}).setdefault(int(severity), []).append(hits["rate"])
     means = {group: {level: sum(x) / len(x) for level, x in levels.items()} for group, levels in values.items()}
     return means, corruptions["clean"]["rate"]
 
@@ -229,7 +216,7 @@ def _by_group(corruptions: Mapping[str, Any]) -> tuple[dict[str, dict[int, float
 def _left_right(clean: Mapping[str, Any], success: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """Accuracy over all photos, 0..1, by epsilon from success among those that were right."""
     count, n = clean["count"], clean["n"]
-    left = {key: {"rate": (count - rate["count"]) / n if n else None} for key, rate in success.items()}
+    left = {key: {"rate": (count - fooled["count"]) / n if n else None} for key, fooled in success.items()}
     return {"0": dict(clean), **left}
 
 
@@ -255,7 +242,11 @@ def _heat(folder: Path, document: Document, rule: ResizeRule) -> pictures.Heat |
 def _drawn(path: Path, figure: Figure) -> Markup:
     """The figure for the page; a PNG of it goes to `path`."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI, facecolor="white", metadata={"Software": None})
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", "Glyph .* missing"
+        )  # a box in the PNG; the page shows it in the reader's fonts
+        figure.savefig(buffer, format="png", dpi=DPI, facecolor="white", metadata={"Software": None})
     write_bytes(path, buffer.getvalue())
     return svg(figure)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_tl.report.html import picture
 from edge_tl_runtime.errors import BadFrame, BadImage
 from edge_tl_runtime.photos import Frame, read_photo
 from edge_tl_runtime.preprocess import crop_resize
@@ -21,7 +21,13 @@ from edge_tl_runtime.spec import ResizeRule
 Example = Mapping[str, Any]
 
 SIDE = 256
-QUALITY = 92
+ENCODING = (
+    cv2.IMWRITE_JPEG_QUALITY,
+    92,
+    cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
+    cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
+)
+"""Full colour resolution: perturbations are of single pixels."""
 ZERO = 128
 TYPICAL = 0.9
 MAX_FACTOR = 64
@@ -108,19 +114,27 @@ def _distance(rule: ResizeRule) -> NDArray[np.float64]:
     return np.maximum(rows[:, None], columns[None])
 
 
+def as_seen(folder: Path, place: str, rule: ResizeRule) -> Frame | None:
+    """A picture of the folder, BGR, as the network gets it; None when it is gone or lies elsewhere."""
+    path = folder / place
+    if not path.resolve().is_relative_to(folder.resolve()):
+        return None
+    try:
+        pixels = crop_resize(read_photo(path), rule)
+    except (BadImage, BadFrame):
+        return None
+    return np.ascontiguousarray(pixels[:, :, ::-1]) if rule.color_order == "RGB" else pixels
+
+
+def as_data(pixels: Frame, interpolation: int = cv2.INTER_AREA) -> str:
+    """A data URI, with the full resolution of colour."""
+    return picture(pixels, SIDE, ENCODING, interpolation)
+
+
 def _pair(folder: Path, example: Example, rule: ResizeRule) -> tuple[Frame, Frame] | None:
-    """Clean and adversarial, BGR, as the network gets them; None for pictures that are gone or lie elsewhere."""
-    pair = []
-    for place in (example["clean"], example["adversarial"]):
-        path = folder / place
-        if not path.resolve().is_relative_to(folder.resolve()):
-            return None
-        try:
-            pixels = crop_resize(read_photo(path), rule)
-        except (BadImage, BadFrame):
-            return None
-        pair.append(np.ascontiguousarray(pixels[:, :, ::-1]) if rule.color_order == "RGB" else pixels)
-    return pair[0], pair[1]
+    """Clean and adversarial; None when one of them is not there."""
+    clean, adversarial = (as_seen(folder, example[key], rule) for key in ("clean", "adversarial"))
+    return None if clean is None or adversarial is None else (clean, adversarial)
 
 
 def _triplet(example: Example, clean: Frame, adversarial: Frame) -> Triplet:
@@ -134,16 +148,8 @@ def _triplet(example: Example, clean: Frame, adversarial: Frame) -> Triplet:
         factor *= 2
     difference = np.clip(ZERO + factor * change, 0, 255).astype(np.uint8)
     length = float(np.sqrt(np.square(change).sum())) / 255
-    images = _uri(clean, cv2.INTER_AREA), _uri(difference, cv2.INTER_NEAREST), _uri(adversarial, cv2.INTER_AREA)
-    return Triplet(example, images, factor, largest, length)
-
-
-def _uri(frame: Frame, interpolation: int) -> str:
-    """A JPEG at full colour resolution. An average would wash a noisy difference out, so that is thinned instead."""
-    scale = min(1.0, SIDE / max(frame.shape[:2]))
-    if scale < 1:
-        size = max(1, round(frame.shape[1] * scale)), max(1, round(frame.shape[0] * scale))
-        frame = np.asarray(cv2.resize(frame, size, interpolation=interpolation), np.uint8)
-    sampling = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
-    _, data = cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, QUALITY, *sampling])
-    return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode("ascii")
+    # An average would wash a noisy difference out, so that is thinned instead.
+    kernels = (cv2.INTER_AREA, cv2.INTER_NEAREST, cv2.INTER_AREA)
+    frames = (clean, difference, adversarial)
+    first, second, third = (as_data(x, kernel) for x, kernel in zip(frames, kernels, strict=True))
+    return Triplet(example, (first, second, third), factor, largest, length)

@@ -207,3 +207,16 @@ def _doublings(smallest: float) -> tuple[Callable[[Any], Any], Callable[[Any], A
         return smallest * np.where(places <= 1, places, 2 ** np.maximum(places - 1, 0))
 
     return forward, back
+
+
+@styled
+def climb(traces: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
+    """Confidence of the file in each class against the steps of its dream."""
+    figure = new_figure(WIDTH, HEIGHT)
+    axes = figure.subplots()
+    for place, (label, trace) in enumerate(traces.items()):
+        steps, confidence = np.array([(point["step"], point["confidence"]) for point in trace]).T
+        axes.plot(steps, 100 * confidence, label=label, **_style(place, len(traces)))
+    axes.set(xlabel="step", ylabel="confidence, %", ylim=(-3, 103), title="the climb, by the file itself")
+    _legend(axes)
+    return figure

@@ -94,6 +94,11 @@ def risen(done: float, epochs: int) -> float:
     return min(1.0, done / (RISING * epochs))
 
 
+def spread(total: int, at_most: int) -> NDArray[np.int64]:
+    """Places of at most so many of `total` photos, evenly over all of them: int64, ascending, each once."""
+    return np.unique(np.linspace(0, total - 1, min(at_most, total)).round().astype(np.int64))
+
+
 def random_start(clean: torch.Tensor, eps: float, rng: np.random.Generator) -> torch.Tensor:
     """Anywhere in the ball, evenly; drawn on the host, so every device starts alike."""
     noise = (2 * rng.random(tuple(clean.shape), np.float32) - 1) * np.float32(eps)
@@ -175,7 +180,7 @@ class RobustJudge:
     def _attacked(self, at_most: int, steps: int, relative: float) -> tuple[int, int, float]:
         """Photos, how many are right, and their mean cross-entropy."""
         pixels, targets = self._fixed()
-        places = np.unique(np.linspace(0, len(pixels) - 1, min(at_most, len(pixels))).round().astype(np.int64))
+        places = spread(len(pixels), at_most)
         group = self.judge.group
         size = BATCH[self.device.type]
         self.model.eval()
@@ -209,10 +214,10 @@ class RobustJudge:
     def _fixed(self) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         if self._photos is None:
             photos = self.judge.photos
-            spread = np.unique(np.linspace(0, len(photos) - 1, min(CHOOSING, len(photos))).round().astype(int))
-            batches = list(PixelReader(photos.subset(spread.tolist(), photos.split), self.judge.rule))
+            chosen = spread(len(photos), CHOOSING)
+            batches = list(PixelReader(photos.subset(chosen.tolist(), photos.split), self.judge.rule))
             readable = np.concatenate([batch.indices for batch in batches])
-            targets = np.asarray(photos.targets, np.int64)[spread][readable]
+            targets = np.asarray(photos.targets, np.int64)[chosen][readable]
             self._photos = np.concatenate([batch.pixels for batch in batches]), targets
         return self._photos
 

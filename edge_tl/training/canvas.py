@@ -118,6 +118,8 @@ class Views:
         boxes = np.stack([self._box(epoch, int(index)) for index in indices])
         views = sample(canvases, torch.from_numpy(boxes).to(canvases.device), self.canvases.rule)
         views = views if self._extra is None else self._with_policy(views, epoch, indices)
+        if self.disturbance == "none":
+            return views
         rngs = [np.random.default_rng((self.seed, epoch, int(index), 2)) for index in indices]
         return disturb(views, self.disturbance, rngs)
 

@@ -24,14 +24,13 @@ from edge_tl_export import Stage
 from edge_tl_runtime.dataset import LabelledPhotos, load_splits
 from edge_tl_runtime.errors import UsageError
 from edge_tl_runtime.evaluate import Evaluation, score
-from edge_tl_runtime.statistics import mcnemar
+from edge_tl_runtime.statistics import discordant, surely_more
 
 NEIGHBOURS = 5
 SCRATCH = FinetuneSettings(
     head_init="random", learning_rate=1e-3, layer_decay=1.0, freeze_bn=False, average="last", label_smoothing=0.0
 )
 """Training from random weights: one rate for all layers, statistics of its own."""
-SIGNIFICANT = 0.05
 
 
 @dataclass(frozen=True)
@@ -153,12 +152,11 @@ def verdict(ways: list[Way], chance: float) -> str:
 
 def _difference(one: Way, other: Way) -> tuple[int, int]:
     """Photos that only `one` gets right, and those that only `other` does."""
-    return int((one.right & ~other.right).sum()), int((other.right & ~one.right).sum())
+    return discordant(one.right, other.right)
 
 
 def _surely(better: Way, worse: Way) -> bool:
-    gained, lost = _difference(better, worse)
-    return gained > lost and mcnemar(gained, lost) < SIGNIFICANT
+    return surely_more(*_difference(better, worse))
 
 
 def _random_head(shape: tuple[int, ...], seed: int) -> tuple[torch.Tensor, torch.Tensor]:

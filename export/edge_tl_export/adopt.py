@@ -15,6 +15,7 @@ from edge_tl_export.elementwise import lift_constants
 from edge_tl_export.verify import ExportError, make_self_test
 from edge_tl_runtime.classifier import INPUT_NAME, OUTPUT_NAME, SessionSettings, open_session
 from edge_tl_runtime.errors import BadModelError, UsageError
+from edge_tl_runtime.evaluate import Logits
 from edge_tl_runtime.files import sha256
 from edge_tl_runtime.onnx_file import sealed
 from edge_tl_runtime.spec import ModelSpec
@@ -70,16 +71,13 @@ def adopt(data: bytes, spec: ModelSpec, name: str = "the file") -> Adopted:
     _put_in_front(proto, inputs[0].name, planar, kind, spec)
     model = proto.SerializeToString(deterministic=True)
     pixels = np.random.default_rng(0).integers(0, 256, (TRIED, *size, 3), np.uint8)
-    scores = _scores(model, pixels, name, fixed)
+    logits = _logits(model, name, fixed)
+    scores = logits(pixels)
     if scores.shape != (TRIED, len(spec.labels)):
         raise UsageError(
             f"{name} gives scores of shape {scores.shape[1:]} and there are {len(spec.labels)} labels; give those it has"
         )
     _compare(original, inputs[0].name, scores, _as_original(pixels, spec, planar, kind), name)
-
-    def logits(batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return _scores(model, batch, name, fixed)
-
     spec = replace(spec, self_test=make_self_test(logits, spec, list(pixels), spec.precision))
     return Adopted(sealed(model, spec), tuple(notes))
 
@@ -166,15 +164,19 @@ def _put_in_front(proto: onnx.ModelProto, taken: str, planar: bool, kind: str, s
     graph.output.append(helper.make_tensor_value_info(OUTPUT_NAME, TensorProto.FLOAT, ["batch", len(spec.labels)]))
 
 
-def _scores(model: bytes, pixels: NDArray[np.uint8], name: str, fixed: bool) -> NDArray[np.float32]:
+def _logits(model: bytes, name: str, fixed: bool) -> Logits:
     session = open_session(model, name, SessionSettings())
-    try:
-        return np.asarray(session.run([OUTPUT_NAME], {INPUT_NAME: pixels})[0], np.float32)
-    except Exception as error:  # noqa: BLE001  # onnxruntime raises unrelated types
-        why = "its batch is fixed at 1 inside; export it with a free batch" if fixed else "export it again"
-        raise BadModelError(
-            f"{name} does not run on {len(pixels)} pictures: {str(error).splitlines()[0][:160]}; {why}"
-        ) from None
+
+    def logits(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        try:
+            return np.asarray(session.run([OUTPUT_NAME], {INPUT_NAME: pixels})[0], np.float32)
+        except Exception as error:  # noqa: BLE001  # onnxruntime raises unrelated types
+            why = "its batch is fixed at 1 inside; export it with a free batch" if fixed else "export it again"
+            raise BadModelError(
+                f"{name} does not run on {len(pixels)} pictures: {str(error).splitlines()[0][:160]}; {why}"
+            ) from None
+
+    return logits
 
 
 def _as_original(pixels: NDArray[np.uint8], spec: ModelSpec, planar: bool, kind: str) -> NDArray[np.generic]:
@@ -196,11 +198,8 @@ def _compare(original: bytes, taken: str, scores: NDArray[np.float32], values: N
         )
 
 
-def labels_of(text: str, imagenet: Sequence[str], name: str) -> tuple[str, ...]:
-    """Labels from "imagenet" or the text of a file with one in a line. Raises UsageError for fewer than two or repeated ones."""
-    labels = (
-        tuple(imagenet) if text == "imagenet" else tuple(line.strip() for line in text.splitlines() if line.strip())
-    )
+def checked_labels(labels: Sequence[str], name: str) -> tuple[str, ...]:
+    """Labels that a classifier can have. Raises UsageError for fewer than two or repeated ones; name: where they are from."""
     if len(labels) < 2 or len(set(labels)) < len(labels):
         raise UsageError(f"{name} needs two or more labels that differ, one in a line")
-    return labels
+    return tuple(labels)

@@ -17,7 +17,7 @@ from edge_tl_runtime.evaluate import Evaluation, Logits, PixelReader, Progress, 
 from edge_tl_runtime.familiarity import Familiarity, fit_familiarity
 from edge_tl_runtime.photos import Unreadable
 from edge_tl_runtime.spec import ResizeRule
-from edge_tl_runtime.statistics import paired_interval
+from edge_tl_runtime.statistics import discordant, paired_interval
 
 MAX_DROP = 0.005
 """Loss of top-1 against FP32, as a fraction, that a quantized file may have unless the caller says otherwise."""
@@ -141,7 +141,7 @@ class Judge:
         assert self.reference is not None
         first, second = self.reference.argmax(1), answers.argmax(1)
         right_first, right_second = first == self._targets, second == self._targets
-        only_first, only_second = int((right_first & ~right_second).sum()), int((right_second & ~right_first).sum())
+        only_first, only_second = discordant(right_first, right_second)
         n = len(answers)
         return Against(
             drop=(only_first - only_second) / n,

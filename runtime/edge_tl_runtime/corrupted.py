@@ -18,7 +18,7 @@ from edge_tl_runtime.evaluate import Logits, Progress
 from edge_tl_runtime.photos import Frame, Unreadable, map_in_order, read_photo
 from edge_tl_runtime.preprocess import crop_resize
 from edge_tl_runtime.spec import ResizeRule
-from edge_tl_runtime.statistics import paired_interval, wilson
+from edge_tl_runtime.statistics import discordant, paired_interval, wilson
 
 CAMERA_SIDE = 480
 """Lines of the frame that camera corruptions are applied to; a larger photo is shrunk to it first."""
@@ -133,7 +133,7 @@ class CorruptedAccuracy:
         corruption = CORRUPTIONS[name]
         cells = {}
         for s, (severity, hits) in enumerate(self.by[name].items()):
-            lost, won = self._changed(self.names.index(name), s)
+            lost, won = discordant(self.clean_right, self.right[:, self.names.index(name), s])
             cells[str(severity)] = {
                 **hits.to_dict(),
                 "error_over_clean": self.clean.rate - hits.rate,
@@ -149,11 +149,6 @@ class CorruptedAccuracy:
             "error_over_clean": self.error_over_clean(*names),
             "error_ratio": self.error_ratio(*names),
         }
-
-    def _changed(self, corruption: int, severity: int) -> tuple[int, int]:
-        """Photos that were right when clean only, and under the corruption only."""
-        right = self.right[:, corruption, severity]
-        return int((self.clean_right & ~right).sum()), int((~self.clean_right & right).sum())
 
     def _of(self, names: Sequence[str]) -> NDArray[np.bool_]:
         return self.right[:, [self.names.index(name) for name in names or self.names]]

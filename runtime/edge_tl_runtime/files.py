@@ -6,8 +6,10 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 import stat
 import tempfile
+import unicodedata
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -103,6 +105,13 @@ def read_regular(path: Path, limit: int) -> bytes:
         raise OSError(errno.ENOMEM, "too large for the memory of this machine") from None
     except ValueError:
         raise OSError(errno.EINVAL, "not a name that a file can have") from None
+
+
+def name_part(label: str) -> str:
+    """A label as a part of a file name: letters, their marks and digits of any script, at most 60 bytes of UTF-8."""
+    plain = "".join(x if x in "-." or unicodedata.category(x)[0] in "LMN" else "_" for x in label)
+    plain = re.sub("_+", "_", plain).strip("._") or "label"
+    return plain.encode()[:60].decode("utf-8", "ignore")
 
 
 def _require_regular(status: os.stat_result) -> None:

@@ -1,10 +1,14 @@
-"""Intervals on rates. NumPy only, so the device prints them too."""
+"""Intervals on rates, and pairs. NumPy only, so the device prints them too."""
 
 from __future__ import annotations
 
 import math
 
+import numpy as np
+from numpy.typing import NDArray
+
 Z95 = 1.959963984540054
+SIGNIFICANT = 0.05
 
 
 def wilson(successes: int, n: int, z: float = Z95) -> tuple[float, float]:
@@ -20,6 +24,11 @@ def wilson(successes: int, n: int, z: float = Z95) -> tuple[float, float]:
     return low, high
 
 
+def discordant(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> tuple[int, int]:
+    """How many of the same items only the first is true of, and only the second. Both bool (N,)."""
+    return int((first & ~second).sum()), int((second & ~first).sum())
+
+
 def mcnemar(only_first: int, only_second: int) -> float:
     """Exact two-sided p value of a paired difference (McNemar 1947): photos that only one of two classifiers gets right.
 
@@ -28,6 +37,11 @@ def mcnemar(only_first: int, only_second: int) -> float:
     n = only_first + only_second
     tail = sum(math.comb(n, k) for k in range(min(only_first, only_second) + 1))
     return float(min(1.0, 2 * tail / 2**n))
+
+
+def surely_more(gained: int, lost: int) -> bool:
+    """Whether one of two wins more often on the same items, by more than chance (McNemar). gained, lost: as `discordant`."""
+    return gained > lost and mcnemar(gained, lost) < SIGNIFICANT
 
 
 def paired_interval(only_first: int, only_second: int, n: int, z: float = Z95) -> tuple[float, float]:

@@ -6,7 +6,6 @@ import itertools
 import re
 import shutil
 import time
-import unicodedata
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +14,7 @@ import cv2
 import numpy as np
 
 from edge_tl_runtime.errors import OutputError, UsageError
-from edge_tl_runtime.files import make_folder, write_bytes
+from edge_tl_runtime.files import make_folder, name_part, write_bytes
 from edge_tl_runtime.overlay import Overlay
 from edge_tl_runtime.photos import Frame
 from edge_tl_runtime.preprocess import three_channels
@@ -176,7 +175,7 @@ class Snapshots(Sink):
             raise OutputError(f"cannot encode a snapshot of {result.record.frame.shape}")
         now = self._clock()
         stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(now)) + f".{int(now * 1e3) % 1000:03d}Z"
-        name = f"{stamp}-{file_name(result.label)}"
+        name = f"{stamp}-{name_part(result.label)}"
         path = self._free(name)
         self._make_room(len(data))
         write_bytes(path, data.tobytes())
@@ -199,10 +198,3 @@ class Snapshots(Sink):
             path.unlink(missing_ok=True)
             self._files.popleft()
             self._total -= old
-
-
-def file_name(label: str) -> str:
-    """A label as a part of a file name: letters, their marks and digits of any script, at most 60 bytes of UTF-8."""
-    plain = "".join(x if x in "-." or unicodedata.category(x)[0] in "LMN" else "_" for x in label)
-    plain = re.sub("_+", "_", plain).strip("._") or "label"
-    return plain.encode()[:60].decode("utf-8", "ignore")

@@ -1,0 +1,143 @@
+"""What the Square attack costs over the bare session that it asks, and beside the one of another library. Prints Markdown.
+
+    python benchmarks/attack_speed.py MODEL DATA [PHOTOS [QUERIES]]
+
+MODEL: an exported file, asked in onnxruntime by one thread. DATA: photos of its classes; the PHOTOS (16) that are attacked
+withstand QUERIES (200) questions at 1/255, so that both libraries spend them all. In turns, medians of ratios taken within a
+turn, of processor seconds on one thread, so that they hold on a machine that is busy with other things.
+
+"bare session": batches of the same size through the same session, nothing else. "ART": SquareAttack of the
+adversarial-robustness-toolbox, which drives the same session with the same batch, norm, radius and share of the first windows,
+for as many proposals; "rows" are the pictures it had judged for each of them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_tl_runtime.classifier import Classifier, SessionSettings
+from edge_tl_runtime.dataset import load_labelled
+from edge_tl_runtime.photos import read_photo
+from edge_tl_runtime.preprocess import preprocess_batch
+from edge_tl_runtime.square import Square
+
+TURNS = 5
+BATCH = 16
+P_INIT = 0.8
+
+
+def main() -> None:
+    path, data = Path(sys.argv[1]), Path(sys.argv[2])
+    count, queries = (int(argument) for argument in (sys.argv[3:] + ["16", "200"][len(sys.argv) - 3 :]))
+    classifier = Classifier(path, SessionSettings(threads=1))
+    pixels, classes = withstanding(classifier, data, count, queries)
+    print(f"{path.name}, {len(pixels)} photos, {queries} questions each, batches of {BATCH}, one thread\n")
+    print(
+        "| norm | bare session, pictures per CPU second | ours over bare | ART over ours, seconds | ART, rows a proposal |"
+    )
+    print("|---|---|---|---|---|")
+    for norm, epsilon in (("linf", 1.0), ("l2", 100.0)):
+        square = Square(norm, queries, P_INIT, BATCH)
+        turns = [turn(classifier, square, pixels, classes, epsilon) for _ in range(TURNS)]
+        rates, overheads, slower, rows = zip(*turns, strict=True)
+        figures = [f"{statistics.median(rates):.0f}", f"{statistics.median(overheads):.3f}x"]
+        figures += [f"{statistics.median(slower):.2f}x", f"{statistics.median(rows):.2f}"]
+        print(f"| {norm} | {' | '.join(figures)} |", flush=True)
+
+
+def turn(
+    classifier: Classifier, square: Square, pixels: NDArray[np.uint8], classes: NDArray[np.int64], epsilon: float
+) -> tuple[float, float, float, float]:
+    """Pictures a second of the bare session; ours over it; the other library's seconds over ours, and its rows a proposal."""
+    pictures = len(pixels) * square.queries
+    bare = seconds(lambda: ask(classifier, pixels, square.queries))
+    own, other = Counted(classifier), Counted(classifier)
+    ours = seconds(lambda: square.run(own.logits, pixels, classes, epsilon))
+    attack = art(other, square.norm, epsilon, square.queries)
+    theirs = seconds(lambda: attack.generate(pixels.astype(np.float32), y=classes))
+    return pictures / bare, own.rows / ours / (pictures / bare), theirs / ours, other.rows / pictures
+
+
+class Counted:
+    """The session, and how many pictures it was asked about."""
+
+    def __init__(self, classifier: Classifier) -> None:
+        self._classifier, self.rows = classifier, 0
+
+    def logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        self.rows += len(pixels)
+        return self._classifier.logits(pixels)
+
+    def floats(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        """As the other library asks: float32 of 0..255."""
+        parts = [pixels[i : i + BATCH] for i in range(0, len(pixels), BATCH)]
+        return np.concatenate([self.logits(np.rint(part).astype(np.uint8)) for part in parts])
+
+
+def withstanding(
+    classifier: Classifier, data: Path, count: int, queries: int
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Photos that are classified right and stay so under our attack."""
+    photos = load_labelled(data, classifier.spec.labels)
+    pixels: list[NDArray[np.uint8]] = []
+    classes: list[int] = []
+    for start in range(0, len(photos), count):
+        some = range(start, min(start + count, len(photos)))
+        group = preprocess_batch([read_photo(photos.paths[i]) for i in some], classifier.spec.resize)
+        truth = np.asarray([photos.targets[i] for i in some], np.int64)
+        stays = np.ones(len(group), np.bool_)
+        for norm, epsilon in (("linf", 1.0), ("l2", 100.0)):
+            stays &= ~Square(norm, 2 * queries, P_INIT, BATCH).run(classifier.logits, group, truth, epsilon).fooled
+        pixels += list(group[stays])
+        classes += truth[stays].tolist()
+        if len(pixels) >= count:
+            break
+    return np.stack(pixels[:count]), np.asarray(classes[:count], np.int64)
+
+
+def ask(classifier: Classifier, pixels: NDArray[np.uint8], queries: int) -> None:
+    for _ in range(queries):
+        for start in range(0, len(pixels), BATCH):
+            classifier.logits(pixels[start : start + BATCH])
+
+
+def art(asked: Counted, norm: str, epsilon: float, queries: int) -> Any:
+    estimators = importlib.import_module("art.estimators.classification")
+    shape = asked._classifier.spec.resize
+    estimator = estimators.BlackBoxClassifierNeuralNetwork(
+        asked.floats,
+        (shape.height, shape.width, 3),
+        len(asked._classifier.spec.labels),
+        channels_first=False,
+        clip_values=(0.0, 255.0),
+    )
+    attack = importlib.import_module("art.attacks.evasion").SquareAttack
+    kind = {"linf": np.inf, "l2": 2}[norm]
+    return attack(
+        estimator,
+        norm=kind,
+        max_iter=queries,
+        eps=epsilon,
+        p_init=P_INIT,
+        nb_restarts=1,
+        batch_size=BATCH,
+        verbose=False,
+    )
+
+
+def seconds(work: Any) -> float:
+    started = time.process_time()
+    work()
+    return time.process_time() - started
+
+
+if __name__ == "__main__":
+    main()
