@@ -38,6 +38,7 @@ def main() -> None:
         run("Accuracy of the live loop", "live_accuracy.py", model, photos)
         run("The page and its viewers", "page.py", model)
         run("Tuning", "tune.py", model)
+        run("What measuring costs", "bench_overhead.py", model)
         run("Start-up", "startup.py", model, next((photos / "brick").iterdir()))
     run("Edge-friendly variants", "friendly.py")
     data = os.environ.get("EDGE_TL_TEST_DATA")
@@ -46,6 +47,14 @@ def main() -> None:
         run("Linear probe", "probe.py", data, *([weights] if weights.is_file() else []))
         run("Crop and resize", "resize.py", Path(data, "imagenet-1k-sample"))
         run("Quantizers", "quantization.py")
+        with tempfile.TemporaryDirectory() as folder:
+            photos, exported = Path(data, "imagenet-1k-sample"), Path(folder, "model.onnx")
+            words = ["export", "efficientnet_lite0", "-o", folder]
+            subprocess.run([sys.executable, "-m", "edge_tl", *words], check=True, stdout=subprocess.DEVNULL)
+            run("Square beside the bare session and another library", "attack_speed.py", exported, photos)
+            run("PGD beside its bare passes", "attack_speed_pgd.py", exported)
+            run("Attacks beside other libraries'", "attacks_agree.py", exported, photos, 40)
+        run("Corruptions", "corruptions.py", Path(data, "imagenet-1k-sample"))
 
 
 if __name__ == "__main__":

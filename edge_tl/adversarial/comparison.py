@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_tl.adversarial.document import Document, rate
+from edge_tl.adversarial.document import Document
 from edge_tl.adversarial.evaluation import Attacked
 from edge_tl.adversarial.subject import WHITE_BOX
-from edge_tl_runtime.statistics import discordant, mcnemar, paired_interval
+from edge_tl_runtime.statistics import discordant, mcnemar, paired_interval, rate
 
 Robust = Mapping[float, NDArray[np.bool_]]
 """By epsilon, bool (N,): photos that stay right under the worst attack."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from edge_tl.adversarial.campaign import Line
 from edge_tl.adversarial.comparison import about_quantization, paired, smallest, transfer
-from edge_tl.adversarial.document import DOCUMENT, FORMAT, Document, rate
+from edge_tl.adversarial.document import DOCUMENT, FORMAT, Document
 from edge_tl.adversarial.evaluation import Attacked, Evaluation, Evidence, Say
 from edge_tl.adversarial.evidence import SURVIVAL, after_changes
 from edge_tl.adversarial.masking import (
@@ -38,6 +38,7 @@ from edge_tl_runtime.corruptions import SEVERITIES, named_corruptions
 from edge_tl_runtime.files import write_text
 from edge_tl_runtime.machine import cpu_features, cpu_name
 from edge_tl_runtime.photos import usable_cores
+from edge_tl_runtime.statistics import rate
 
 ASKED_TWICE = 16
 
@@ -51,16 +52,21 @@ def evaluate_robustness(
     OutputError.
     """
     evaluation = Evaluation(model, data, folder, settings, stage, say)
+    document = attack_all(evaluation)[1]
+    write_text(folder / DOCUMENT, json.dumps(document, ensure_ascii=False, indent=1) + "\n")
+    if document["complete"]:
+        evaluation.ledger.discard()
+    return document
+
+
+def attack_all(evaluation: Evaluation) -> tuple[dict[str, Attacked], Document]:
+    """Attack the file, and its FP32 twin where there is one, by role; and the report of it."""
     attacked = {"model": evaluation.attack(evaluation.subject)}
     if evaluation.twin is not None:
         attacked["twin"] = evaluation.attack(evaluation.twin)
     evidence = evaluation.evidence(attacked["model"])
     sanity = evaluation.sanity(attacked["model"])
-    document = _Report(evaluation, attacked, evidence, sanity).document()
-    write_text(folder / DOCUMENT, json.dumps(document, ensure_ascii=False, indent=1) + "\n")
-    if document["complete"]:
-        evaluation.ledger.discard()
-    return document
+    return attacked, _Report(evaluation, attacked, evidence, sanity).document()
 
 
 class _Report:

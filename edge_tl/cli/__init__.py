@@ -23,10 +23,12 @@ COMMANDS = {
     "run": "Classify the frames of a camera, video or folder.",
     "attack": "How robust a model file is to pictures made to mislead it.",
     "dream": "The picture that a model takes for the best of a class.",
-    "report": "The page of a run or of an attack, or several side by side.",
+    "report": "The page of a run, an attack or a benchmark, or several side by side.",
     "data": "Check a folder of photos before training; fetch a data set.",
     "adopt": "Make a classifier exported elsewhere into a file of ours.",
     "inspect": "Show what a model file says of itself.",
+    "pack": "A benchmark pack of a model, for `edge-tl bench` on the device.",
+    "bench": "How fast, how good and how robust a model file is on this machine.",
     "tune": "Find the fastest way to run a model file on this machine.",
     "doctor": "Show what this machine can do, and what is amiss.",
 }

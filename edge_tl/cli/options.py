@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import click
@@ -13,15 +13,18 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 Settings = type[Any]
 
 
-def options(settings: Settings) -> Callable[[_Command], _Command]:
+def options(settings: Settings, without: Sequence[str] = ()) -> Callable[[_Command], _Command]:
     """A decorator that adds an option for every field that has a help line, in the order of the class.
+
+    without: fields that keep their defaults.
 
     The settings live beside torch, which must not be imported for `--help` of other commands; that of a training may.
     """
 
     def add(command: _Command) -> _Command:
         for item in reversed(_fields(settings)):
-            command = _option(item)(command)
+            if item.name not in without:
+                command = _option(item)(command)
         return command
 
     return add

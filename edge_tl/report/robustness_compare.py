@@ -14,26 +14,13 @@ from numpy.typing import NDArray
 from edge_tl.report import robustness_plots as plots
 from edge_tl.report.html import render, styled, svg
 from edge_tl.report.page import differing, flat
+from edge_tl.report.pairs import Pair, from_text, paired
 from edge_tl.report.robustness_page import Document, epsilon_words, is_targeted, read_robustness, shown_rates
 from edge_tl_runtime.errors import UsageError
 from edge_tl_runtime.files import write_text
-from edge_tl_runtime.statistics import discordant, mcnemar, paired_interval
 
 CLEAN = "0"
 """The epsilon of photos without an attack."""
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Right under the worst attack on the same photos. difference: this one minus the first, with its 95 % interval; p: exact
-    two-sided McNemar."""
-
-    only_first: int
-    only_this: int
-    n: int
-    difference: float
-    ci95: tuple[float, float]
-    p: float
 
 
 @dataclass(frozen=True)
@@ -154,11 +141,7 @@ def _pairs(first: Document, this: Document) -> tuple[dict[str, Pair], str]:
     pairs = {}
     for key in (CLEAN, *keys):
         before, now = (_bits(document, key, names, places) for document, places in ((first, ours), (this, theirs)))
-        (only_first, only_this), n = discordant(before, now), len(names)
-        interval = paired_interval(only_this, only_first, n)
-        pairs[key] = Pair(
-            only_first, only_this, n, (only_this - only_first) / n, interval, mcnemar(only_first, only_this)
-        )
+        pairs[key] = paired(before, now)
     return pairs, why
 
 
@@ -176,4 +159,4 @@ def _bits(document: Document, key: str, names: Sequence[str], places: Mapping[st
     """Whether each of `names` stayed right at an epsilon, bool (N,)."""
     model = document["outcomes"]["model"]
     text = model["correct"] if key == CLEAN else model["robust"][key]
-    return np.array([text[places[name]] == "1" for name in names])
+    return from_text("".join(text[places[name]] for name in names))

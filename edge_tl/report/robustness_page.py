@@ -13,7 +13,7 @@ from typing import Any
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from edge_tl.adversarial.document import DOCUMENT, FORMAT, rate
+from edge_tl.adversarial.document import DOCUMENT, FORMAT
 from edge_tl.report import robustness_pictures as pictures
 from edge_tl.report import robustness_plots as plots
 from edge_tl.report.documents import Needed, read_document
@@ -23,6 +23,7 @@ from edge_tl.report.page import flat
 from edge_tl_runtime.errors import UsageError
 from edge_tl_runtime.files import write_bytes, write_text
 from edge_tl_runtime.spec import ResizeRule
+from edge_tl_runtime.statistics import rate
 
 PAGE, PLOTS = "robustness.html", "plots"
 WORST = 12

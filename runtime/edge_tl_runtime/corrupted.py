@@ -176,31 +176,18 @@ def corrupted_accuracy(
     is left, BadFrame for a network whose input has a side below MIN_SIDE.
     """
     names, severities = tuple(dict.fromkeys(names)), tuple(dict.fromkeys(severities))
-    plain = replace(rule, color_order="BGR")
-    reader = _Reader(photos, plain, progress, stop)
-    variants: list[_Variant] = [None, *((name, severity) for name in names for severity in severities)]
-    jobs = (_Job(photo, number, variant, plain, seed) for photo in reader for number, variant in enumerate(variants))
-    right = np.zeros((len(photos), len(variants)), bool)
-    for group in _batches(map_in_order(_Job.made, jobs), batch):
-        pixels = np.stack([made for _, _, made in group])
-        answers = logits(np.ascontiguousarray(pixels[..., ::-1]) if rule.color_order == "RGB" else pixels).argmax(1)
-        for (place, number, _), answer in zip(group, answers, strict=True):
-            right[place, number] = answer == photos.targets[place]
+    reader = _Reader(photos, replace(rule, color_order="BGR"), progress, stop)
+    right = right_under(logits, reader, photos.targets, rule, names, severities, seed=seed, batch=batch)
     if not reader.read:
         first = f"; the first: {reader.skipped[0]}" if reader.skipped else ""
         raise DataError(f"none of the {len(photos)} photos in {photos.root} could be judged{first}")
-    right = right[reader.read]
     grid = right[:, 1:].reshape(len(right), len(names), len(severities))
     return CorruptedAccuracy(names, severities, right[:, 0], grid, seed, reader.complete, tuple(reader.skipped))
 
 
-_Variant = tuple[str, int] | None
-"""A corruption and its severity; None is the clean photo."""
-
-
 @dataclass(frozen=True, slots=True)
-class _Photo:
-    """A photo as the network gets it, and as a camera gives it; both BGR. place: its index among the photos."""
+class CleanPhoto:
+    """A photo as the network gets it, and as a camera gives it; both uint8 BGR. place: its index among the targets."""
 
     place: int
     name: str
@@ -208,11 +195,42 @@ class _Photo:
     frame: Frame
 
 
+def right_under(
+    logits: Logits,
+    photos: Iterable[CleanPhoto],
+    targets: Sequence[int] | NDArray[np.int64],
+    rule: ResizeRule,
+    names: Sequence[str],
+    severities: Sequence[int],
+    *,
+    seed: int = 0,
+    batch: int = 8,
+) -> NDArray[np.bool_]:
+    """Whether each photo is classified right clean, and under each corruption at each severity: bool (n, 1 + K * S).
+
+    targets: classes by the photos' places. The random part of a corruption follows from the photo's name and the seed.
+    """
+    plain = replace(rule, color_order="BGR")
+    variants: list[_Variant] = [None, *((name, severity) for name in names for severity in severities)]
+    jobs = (_Job(photo, number, variant, plain, seed) for photo in photos for number, variant in enumerate(variants))
+    rows: dict[int, NDArray[np.bool_]] = {}
+    for group in _batches(map_in_order(_Job.made, jobs), batch):
+        pixels = np.stack([made for _, _, made in group])
+        answers = logits(np.ascontiguousarray(pixels[..., ::-1]) if rule.color_order == "RGB" else pixels).argmax(1)
+        for (place, number, _), answer in zip(group, answers, strict=True):
+            rows.setdefault(place, np.zeros(len(variants), np.bool_))[number] = answer == targets[place]
+    return np.stack(list(rows.values())) if rows else np.zeros((0, len(variants)), np.bool_)
+
+
+_Variant = tuple[str, int] | None
+"""A corruption and its severity; None is the clean photo."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Job:
     """A photo in one variant."""
 
-    photo: _Photo
+    photo: CleanPhoto
     number: int
     variant: _Variant
     rule: ResizeRule
@@ -240,7 +258,7 @@ class _Reader:
         self.skipped: list[Unreadable] = list(photos.skipped)
         self.complete = True
 
-    def __iter__(self) -> Iterator[_Photo]:
+    def __iter__(self) -> Iterator[CleanPhoto]:
         for place, path in enumerate(self.photos.paths):
             if self.read and self.stop():
                 self.complete = False
@@ -254,11 +272,11 @@ class _Reader:
                 yield photo
             self.progress(1)
 
-    def _photo(self, place: int) -> _Photo:
+    def _photo(self, place: int) -> CleanPhoto:
         frame = read_photo(self.photos.paths[place])
         if min(frame.shape[:2]) < MIN_SIDE:
             raise BadFrame(f"{frame.shape[1]}x{frame.shape[0]} px is too small; sides of {MIN_SIDE} are needed")
-        return _Photo(place, self.photos.name(place), crop_resize(frame, self.rule), camera_frame(frame))
+        return CleanPhoto(place, self.photos.name(place), crop_resize(frame, self.rule), camera_frame(frame))
 
 
 def camera_frame(photo: Frame) -> Frame:

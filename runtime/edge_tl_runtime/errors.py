@@ -53,6 +53,10 @@ class UnknownSpecVersion(BadModelError):
     """Upgrade edge-tl: the file was written by a release with a newer contract."""
 
 
+class BadPackError(EdgeTLError):
+    """Make or fetch the benchmark pack again: damaged, altered, not one, or of another model."""
+
+
 class SourceError(EdgeTLError):
     """Fix the camera, video or folder that frames were to come from."""
 

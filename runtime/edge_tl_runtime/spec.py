@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
-import math
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -21,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tl_runtime.errors import UNPRINTABLE, BadModelError, UnknownSpecVersion, one_line
+from edge_tl_runtime.strict_json import strict_json
 
 SPEC_VERSION = 1
 MAX_CONTRACT_BYTES = 4 * 2**20
@@ -272,20 +272,9 @@ class ModelSpec:
         """Raises as `from_dict`, and BadModelError for text that is no JSON, is ambiguous or is larger than a contract."""
         _require(len(text) <= MAX_CONTRACT_BYTES, f"larger than {MAX_CONTRACT_BYTES >> 20} MB")
         try:
-            document = json.loads(
-                text,
-                object_pairs_hook=_unambiguous,
-                parse_constant=_finite,
-                parse_float=_finite,
-                parse_int=_bounded,
-            )
-        except (ValueError, RecursionError) as error:
-            raise BadModelError(f"model contract: not JSON ({one_line(error)})") from None
-        _require(_shallow(document), "nested deeper than a contract")
-        # An escape can name half of a surrogate pair, a text that could not be written again.
-        _require(
-            _encodable(text) and ("\\u" not in text or _encodable(json.dumps(document, ensure_ascii=False))), "not text"
-        )
+            document = strict_json(text)
+        except ValueError as error:
+            raise BadModelError(f"model contract: {error}") from None
         return cls.from_dict(document)
 
 
@@ -301,46 +290,6 @@ _KINDS: dict[str, type] = {
     "data_fingerprint": str,
     "parent_sha256": str,
 }
-
-
-def _unambiguous(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    document = dict(pairs)
-    if len(document) != len(pairs):
-        raise ValueError("a key appears twice in an object")
-    return document
-
-
-def _finite(text: str) -> float:
-    """JSON's numbers have no NaN and no infinity, which Python's reader allows, and makes of 1e999."""
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(f"the number {text[:40]}")
-    return number
-
-
-def _bounded(text: str) -> int:
-    if len(text) > 300:  # time to read one grows with the square of its length
-        raise ValueError(f"a number of {len(text)} digits")
-    return int(text)
-
-
-def _shallow(document: object) -> bool:
-    """Whether containers nest at most 50 deep, so that nothing later meets Python's limit of recursion."""
-    level = [document]
-    for _ in range(50):
-        inner = [item.values() if isinstance(item, dict) else item for item in level if isinstance(item, (dict, list))]
-        level = [item for items in inner for item in items if isinstance(item, (dict, list))]
-        if not level:
-            return True
-    return False
-
-
-def _encodable(text: str) -> bool:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _floats(values: Iterable[Any]) -> tuple[float, ...]:

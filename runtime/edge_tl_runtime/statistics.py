@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,12 @@ def wilson(successes: int, n: int, z: float = Z95) -> tuple[float, float]:
     low = 0.0 if successes == 0 else max(0.0, (centre - half) / scale)
     high = 1.0 if successes == n else min(1.0, (centre + half) / scale)
     return low, high
+
+
+def rate(count: int, n: int, **more: Any) -> dict[str, Any]:
+    """A share as documents hold it, with its Wilson interval; the rate is None when n is 0."""
+    low, high = wilson(count, n)
+    return {"rate": None if not n else count / n, "count": count, "n": n, "ci95": [low, high], **more}
 
 
 def discordant(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> tuple[int, int]:

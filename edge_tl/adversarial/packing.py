@@ -1,0 +1,238 @@
+"""A pack for the benchmark on devices: an evaluation's photos and successes, and what the files said of the photos here."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_tl.adversarial.campaign import Line
+from edge_tl.adversarial.document import Document
+from edge_tl.adversarial.evaluation import Attacked, Evaluation, Say
+from edge_tl.adversarial.robustness import attack_all
+from edge_tl.adversarial.settings import PRESETS, AttackSettings
+from edge_tl.adversarial.subject import CONTROL_KIND
+from edge_tl.training.settings import option
+from edge_tl_export import Stage
+from edge_tl_runtime.bench.clean import PIECE
+from edge_tl_runtime.classifier import Classifier
+from edge_tl_runtime.corrupted import camera_frame
+from edge_tl_runtime.corruptions import CAMERA, SEVERITIES
+from edge_tl_runtime.errors import EdgeTLError, UsageError
+from edge_tl_runtime.evaluate import Logits
+from edge_tl_runtime.files import sha256
+from edge_tl_runtime.onnx_file import parse_spec, read_model
+from edge_tl_runtime.pack import FORMAT, KIND, ZERO
+from edge_tl_runtime.pack_archive import write_archive
+from edge_tl_runtime.photos import Frame, read_photo
+from edge_tl_runtime.spec import ModelSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackSettings(AttackSettings):
+    """Those of the evaluation that a pack is made of."""
+
+    preset: str = option("quick", "How much is spent on the stored pictures.", *PRESETS)
+    photos: int = option(100, "Photos in the pack; 0: what the preset takes.", low=0)
+
+
+def write_pack(
+    model: Path, data: Path, target: Path, settings: AttackSettings, stage: Stage, say: Say = lambda line: None
+) -> Document:
+    """Attack a model file on labelled photos, as `edge-tl attack` does, and write a pack of it; a summary of what it holds.
+
+    The same file, photos and settings give the same bytes on the same machine. Goes on with what was interrupted: that is kept
+    in a hidden folder beside `target`. Raises UsageError, DataError, BadModelError, OutputError.
+    """
+    if settings.target or settings.source:
+        raise UsageError(
+            "a pack holds photos of every class and pictures made for any wrong one; leave target and source out"
+        )
+    if target.is_dir():
+        raise UsageError(f"{target} is a folder; name the file that the pack becomes, such as {target / 'bench.pack'}")
+    progress = target.parent / f".{target.name}.progress"
+    evaluation = Evaluation(model, data, progress, settings, stage, say)
+    attacked, report = attack_all(evaluation)
+    packing = _Packing(evaluation, attacked["model"])
+    manifest = _manifest(evaluation, report, packing)
+    identity = write_archive(target, manifest, packing.members())
+    if report["complete"]:
+        shutil.rmtree(progress, ignore_errors=True)
+    return _summary(target, identity, manifest)
+
+
+def _manifest(evaluation: Evaluation, report: Document, packing: _Packing) -> Document:
+    """What `pack.json` holds; the lists of `packing` fill as its members are written."""
+    settings, spec = evaluation.settings, evaluation.spec
+    return {
+        "kind": KIND,
+        "format": FORMAT,
+        "arch": spec.arch,
+        "labels": list(spec.labels),
+        "resize": asdict(spec.resize),
+        "photos": packing.photos,
+        "expected": packing.expected,
+        "stored": packing.stored,
+        "norm": settings.norm,
+        "epsilons": list(settings.radii()[1:]),
+        "corruptions": {"names": list(CAMERA), "severities": list(SEVERITIES), "seed": settings.seed},
+        "workstation": _workstation(evaluation, report),
+    }
+
+
+def _workstation(evaluation: Evaluation, report: Document) -> Document:
+    """Where the pack was made, and what `edge-tl attack` reports there."""
+    root = evaluation.photos.source.root.resolve().name
+    kept = ("robust_accuracy_withheld", "alarms", "corruptions", "complete")
+    lines = report["subjects"]["model"]["attacks"]
+    return {
+        **{key: report[key] for key in ("data_sha256", "clean_accuracy", "robust_accuracy", "headline", *kept)},
+        "data": f"{evaluation.photos.source.split} of {_plain(root)}",
+        "machine": report["environment"],
+        "model": _unplaced(report["model"]),
+        "twin": None if report["twin"] is None else _unplaced(report["twin"]),
+        "attacks": [{key: line[key] for key in ("name", "route", "kind", "attack", "success")} for line in lines],
+        "settings": {key: value for key, value in report["settings"].items() if key != "time_limit"},
+    }
+
+
+def _unplaced(subject: Document) -> Document:
+    """Without its path: a pack travels, and does not depend on the folder that it was made in."""
+    return {key: value for key, value in subject.items() if key != "path"}
+
+
+def _summary(target: Path, identity: str, manifest: Document) -> Document:
+    """A manifest with numbers in place of its lists."""
+    said = manifest["workstation"]
+    return {
+        "file": str(target),
+        "sha256": identity,
+        "bytes": target.stat().st_size,
+        "photos": len(manifest["photos"]),
+        "labels": len(manifest["labels"]),
+        "stored": [{**item, "pictures": len(item["pictures"])} for item in manifest["stored"]],
+        **{key: manifest[key] for key in ("format", "arch", "norm", "epsilons", "expected", "workstation")},
+        "complete": said["complete"],
+    }
+
+
+@dataclass
+class _Packing:
+    """Makes the members one by one and remembers what the manifest says of them."""
+
+    evaluation: Evaluation
+    attacked: Attacked
+    photos: list[Document] = field(default_factory=list)
+    expected: list[Document] = field(default_factory=list)
+    stored: list[Document] = field(default_factory=list)
+
+    def members(self) -> Iterator[tuple[str, bytes]]:
+        photos, lines = self.evaluation.photos, self.attacked.lines
+        with self.evaluation.stage("packing", len(photos) + sum(len(line.found) for line in lines)) as done:
+            yield from self._answers()
+            for place in range(len(photos)):
+                yield from self._photo(place)
+                done(1)
+            for number, line in enumerate(lines):
+                for member in self._successes(number, line):
+                    yield member
+                    done(1)
+
+    def _photo(self, place: int) -> Iterator[tuple[str, bytes]]:
+        photos = self.evaluation.photos
+        names = f"photos/{place:05d}.png", f"frames/{place:05d}.png"
+        name, target = _plain(photos.names[place]), int(photos.targets[place])
+        self.photos.append({"name": name, "target": target, "pixels": names[0], "frame": names[1]})
+        yield names[0], _png(self._bgr(photos.pixels[place]))
+        yield names[1], _png(camera_frame(read_photo(photos.paths[place])))
+
+    def _answers(self) -> Iterator[tuple[str, bytes]]:
+        """What the file, and those of the same origin beside it, say of the photos."""
+        subject, pixels = self.attacked.subject, self.evaluation.photos.pixels
+        files = [("model", subject.path, subject.sha256, subject.classifier)]
+        files += [("twin", *found) for found in relatives(subject.path, subject.sha256, self.evaluation.spec)]
+        for number, (role, path, digest, classifier) in enumerate(files):
+            logits = _judged(classifier.logits, pixels)
+            member = f"expected/{role}.npy" if number < 2 else f"expected/{role}-{number}.npy"
+            self.expected.append(
+                {
+                    "role": role,
+                    "name": _plain(path.name),
+                    "sha256": digest,
+                    "precision": classifier.spec.precision,
+                    "logits": member,
+                    "right": int((logits.argmax(1) == self.evaluation.photos.targets).sum()),
+                }
+            )
+            buffer = io.BytesIO()
+            np.save(buffer, logits.astype(np.float32), allow_pickle=False)
+            yield member, buffer.getvalue()
+
+    def _successes(self, number: int, line: Line) -> Iterator[tuple[str, bytes]]:
+        """Each photo's smallest success as its difference from the photo; those that the file is still fooled by."""
+        photos, logits = self.evaluation.photos, self.attacked.subject.classifier.logits
+        pictures: list[Any] = []
+        for photo, adversarial in self.attacked.campaign.successes(line, sorted(line.found)):
+            if logits(adversarial[None])[0].argmax() == photos.targets[photo]:
+                continue
+            # Wraps around, so that any pair of pictures has a difference of a byte, and it leads back.
+            difference = adversarial - photos.pixels[photo] + np.uint8(ZERO)
+            member = f"adversarial/{number:02d}/{photo:05d}.png"
+            pictures.append([photo, line.found[photo][2], member])
+            yield member, _png(self._bgr(difference))
+        self.stored.append(
+            {
+                "attack": line.name,
+                "route": line.route,
+                "kind": line.kind,
+                "control": line.kind == CONTROL_KIND,
+                "pictures": sorted(pictures),
+            }
+        )
+
+    def _bgr(self, pixels: NDArray[np.uint8]) -> Frame:
+        return pixels[..., ::-1] if self.evaluation.spec.resize.color_order == "RGB" else pixels
+
+
+def relatives(model: Path, digest: str, spec: ModelSpec) -> list[tuple[Path, str, Classifier]]:
+    """Other files in the folder of a model that come from the same weights: its FP32 file, or those quantized from it.
+
+    digest: SHA-256 of the model. Files that cannot be read, or take other pixels, are left out.
+    """
+    origins = {digest, *([spec.parent_sha256] if spec.precision != "fp32" and spec.parent_sha256 else [])}
+    found: list[tuple[Path, str, Classifier]] = []
+    for path in sorted(model.parent.glob("*.onnx")):
+        try:
+            data = read_model(path)
+            other = parse_spec(data, str(path))
+            known, own = {digest, *(item[1] for item in found)}, sha256(data)
+            akin = own in origins or (other.precision != "fp32" and other.parent_sha256 in origins)
+            if akin and own not in known and (other.labels, other.resize) == (spec.labels, spec.resize):
+                found.append((path, own, Classifier(path)))
+        except EdgeTLError:
+            continue
+    return found
+
+
+def _judged(logits: Logits, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """As many photos at a time as the benchmark asks about: kernels may add in another order for another number."""
+    return np.concatenate([logits(pixels[start : start + PIECE]) for start in range(0, len(pixels), PIECE)])
+
+
+def _png(picture: Frame) -> bytes:
+    """Of BGR pixels, packed as tightly as the encoder can: written once, sent to many devices."""
+    parameters: Sequence[int] = (cv2.IMWRITE_PNG_COMPRESSION, 9)
+    _, data = cv2.imencode(".png", np.ascontiguousarray(picture), parameters)
+    return data.tobytes()
+
+
+def _plain(name: str) -> str:
+    """A file's name as text: bytes that are none in its encoding are written out."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -1,0 +1,234 @@
+"""A whole benchmark: every part in turn, each kept on disk as soon as it is measured, and the document they end in."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import onnxruntime
+
+from edge_tl_runtime.bench.conditions import Watch, utc_now
+from edge_tl_runtime.bench.ledger import DiskLedger
+from edge_tl_runtime.bench.part import Bench, Document, Part
+from edge_tl_runtime.bench.parts import PARTS
+from edge_tl_runtime.bench.result import FORMAT, KIND, sealed_result
+from edge_tl_runtime.bench.settings import BenchSettings
+from edge_tl_runtime.classifier import Classifier
+from edge_tl_runtime.dataset import LabelledPhotos
+from edge_tl_runtime.errors import UsageError, one_line
+from edge_tl_runtime.files import sha256
+from edge_tl_runtime.machine import cpu_features, made_for_target, memory
+from edge_tl_runtime.onnx_file import read_model
+from edge_tl_runtime.photos import usable_cores
+from edge_tl_runtime.profile import Machine
+from edge_tl_runtime.providers import short_name
+
+if TYPE_CHECKING:
+    from edge_tl_runtime.pack import Pack
+
+Stage = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+"""A progress bar: what is done, of how many pieces; called with the number of pieces just done."""
+Say = Callable[[str], None]
+
+UNASKED = "not among --parts"
+_LATE = "the time limit came before it"
+_SITTINGS = "sittings"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """What is measured. pack, photos: None without; photos were drawn from the data already (see `drawn`)."""
+
+    model: Path
+    classifier: Classifier
+    pack: Pack | None = None
+    photos: LabelledPhotos | None = None
+
+
+def run_benchmark(
+    subject: Subject,
+    output: Path,
+    settings: BenchSettings,
+    stage: Stage,
+    say: Say = lambda line: None,
+    parts: Sequence[Part] = PARTS,
+) -> tuple[Document, DiskLedger]:
+    """Measure every part; the document, sealed but not yet written, and the ledger to discard once it is.
+
+    Goes on with a run of the same that was interrupted beside `output`: parts that were finished are kept, a part of the speed
+    that was interrupted starts anew. Raises UsageError for parts that do not exist and for an unfinished run of something else,
+    BadPackError for a pack of another model, and what the parts raise.
+    """
+    settings = settings.shortened()
+    check_names(settings, parts)
+    if subject.pack is not None:
+        subject.pack.require_fits(subject.classifier.spec)
+    started = time.monotonic()
+    document = _header(subject, settings)
+    ledger = DiskLedger(output, _identity(document))
+    if ledger.resumed:
+        say(f"going on with the run that was interrupted beside {output}")
+    sittings = (ledger.get(_SITTINGS) or {"started": []})["started"] + [utc_now()]
+    ledger.put(_SITTINGS, {"started": sittings})
+
+    def stop() -> bool:
+        return 0 < settings.time_limit <= (time.monotonic() - started) / 60
+
+    bench = Bench(
+        model=subject.model,
+        classifier=subject.classifier,
+        settings=settings,
+        pack=subject.pack,
+        photos=subject.photos,
+        ledger=ledger,
+        stop=stop,
+        progress=lambda done: None,
+    )
+    measured, runs, absent = _measure(bench, ledger, parts, stage)
+    whole = all(part.get("complete", True) for part in measured.values()) and _LATE not in absent.values()
+    ends = {"started": sittings[0], "ended": utc_now(), "sittings": len(sittings), "complete": whole}
+    return sealed_result({**document, **ends, "parts": measured, "runs": runs, "absent": absent}), ledger
+
+
+def check_names(settings: BenchSettings, parts: Sequence[Part] = PARTS) -> None:
+    """Raises UsageError for a part that was asked for and does not exist."""
+    known = [part.name for part in parts]
+    for name in settings.wanted():
+        if name not in known:
+            raise UsageError(f"no part of the benchmark is called {name!r}; there are {', '.join(known)}")
+
+
+def drawn(photos: LabelledPhotos, count: int) -> LabelledPhotos:
+    """`count` photos spread evenly over all, or all where there are fewer or `count` is 0."""
+    if not count or count >= len(photos):
+        return photos
+    return photos.subset([index * len(photos) // count for index in range(count)], photos.split)
+
+
+def _measure(
+    bench: Bench, ledger: DiskLedger, parts: Sequence[Part], stage: Stage
+) -> tuple[dict[str, Document], dict[str, Document], dict[str, str]]:
+    """Documents of the parts, under what conditions each was measured, and why others were not."""
+    wanted = bench.settings.wanted()
+    # Asked of all before the first is measured: what is wrong with the request shows at once.
+    absent = {part.name: _reason(part, bench, wanted) for part in parts}
+    absent = {name: why for name, why in absent.items() if why}
+    measured: dict[str, Document] = {}
+    runs: dict[str, Document] = {}
+    for part in parts:
+        if part.name in absent:
+            continue
+        stored = ledger.get(f"part {part.name}")
+        if stored is None:
+            if bench.stop():
+                absent[part.name] = _LATE
+                continue
+            watch = Watch()
+            with stage(part.title, part.pieces(bench)) as done:
+                document = part.run(replace(bench, progress=done))
+            # As it comes back from the disk, so that a result does not show in how many sittings it was made.
+            stored = json.loads(json.dumps({"document": document, "run": watch.to_dict()}))
+            if document.get("complete", True):
+                ledger.put(f"part {part.name}", stored)
+        measured[part.name], runs[part.name] = stored["document"], stored["run"]
+    return measured, runs, absent
+
+
+def _reason(part: Part, bench: Bench, wanted: Sequence[str]) -> str:
+    return UNASKED if wanted and part.name not in wanted else part.absent(bench)
+
+
+def _identity(header: Document) -> Document:
+    return {**header, "settings": BenchSettings(**header["settings"]).identity()}
+
+
+def _header(subject: Subject, settings: BenchSettings) -> Document:
+    """What figures depend on, known before anything is measured."""
+    pack, photos = subject.pack, subject.photos
+    return {
+        "format": FORMAT,
+        "kind": KIND,
+        "model": _model(subject),
+        "pack": None
+        if pack is None
+        else {"name": one_line(pack.path.name), "sha256": pack.sha256, "photos": len(pack.photos)},
+        "data": None if photos is None else _data(photos),
+        "session": _session(subject.classifier),
+        "machine": _machine(),
+        "versions": _versions(),
+        "settings": asdict(settings),
+    }
+
+
+def _model(subject: Subject) -> Document:
+    data, spec = read_model(subject.model), subject.classifier.spec
+    return {
+        "name": one_line(subject.model.name),
+        "sha256": sha256(data),
+        "bytes": len(data),
+        "arch": spec.arch,
+        "precision": spec.precision,
+        "target": made_for_target(spec),
+        "labels": len(spec.labels),
+        "input": [spec.resize.height, spec.resize.width],
+        "parent_sha256": spec.parent_sha256,
+    }
+
+
+def _data(photos: LabelledPhotos) -> Document:
+    """digest: of the photos' names and classes, in order; their bytes are not read."""
+    listed = "\n".join(f"{photos.name(i)}\t{target}" for i, target in enumerate(photos.targets))
+    return {
+        "name": one_line(photos.root.resolve().name),
+        "split": photos.split,
+        "photos": len(photos),
+        "digest": sha256(listed.encode("utf-8", "surrogateescape")),
+    }
+
+
+def _session(classifier: Classifier) -> Document:
+    """provider: the one that onnxruntime took; asked: the one in the settings."""
+    settings = classifier.settings
+    return {
+        "provider": short_name(classifier.session.get_providers()[0]),
+        "asked": settings.provider,
+        "threads": settings.threads or usable_cores(),
+        "spin": settings.spin,
+    }
+
+
+def _machine() -> Document:
+    machine = {**asdict(Machine.here()), "providers": list(Machine.here().providers)}
+    del machine["onnxruntime"]
+    return {
+        **machine,
+        "features": list(cpu_features()),
+        "memory_bytes": memory()[0],
+        "system": f"{platform.system()} {platform.release()}",
+        "architecture": platform.machine(),
+        "all_cores": os.cpu_count() or 1,
+    }
+
+
+def _versions() -> Document:
+    try:
+        own = version("edge-tl")
+    except PackageNotFoundError:  # run from its sources
+        own = "unknown"
+    return {
+        "edge-tl": own,
+        "onnxruntime": str(onnxruntime.__version__),
+        "numpy": np.__version__,
+        "opencv": cv2.__version__,
+        "python": platform.python_version(),
+    }

@@ -1,0 +1,71 @@
+"""Accuracy under corruptions, on this machine."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edge_tl_runtime.bench.clean import NONE, Labelled, in_pieces, joined, piece_count
+from edge_tl_runtime.bench.part import Bench, Document, Part
+from edge_tl_runtime.corrupted import CleanPhoto, CorruptedAccuracy, right_under
+from edge_tl_runtime.corruptions import MIN_SIDE, named_corruptions, named_severities
+from edge_tl_runtime.errors import BadFrame, BadImage
+
+
+class Corruptions(Part):
+    """The document of `edge-tl evaluate --corruptions` for the photos of the pack, or those given."""
+
+    name, title = "corruptions", "corruptions"
+
+    def absent(self, bench: Bench) -> str:
+        return "" if len(Labelled(bench)) else NONE
+
+    def pieces(self, bench: Bench) -> int:
+        return piece_count(Labelled(bench).places)
+
+    def run(self, bench: Bench) -> Document:
+        photos, settings = Labelled(bench), bench.settings
+        names, severities = named_corruptions(settings.corruptions), named_severities(settings.severities)
+        spec = bench.classifier.spec
+
+        def judge(places: list[int]) -> Document:
+            readable = [clean for place in places if (clean := _readable(photos, place)) is not None]
+            right = right_under(
+                bench.classifier.logits,
+                readable,
+                photos.targets,
+                spec.resize,
+                names,
+                severities,
+                seed=settings.seed,
+            )
+            return {"right": right.astype(int).tolist()}
+
+        found, complete = in_pieces(bench, self.name, photos.places, judge)
+        variants = 1 + len(names) * len(severities)
+        right = np.array(joined(found, "right"), np.bool_).reshape(-1, variants)
+        grid = right[:, 1:].reshape(len(right), len(names), len(severities))
+        document = CorruptedAccuracy(names, severities, right[:, 0], grid, settings.seed, complete).to_dict()
+        return {**document, "workstation": _workstation(bench, document)}
+
+
+def _workstation(bench: Bench, here: Document) -> float | None:
+    """Mean accuracy there; None unless it was measured of the same photos, corruptions, severities and seed."""
+    there: Document = (bench.pack.workstation.get("corruptions") if bench.pack is not None else None) or {}
+
+    def asked(document: Document) -> Document:
+        return {
+            "names": [row.get("name") for row in document.get("rows", ())],
+            "n": document.get("clean", {}).get("n"),
+            **{key: document.get(key) for key in ("severities", "seed", "complete")},
+        }
+
+    same = bool(there) and asked(there) == asked(here)
+    return there["mean_accuracy"] if same else None
+
+
+def _readable(photos: Labelled, place: int) -> CleanPhoto | None:
+    try:
+        clean = photos.clean(place)
+    except (BadImage, BadFrame):
+        return None
+    return clean if min(clean.frame.shape[:2]) >= MIN_SIDE else None

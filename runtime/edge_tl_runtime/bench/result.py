@@ -1,0 +1,61 @@
+"""The document that a benchmark leaves: what was measured, of what, on what, and a digest over all of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from edge_tl_runtime.errors import UsageError, one_line
+from edge_tl_runtime.files import read_regular, sha256, write_text
+
+FORMAT = 1
+KIND = "edge-tl bench"
+MAX_BYTES = 64 * 2**20
+_SEALS = ("sha256", "signature")
+_KEYS = {"model": dict, "machine": dict, "session": dict, "settings": dict, "parts": dict, "runs": dict, "absent": dict}
+
+Document = dict[str, Any]
+
+
+def canonical(document: Document) -> bytes:
+    """The bytes that the digest is of: JSON with sorted keys, no spaces, UTF-8, without the digest and the signature."""
+    bare = {key: value for key, value in document.items() if key not in _SEALS}
+    return json.dumps(bare, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode(
+        "utf-8", "backslashreplace"
+    )
+
+
+def sealed_result(document: Document) -> Document:
+    """The document with its digest."""
+    return {**document, "sha256": sha256(canonical(document))}
+
+
+def write_result(path: Path, document: Document) -> None:
+    """Write a sealed document in one step. Raises OutputError."""
+    write_text(path, json.dumps(document, ensure_ascii=False, indent=1) + "\n")
+
+
+def read_result(path: Path) -> Document:
+    """A document as it was written. Raises UsageError for a file that is none, is of another format, or was altered since."""
+    try:
+        document = json.loads(read_regular(path, MAX_BYTES).decode("utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot read the result {path}: {error.strerror}; check the path") from None
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{path} is no result of `edge-tl bench` ({one_line(error)}); {_AGAIN}") from None
+    if not isinstance(document, dict) or document.get("kind") != KIND:
+        raise UsageError(f"{path} is no result of `edge-tl bench`; {_AGAIN}")
+    if document.get("format") != FORMAT:
+        raise UsageError(
+            f"{path} has format {one_line(document.get('format'), 20)}, and this edge-tl reads {FORMAT}; upgrade it, or {_AGAIN}"
+        )
+    if document.get("sha256") != sha256(canonical(document)):
+        raise UsageError(f"{path} was altered after it was written: its digest does not fit; {_AGAIN}")
+    for key, kind in _KEYS.items():
+        if not isinstance(document.get(key), kind):
+            raise UsageError(f"{path} is damaged: {key} is {one_line(document.get(key), 40)}; {_AGAIN}")
+    return document
+
+
+_AGAIN = "measure again, or copy it again from the device"

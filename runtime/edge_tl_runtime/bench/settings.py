@@ -1,0 +1,101 @@
+"""Everything that can be asked of a benchmark on the device, with its default and its help line."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+from edge_tl_runtime.errors import UsageError, one_line
+
+QUICK: dict[str, Any] = {
+    "seconds": 10.0,
+    "calls": 100,
+    "severities": "3",
+    "queries": 100,
+    "epsilons": "4",
+    "photos": 32,
+}
+"""What `quick` takes in place of a default; what was asked for otherwise stays."""
+
+_UNMEASURED = ("time_limit",)
+"""Fields that no finished figure depends on, so that a run may go on with another value."""
+
+
+def _option(default: Any, text: str, low: float | None = None, high: float | None = None) -> Any:
+    """A field with its help line; low, high: inclusive bounds of a number. What `edge_tl.cli.options` reads."""
+    return field(default=default, metadata={"help": text, "choices": (), "low": low, "high": high})
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchSettings:
+    """What was asked for; written into the result as it is, `quick` applied."""
+
+    quick: bool = _option(
+        False, "A first look: 10 s of latency, 32 photos, fewer questions; whatever else is asked stays."
+    )
+    seconds: float = _option(60.0, "Of latency, one photo a call, at least.", 0.1, 1e6)
+    calls: int = _option(1024, "For the latency, at least.", 1, 10**7)
+    batches: str = _option("1,2,4,8,16", "Photos a call, for the throughput.")
+    frame_size: str = _option("640x480", "Frames as from a camera, for the whole frame's latency.")
+    sustained: float = _option(0.0, "Seconds under load, for whether heat slows it; 0: not measured.", 0, 1e6)
+    photos: int = _option(100, "Labelled photos to judge, spread evenly; 0: every one.", 0)
+    corruptions: str = _option("camera", "Accuracy under these: camera, imagenet-c, all, or names.")
+    severities: str = _option("1-5", "Of the corruptions: 1-5, or 1,3,5.")
+    epsilons: str = _option("2,4,8", "Radii of the Square attack, in /255.")
+    queries: int = _option(300, "Questions of the Square attack for each photo and radius.", 1)
+    parts: str = _option("", "Only these parts, with commas: latency,accuracy...; otherwise every one.")
+    time_limit: float = _option(0.0, "Minutes after which what is measured so far is written; 0 for none.", 0)
+    seed: int = _option(0, "Of random pixels, corruptions and the Square attack.", 0)
+
+    def __post_init__(self) -> None:
+        """Raises UsageError: what is wrong is known before a minute is spent on measuring."""
+        for item in fields(self):
+            low, high, value = item.metadata["low"], item.metadata["high"], getattr(self, item.name)
+            if (low is not None and not value >= low) or (high is not None and not value <= high):
+                bounds = f"at least {low:g}" if high is None else f"between {low:g} and {high:g}"
+                raise UsageError(f"{item.name} is {value}; it must be {bounds}")
+        from edge_tl_runtime.corruptions import named_corruptions, named_severities
+
+        named_corruptions(self.corruptions)
+        named_severities(self.severities)
+        self.batch_sizes()
+        self.radii()
+        self.frame_shape()
+
+    def shortened(self) -> BenchSettings:
+        """These settings with the values of QUICK in place of defaults, where `quick` is asked for."""
+        if not self.quick:
+            return self
+        defaults = {item.name: item.default for item in fields(self)}
+        return replace(self, **{name: v for name, v in QUICK.items() if getattr(self, name) == defaults[name]})
+
+    def batch_sizes(self) -> tuple[int, ...]:
+        """Ascending, each once."""
+        return _numbers("batches", self.batches, 1, 1024)
+
+    def radii(self) -> tuple[int, ...]:
+        """Epsilons in steps of a pixel value, ascending, each once, 0 left out."""
+        return tuple(value for value in _numbers("epsilons", self.epsilons, 0, 255) if value)
+
+    def frame_shape(self) -> tuple[int, int]:
+        """Height and width of a frame."""
+        found = re.fullmatch(r"([1-9]\d{0,4})[xX]([1-9]\d{0,4})", self.frame_size)
+        if found is None:
+            raise UsageError(f"--frame-size {one_line(self.frame_size)!r} is no size; give one such as 640x480")
+        return int(found[2]), int(found[1])
+
+    def wanted(self) -> tuple[str, ...]:
+        """Names of the parts that were asked for; () for every one."""
+        return tuple(part.strip() for part in self.parts.split(",") if part.strip())
+
+    def identity(self) -> dict[str, Any]:
+        """What figures depend on: a run is gone on with by the same alone."""
+        return {name: value for name, value in asdict(self).items() if name not in _UNMEASURED}
+
+
+def _numbers(name: str, text: str, low: int, high: int) -> tuple[int, ...]:
+    parts = [part.strip() for part in text.split(",")]
+    if not all(re.fullmatch(r"\d{1,6}", part) and low <= int(part) <= high for part in parts):
+        raise UsageError(f"--{name} {one_line(text)!r}: whole numbers from {low} to {high} with commas between")
+    return tuple(sorted({int(part) for part in parts}))

@@ -1,0 +1,118 @@
+"""What the documentation tells people to type: that the program takes it, and that the tutorial leads where it says."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from edge_tl.cli import COMMANDS, cli
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("README*.md"), *(ROOT / "docs").glob("*.md")])
+TUTORIAL = ROOT / "docs" / "tutorial.md"
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def fenced(page: Path) -> Iterator[str]:
+    """Commands in the fenced and indented blocks of a page, comments cut off, lines that go on joined."""
+    text = page.read_text("utf-8")
+    blocks = [block for _, block in FENCE.findall(text)]
+    blocks += re.findall(r"(?:^    edge-tl .*\n)+", text, re.MULTILINE)
+    for block in blocks:
+        for line in block.replace("\\\n", " ").splitlines():
+            if line.strip().startswith("edge-tl "):
+                yield line.strip()
+
+
+def inline(page: Path) -> Iterator[str]:
+    """Whole commands between backticks."""
+    text = FENCE.sub("", page.read_text("utf-8"))
+    yield from re.findall(r"`(edge-tl [^`\n]+)`", text)
+
+
+def understood(line: str) -> None:
+    """Parse a command as the program would, and run nothing. Raises click's errors for what it does not take."""
+    words = shlex.split(line, comments=True)[1:]
+    while words and words[0] == "--debug":
+        words = words[1:]
+    if words[0].startswith("-"):
+        return
+    command, arguments = found(words)
+    with command.make_context(words[0], arguments):
+        pass
+
+
+def found(words: list[str]) -> tuple[click.Command, list[str]]:
+    """The command, of a group if need be, and what is left for it."""
+    command: click.Command | None = cli
+    while isinstance(command, click.Group):
+        name, words = words[0], words[1:]
+        command = command.get_command(click.Context(command), name)
+        assert command is not None, f"there is no command {name}"
+    return command, words
+
+
+def lines() -> list[tuple[str, str]]:
+    return [(page.name, line) for page in PAGES for line in fenced(page)]
+
+
+@pytest.mark.parametrize(("page", "line"), lines(), ids=[f"{page}: {line[:60]}" for page, line in lines()])
+def test_a_command_in_a_block_is_one_that_the_program_takes(page, line):
+    understood(line)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
+def test_commands_in_the_text_exist_with_their_options(page):
+    for line in inline(page):
+        words = shlex.split(line)[1:]
+        if words[0] == "COMMAND" or words[0].startswith("-"):
+            continue
+        command, arguments = found(words)
+        known = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
+        for word in arguments:
+            for option in re.findall(r"^-{1,2}[a-z][a-z-]*", word):
+                assert option in known | {"--help", "-h"}, line
+
+
+def test_every_command_is_in_the_readme():
+    text = (ROOT / "README.md").read_text("utf-8")
+    assert [name for name in COMMANDS if f"`edge-tl {name}" not in text] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
+def test_links_lead_to_files(page):
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", FENCE.sub("", page.read_text("utf-8"))):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+
+
+@pytest.mark.slow
+def test_the_tutorial_leads_where_it_says(data_dir, tmp_path):
+    """Every command of it in turn, on twenty photos of each class."""
+    for label in ("cat", "dog"):
+        folder = tmp_path / "photos" / label
+        folder.mkdir(parents=True)
+        for photo in sorted((data_dir / "cats-dogs" / "train" / label).iterdir())[:20]:
+            shutil.copy(photo, folder)
+    blocks = [block for kind, block in FENCE.findall(TUTORIAL.read_text("utf-8")) if kind == "sh"]
+    commands = [line for block in blocks for line in block.splitlines()]
+    assert len(commands) > 15
+    for line in commands:
+        words = [sys.executable, "-m", "edge_tl", *shlex.split(line)[1:]]
+        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{line}\n{done.stderr[-2000:]}"
+    for name in (
+        *("check.html", "compared.html", "pi.html", "pi.json", "bench.pack"),
+        *("dreams/0281-tabby.png", "attacked/robustness.html", "runs/tuned/model.onnx"),
+    ):
+        assert (tmp_path / name).stat().st_size > 100
+    assert "What the model believes" in (tmp_path / "attacked" / "robustness.html").read_text("utf-8")
+    assert next((tmp_path / "dog-cat" / "adversarial").rglob("*.png"))
