@@ -453,6 +453,21 @@ def test_a_pack_that_was_cut_short_is_refused(packed, tmp_path):
         assert "cut short" in refused(path)
 
 
+def test_a_benchmark_reads_all_of_a_pack_before_it_begins(packed, pair, tmp_path, capsys):
+    data = bytearray(packed.read_bytes())
+    with zipfile.ZipFile(packed) as archive:
+        # In a frame, which the accuracy does not look at.
+        data[archive.getinfo("frames/00007.png").header_offset + 100] ^= 1
+    path = tmp_path / "flipped.pack"
+    path.write_bytes(data)
+    words = ["bench", str(pair), str(path), "--parts", "accuracy", "-o", str(tmp_path / "r.json")]
+    assert run(words) == 1
+    error = capsys.readouterr().err
+    assert "frames/00007.png is" in error
+    assert error.count("\n") == 1
+    assert [item.name for item in tmp_path.iterdir()] == ["flipped.pack"]
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7), tail=st.booleans())
 def test_a_flipped_bit_is_refused_or_changes_nothing(packed, tmp_path, place, bit, tail):

@@ -310,3 +310,11 @@ def test_masking_rings_its_alarm_and_withholds_the_figure(planted, graph, photos
 def test_epsilons_that_are_none_are_refused(epsilons):
     with pytest.raises(UsageError):
         AttackSettings(epsilons=epsilons)
+
+
+def test_a_budget_too_small_for_a_large_epsilon_rings_no_alarm_once_gradients_reach_it(pair, photos, tmp_path):
+    document = evaluate(pair, photos, tmp_path / "few", queries=2)
+    holds = {check["name"]: check["holds"] for check in document["sanity"]}
+    assert holds["a large epsilon fools all: pgd"] is True
+    assert holds["a large epsilon fools all: square"] is False
+    assert document["alarms"] == []

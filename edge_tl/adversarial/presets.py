@@ -16,15 +16,15 @@ from edge_tl.adversarial.pgd import FGSM, PGD
 class Effort:
     """What a preset spends. photos: 0 for all. gradient, black_box: attacks by the name that the report gives them.
 
-    borrowed: those of the gradient attacks that are also run with the FP32 file's gradients. smallest: whether the smallest
-    perturbation of each photo is looked for too.
+    borrowed: those of the gradient attacks that are also run with the FP32 file's gradients. smallest: of how many photos
+    the smallest perturbation is looked for too; each takes as long as dozens of steps of PGD.
     """
 
     photos: int
     gradient: Mapping[str, Attack]
     black_box: Mapping[str, Attack]
     borrowed: tuple[str, ...]
-    smallest: bool = False
+    smallest: int = 0
 
 
 PRESETS: Mapping[str, Effort] = {
@@ -44,7 +44,7 @@ PRESETS: Mapping[str, Effort] = {
         },
         {"square": SquareAttack(queries=500)},
         ("pgd", "apgd-dlr"),
-        smallest=True,
+        smallest=64,
     ),
     "full": Effort(
         1000,
@@ -57,7 +57,7 @@ PRESETS: Mapping[str, Effort] = {
         },
         {"square": SquareAttack(queries=5000)},
         ("pgd", "pgd-margin", "apgd-ce", "apgd-dlr"),
-        smallest=True,
+        smallest=1000,
     ),
 }
 CONTROL: Mapping[str, Attack] = {"noise": Noise()}

@@ -103,6 +103,8 @@ def _subject(
         from edge_tl_runtime.pack import Pack
 
         opened = Pack.open(pack)
+        # A result names the pack by its digest, so all of it must be what was packed, also what this run does not use.
+        opened.archive.verify()
     return Subject(model=model, classifier=classifier, pack=opened, photos=given)
 
 

@@ -167,13 +167,15 @@ def _bench_cells(row: BenchRow, radii: Sequence[str]) -> list[str]:
 
 
 def _paired_cells(pairs: Mapping[str, Pair], words: Callable[[str], str]) -> list[list[str]]:
+    from edge_tl.report.pairs import p_words
+
     return [
         [
             words(key),
             f"{pair.only_first} / {pair.only_this}",
             f"{100 * pair.difference:+.1f}",
             f"{100 * pair.ci95[0]:.1f} to {100 * pair.ci95[1]:.1f}",
-            f"{pair.p:.3f}",
+            p_words(pair.p),
         ]
         for key, pair in pairs.items()
     ]

@@ -16,6 +16,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.font_manager import get_font_names
 
+from edge_tl.report.pairs import p_words
 from edge_tl_runtime.photos import Frame
 
 _Arguments = ParamSpec("_Arguments")
@@ -59,6 +60,7 @@ _environment = Environment(
     lstrip_blocks=True,
 )
 _environment.filters["percent"] = lambda rate: f"{100 * rate:.1f} %"
+_environment.filters["p_words"] = p_words
 
 
 def render(template: str, **values: Any) -> str:

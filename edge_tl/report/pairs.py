@@ -23,6 +23,11 @@ class Pair:
     p: float
 
 
+def p_words(p: float) -> str:
+    """A p value as text: 0.000 would claim what none can be."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
 def paired(first: NDArray[np.bool_], this: NDArray[np.bool_]) -> Pair:
     """first, this: right or not, bool (n,), of the same photos in the same order."""
     (only_first, only_this), n = discordant(first, this), len(first)

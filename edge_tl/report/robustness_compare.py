@@ -110,7 +110,7 @@ def all_epsilons(rows: Sequence[AttackRow]) -> list[str]:
 def write_robustness_comparison(rows: Sequence[AttackRow], target: Path) -> Path:
     """The rows as a page with their curves, the paired differences and the settings that differ."""
     norm = rows[0].threat["norm"]
-    drawn = {f"{place}: {row.title}": row.robust for place, row in enumerate(rows, start=1) if row.robust}
+    drawn = {f"{place}: {row.name}": row.robust for place, row in enumerate(rows, start=1) if row.robust}
     page = render(
         "robustness_compare.html.j2",
         version=version("edge-tl"),

@@ -117,6 +117,11 @@ class Archive:
             raise self._bad(f"{name} is not what was packed")
         return data
 
+    def verify(self) -> None:
+        """Read every member once. Raises BadPackError when one is not what was packed."""
+        for name in self._listed:
+            self.read(name)
+
     def _bad(self, reason: str) -> BadPackError:
         return BadPackError(f"{self.path}: {reason}; {_AGAIN}")
 
