@@ -84,6 +84,18 @@ def test_a_fleet_is_compared_photo_by_photo(fleet, tmp_path, capsys):
         assert text in line
 
 
+def test_the_table_of_a_fleet_has_each_figure_below_its_heading(fleet, tmp_path, capsys):
+    assert run(["report", str(fleet), "-o", str(tmp_path / "fleet.html")]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    heading = next(line for line in printed if "p50, ms" in line)
+    row = next(line for line in printed if line.split()[:1] == [THAI])
+    latency = read_result(fleet / f"{THAI}.json")["parts"]["latency"]
+    for name, value in (("p50, ms", latency["p50_ms"]), ("p99, ms", latency["p99_ms"])):
+        end = heading.index(name) + len(name)
+        # Marks above Thai letters take no width of their own, so the row may be a few characters longer.
+        assert f"{value:.2f}" in row[end - 8 : end + 4]
+
+
 def test_results_of_other_photos_are_not_paired(fleet, tmp_path):
     first = fleet / "a bee <b>.json"
     other = json.loads(json.dumps(read_result(first)))

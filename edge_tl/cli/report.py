@@ -102,16 +102,11 @@ def _report_attacks(folders: Sequence[Path], output: Path, dreams: Path | None, 
     if as_json:
         click.echo(json.dumps([row.to_dict() for row in rows], ensure_ascii=False))
         return
-    keys = all_epsilons(rows)
-    names = [epsilon_words(rows[0].threat["norm"], key) for key in keys]
+    keys, norm = all_epsilons(rows), rows[0].threat["norm"]
+    names = [epsilon_words(norm, key) for key in keys]
     cells = [[row.name, row.title, percent(row.clean["rate"]), *(row.words(key) for key in keys)] for row in rows]
     table("", ["attack", "model", "no attack", *names], cells)
-    norm = rows[0].threat["norm"]
-    pairs = [
-        [row.name, *cells] for row in rows for cells in _paired_cells(row.pairs, lambda key: epsilon_words(norm, key))
-    ]
-    if pairs:
-        table("", ["against the first", "epsilon", "only first / this", "points", "95 % interval", "p"], pairs)
+    _print_pairs({row.name: row.pairs for row in rows}, lambda key: epsilon_words(norm, key))
     for row in rows:
         if row.unpaired:
             click.echo(f"{row.name}: {row.unpaired}")
@@ -136,7 +131,6 @@ def _report_benches(given: Sequence[Path], output: Path | None, as_json: bool) -
     radii = epsilons(rows, "stored")
     columns = [
         "benchmark",
-        "model, machine",
         "p50, ms",
         "p99, ms",
         "photos/s",
@@ -144,13 +138,7 @@ def _report_benches(given: Sequence[Path], output: Path | None, as_json: bool) -
         *(f"stored {r}" for r in radii),
     ]
     table("", columns, [_bench_cells(row, radii) for row in rows])
-    pairs = [
-        [row.name, *cells]
-        for row in rows
-        for cells in _paired_cells(row.pairs, lambda key: "clean" if key == "0" else f"stored, {key}")
-    ]
-    if pairs:
-        table("", ["against the first", "epsilon", "only first / this", "points", "95 % interval", "p"], pairs)
+    _print_pairs({row.name: row.pairs for row in rows}, lambda key: "clean" if key == "0" else f"stored, {key}")
     for row in rows:
         click.echo(f"{row.name}: {row.title}" + (f"; {row.unpaired}" if row.unpaired else ""))
     click.echo(f"page: {page}")
@@ -166,16 +154,21 @@ def _bench_cells(row: BenchRow, radii: Sequence[str]) -> list[str]:
     ]
 
 
-def _paired_cells(pairs: Mapping[str, Pair], words: Callable[[str], str]) -> list[list[str]]:
+def _print_pairs(pairs: Mapping[str, Mapping[str, Pair]], words: Callable[[str], str]) -> None:
+    """pairs: by name of the result and epsilon. words: an epsilon as a person reads it."""
     from edge_tl.report.pairs import p_words
 
-    return [
+    cells = [
         [
+            name,
             words(key),
             f"{pair.only_first} / {pair.only_this}",
             f"{100 * pair.difference:+.1f}",
             f"{100 * pair.ci95[0]:.1f} to {100 * pair.ci95[1]:.1f}",
             p_words(pair.p),
         ]
-        for key, pair in pairs.items()
+        for name, by_epsilon in pairs.items()
+        for key, pair in by_epsilon.items()
     ]
+    if cells:
+        table("", ["against the first", "epsilon", "only first / this", "points", "95 % interval", "p"], cells)
