@@ -274,7 +274,7 @@ class Evaluation:
             )
         count = self.settings.photos or self.effort.photos or len(wanted)
         if count < len(wanted):
-            wanted = [wanted[i] for i in np.linspace(0, len(wanted) - 1, count).round().astype(int)]
+            wanted = [wanted[i] for i in spread(len(wanted), count)]
         return photos.subset(wanted, photos.split)
 
 

@@ -59,6 +59,7 @@ def command(
 
     DATA holds a folder for each class (in val/ where there is one), or photos named by class index (0007_name.jpg).
     """
+    from edge_tl_runtime.dataset import evenly
     from edge_tl_runtime.evaluate import evaluate, photos_to_judge
 
     wanted = _wanted(corruptions, severities) if corruptions is not None else None
@@ -67,7 +68,7 @@ def command(
     part = f"{photos.split} of {data.resolve().name}"
     if count is not None and count < len(photos):
         part = f"{count} photos of {len(photos)}, {part}"
-        photos = photos.subset([index * len(photos) // count for index in range(count)], photos.split)
+        photos = photos.subset(evenly(len(photos), count), photos.split)
     with progress("evaluating", len(photos)) as done:
         evaluation = evaluate(logits, photos, spec.resize, part, done, spec.scores)
     say_skipped(evaluation.skipped)

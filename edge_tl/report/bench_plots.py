@@ -9,9 +9,9 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
 
-from edge_tl.report.html import BLUE, GREY, ORANGE, new_figure, styled, svg
+from edge_tl.report.html import BLUE, GREY, new_figure, styled, svg
+from edge_tl.report.robustness_plots import COLORS, UNITS
 
-COLORS = (BLUE, ORANGE, "#3da35d", "#7b4fa3", "#b8860b", "#1d2433")
 MOST_LINES = 12
 """Results in a plot of lines; of a larger fleet only the table tells one from another."""
 
@@ -72,8 +72,7 @@ def accuracies(curves: Mapping[str, Mapping[str, Mapping[str, Any]]], norm: str,
         axes.plot(x, y, color=color, marker="osv^Dx"[place % 6], ms=4, lw=1.4, label=name)
         axes.fill_between(x, low, high, color=color, alpha=0.1, lw=0)
     axes.set_xticks(range(len(keys)), [f"{float(key):g}" for key in keys])
-    unit = "epsilon, of 255" if norm == "linf" else "epsilon, L2 of pixels in 0..1"
-    axes.set(xlabel=unit, ylabel="accuracy, %", title=title, ylim=(-3, 103))
+    axes.set(xlabel=UNITS.get(norm, UNITS["l2"]), ylabel="accuracy, %", title=title, ylim=(-3, 103))
     _legend(axes)
     return svg(figure)
 

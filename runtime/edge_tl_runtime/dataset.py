@@ -23,6 +23,13 @@ TEST_NAME = "test"
 _INDEXED = re.compile(r"^(\d{3,6})_")
 
 
+def evenly(total: int, count: int) -> list[int]:
+    """`count` of `total` places, spread over all of them; every one where there are fewer or `count` is 0."""
+    if not count or count >= total:
+        return list(range(total))
+    return [index * total // count for index in range(count)]
+
+
 @dataclass(frozen=True, slots=True)
 class LabelledPhotos:
     """paths[i] shows class labels[targets[i]]. `skipped` were passed over because of their kind.

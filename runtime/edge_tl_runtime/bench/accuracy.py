@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from edge_tl_runtime.bench.clean import NONE, Labelled, in_pieces, joined, outcomes, piece_count, read_group
-from edge_tl_runtime.bench.part import Bench, Document, Part
+from edge_tl_runtime.bench.clean import Labelled, OnPhotos, in_pieces, joined, outcomes, read_group
+from edge_tl_runtime.bench.part import Bench, Document
 from edge_tl_runtime.files import sha256
 from edge_tl_runtime.onnx_file import read_model
 from edge_tl_runtime.pack import Pack
@@ -15,16 +15,10 @@ SHOWN = 20
 """Photos named at most whose label differs from the workstation's."""
 
 
-class Accuracy(Part):
+class Accuracy(OnPhotos):
     """Share of the labelled photos that are classified right."""
 
     name, title = "accuracy", "accuracy"
-
-    def absent(self, bench: Bench) -> str:
-        return "" if len(Labelled(bench)) else NONE
-
-    def pieces(self, bench: Bench) -> int:
-        return piece_count(Labelled(bench).places)
 
     def run(self, bench: Bench) -> Document:
         photos = Labelled(bench)
@@ -46,7 +40,7 @@ class Accuracy(Part):
         }
 
 
-class Agreement(Part):
+class Agreement(OnPhotos):
     """Whether this processor and the workstation's make the same of the same bytes: integer kernels differ between them."""
 
     name, title = "agreement", "agreement with the workstation"
@@ -58,9 +52,6 @@ class Agreement(Part):
             names = ", ".join(item.name for item in bench.pack.expected)
             return f"the pack knows what {names} said, and this is another file"
         return ""
-
-    def pieces(self, bench: Bench) -> int:
-        return piece_count(Labelled(bench).places)
 
     def run(self, bench: Bench) -> Document:
         assert bench.pack is not None

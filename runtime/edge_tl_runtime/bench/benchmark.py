@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 import onnxruntime
 
+from edge_tl_runtime.bench.clean import listing_digest
 from edge_tl_runtime.bench.conditions import Watch, utc_now
 from edge_tl_runtime.bench.ledger import DiskLedger
 from edge_tl_runtime.bench.part import Bench, Document, Part
@@ -24,7 +25,7 @@ from edge_tl_runtime.bench.parts import PARTS
 from edge_tl_runtime.bench.result import FORMAT, KIND, sealed_result
 from edge_tl_runtime.bench.settings import BenchSettings
 from edge_tl_runtime.classifier import Classifier
-from edge_tl_runtime.dataset import LabelledPhotos
+from edge_tl_runtime.dataset import LabelledPhotos, evenly
 from edge_tl_runtime.errors import UsageError, one_line
 from edge_tl_runtime.files import sha256
 from edge_tl_runtime.machine import cpu_features, made_for_target, memory
@@ -110,9 +111,8 @@ def check_names(settings: BenchSettings, parts: Sequence[Part] = PARTS) -> None:
 
 def drawn(photos: LabelledPhotos, count: int) -> LabelledPhotos:
     """`count` photos spread evenly over all, or all where there are fewer or `count` is 0."""
-    if not count or count >= len(photos):
-        return photos
-    return photos.subset([index * len(photos) // count for index in range(count)], photos.split)
+    places = evenly(len(photos), count)
+    return photos if len(places) == len(photos) else photos.subset(places, photos.split)
 
 
 def _measure(
@@ -187,12 +187,11 @@ def _model(subject: Subject) -> Document:
 
 def _data(photos: LabelledPhotos) -> Document:
     """digest: of the photos' names and classes, in order; their bytes are not read."""
-    listed = "\n".join(f"{photos.name(i)}\t{target}" for i, target in enumerate(photos.targets))
     return {
         "name": one_line(photos.root.resolve().name),
         "split": photos.split,
         "photos": len(photos),
-        "digest": sha256(listed.encode("utf-8", "surrogateescape")),
+        "digest": listing_digest((photos.name(i), target) for i, target in enumerate(photos.targets)),
     }
 
 
@@ -208,7 +207,8 @@ def _session(classifier: Classifier) -> Document:
 
 
 def _machine() -> Document:
-    machine = {**asdict(Machine.here()), "providers": list(Machine.here().providers)}
+    here = Machine.here()
+    machine = {**asdict(here), "providers": list(here.providers)}
     del machine["onnxruntime"]
     return {
         **machine,

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_tl_runtime.bench.part import Bench, Document
+from edge_tl_runtime.bench.part import Bench, Document, Part
 from edge_tl_runtime.corrupted import CleanPhoto, camera_frame
+from edge_tl_runtime.dataset import evenly
 from edge_tl_runtime.errors import BadFrame, BadImage
 from edge_tl_runtime.files import sha256
 from edge_tl_runtime.photos import Frame, read_photo
@@ -35,10 +36,7 @@ class Labelled:
     @property
     def places(self) -> list[int]:
         """Those that are judged: so many as were asked for, spread evenly over a pack; files were drawn before."""
-        total, wanted = len(self), self.bench.settings.photos
-        if self.bench.pack is None or not wanted or wanted >= total:
-            return list(range(total))
-        return [index * total // wanted for index in range(wanted)]
+        return evenly(len(self), 0 if self.bench.pack is None else self.bench.settings.photos)
 
     @property
     def targets(self) -> NDArray[np.int64]:
@@ -74,6 +72,16 @@ class Labelled:
     def _file(self, place: int) -> Frame:
         assert self.bench.photos is not None
         return read_photo(self.bench.photos.paths[place])
+
+
+class OnPhotos(Part):
+    """A part that judges labelled photos, PIECE at a time (see `in_pieces`)."""
+
+    def absent(self, bench: Bench) -> str:
+        return "" if len(Labelled(bench)) else NONE
+
+    def pieces(self, bench: Bench) -> int:
+        return -(-len(Labelled(bench).places) // PIECE)
 
 
 @dataclass(frozen=True)
@@ -128,10 +136,6 @@ def pieces(places: list[int]) -> Iterator[list[int]]:
         yield places[start : start + PIECE]
 
 
-def piece_count(places: list[int]) -> int:
-    return -(-len(places) // PIECE)
-
-
 def joined(found: list[Document], key: str) -> list[Any]:
     """Lists under a key of every piece, one after the other."""
     return [value for piece in found for value in piece[key]]
@@ -139,6 +143,12 @@ def joined(found: list[Document], key: str) -> list[Any]:
 
 def outcomes(photos: Labelled, places: list[int], right: Iterable[bool]) -> Document:
     """Which photos were right, for statistics of pairs. photos: digest of their names and classes; right: a 1 or 0 for each."""
-    listed = "\n".join(f"{photos.name(place)}\t{photos.targets[place]}" for place in places)
-    digest = sha256(listed.encode("utf-8", "surrogateescape"))
+    targets = photos.targets
+    digest = listing_digest((photos.name(place), int(targets[place])) for place in places)
     return {"photos": digest, "right": "".join("1" if value else "0" for value in right)}
+
+
+def listing_digest(photos: Iterable[tuple[str, int]]) -> str:
+    """SHA-256 of names and classes, in order."""
+    listed = "\n".join(f"{name}\t{target}" for name, target in photos)
+    return sha256(listed.encode("utf-8", "surrogateescape"))

@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from edge_tl_runtime.bench.clean import NONE, Labelled, in_pieces, joined, piece_count
-from edge_tl_runtime.bench.part import Bench, Document, Part
+from edge_tl_runtime.bench.clean import Labelled, OnPhotos, in_pieces, joined
+from edge_tl_runtime.bench.part import Bench, Document
 from edge_tl_runtime.corrupted import CleanPhoto, CorruptedAccuracy, right_under
 from edge_tl_runtime.corruptions import MIN_SIDE, named_corruptions, named_severities
 from edge_tl_runtime.errors import BadFrame, BadImage
 
 
-class Corruptions(Part):
+class Corruptions(OnPhotos):
     """The document of `edge-tl evaluate --corruptions` for the photos of the pack, or those given."""
 
     name, title = "corruptions", "corruptions"
-
-    def absent(self, bench: Bench) -> str:
-        return "" if len(Labelled(bench)) else NONE
-
-    def pieces(self, bench: Bench) -> int:
-        return piece_count(Labelled(bench).places)
 
     def run(self, bench: Bench) -> Document:
         photos, settings = Labelled(bench), bench.settings

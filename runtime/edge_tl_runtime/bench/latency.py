@@ -29,9 +29,6 @@ class Latency(Part):
     name = "latency"
     title = "latency, seconds"
 
-    def absent(self, bench: Bench) -> str:
-        return ""
-
     def pieces(self, bench: Bench) -> int:
         return int(bench.settings.seconds)
 
@@ -61,9 +58,6 @@ class WholeFrame(Part):
 
     name = "frame"
     title = "whole frames, seconds"
-
-    def absent(self, bench: Bench) -> str:
-        return ""
 
     def pieces(self, bench: Bench) -> int:
         return int(FRAME_SHARE * bench.settings.seconds)

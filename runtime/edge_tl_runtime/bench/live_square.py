@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from edge_tl_runtime.bench.clean import NONE, Labelled, in_pieces, joined, piece_count, read_group
-from edge_tl_runtime.bench.part import Bench, Document, Part
+from edge_tl_runtime.bench.clean import Labelled, OnPhotos, in_pieces, joined, read_group
+from edge_tl_runtime.bench.part import Bench, Document
 from edge_tl_runtime.square import Square
 from edge_tl_runtime.statistics import rate
 
 
-class LiveSquare(Part):
+class LiveSquare(OnPhotos):
     """Accuracy left by epsilon with a budget of questions for each photo and epsilon.
 
     From the largest epsilon down: what resists a larger one is not attacked at a smaller.
@@ -23,10 +23,7 @@ class LiveSquare(Part):
     def absent(self, bench: Bench) -> str:
         if not bench.settings.radii():
             return "no epsilon above 0 was asked for"
-        return "" if len(Labelled(bench)) else NONE
-
-    def pieces(self, bench: Bench) -> int:
-        return piece_count(Labelled(bench).places)
+        return super().absent(bench)
 
     def run(self, bench: Bench) -> Document:
         photos, settings = Labelled(bench), bench.settings

@@ -25,9 +25,6 @@ class Resources(Part):
     name = "resources"
     title = "fresh processes"
 
-    def absent(self, bench: Bench) -> str:
-        return ""
-
     def pieces(self, bench: Bench) -> int:
         return 1 + _processes(bench)
 

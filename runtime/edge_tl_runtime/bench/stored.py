@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_tl_runtime.bench.clean import Labelled, in_pieces, joined, outcomes, piece_count, read_group
-from edge_tl_runtime.bench.part import Bench, Document, Part
+from edge_tl_runtime.bench.clean import Labelled, OnPhotos, in_pieces, joined, outcomes, read_group
+from edge_tl_runtime.bench.part import Bench, Document
 from edge_tl_runtime.pack import Adversarial, Pack, StoredAttack
 from edge_tl_runtime.statistics import rate
 
 
-class Stored(Part):
+class Stored(OnPhotos):
     """Every stored picture judged by the file here; accuracy by epsilon under the worst of them.
 
     Attacks that adapt to this machine would do at least as well, so the accuracy left is an upper bound.
@@ -23,9 +23,6 @@ class Stored(Part):
         if bench.pack is None:
             return "it needs a pack"
         return "" if bench.pack.stored else "the pack holds no adversarial pictures"
-
-    def pieces(self, bench: Bench) -> int:
-        return piece_count(Labelled(bench).places)
 
     def run(self, bench: Bench) -> Document:
         assert bench.pack is not None
@@ -51,9 +48,9 @@ class Stored(Part):
             "norm": pack.norm,
             "accuracy": {
                 "0": rate(int(right.sum()), len(right)),
-                **{f"{e:g}": rate(int((right & (worst > e)).sum()), len(right)) for e in pack.epsilons},
+                **_left(pack, right, worst),
             },
-            "routes": {route: _left(pack, route, right, radii) for route in routes},
+            "routes": {route: _left(pack, right, radii[:, _of_route(pack, route)].min(1)) for route in routes},
             "attacks": attacks,
             "outcomes": {f"{e:g}": outcomes(photos, places, right & (worst > e)) for e in pack.epsilons},
             "workstation": _workstation(pack, places),
@@ -111,14 +108,14 @@ def _workstation(pack: Pack, places: list[int]) -> Document:
     return {
         "model": made_for.sha256,
         "clean_accuracy": rate(int(right.sum()), len(right)),
-        "robust_accuracy": {
-            f"{e:g}": rate(int((right & (worst[places] > e)).sum()), len(right)) for e in pack.epsilons
-        },
+        "robust_accuracy": _left(pack, right, worst[places]),
     }
 
 
-def _left(pack: Pack, route: str, right: NDArray[np.bool_], radii: NDArray[np.float64]) -> Document:
-    """Accuracy by epsilon under the attacks of one route."""
-    own = [n for n, item in enumerate(pack.stored) if not item.control and (item.route or item.kind) == route]
-    worst = radii[:, own].min(1)
+def _of_route(pack: Pack, route: str) -> list[int]:
+    return [n for n, item in enumerate(pack.stored) if not item.control and (item.route or item.kind) == route]
+
+
+def _left(pack: Pack, right: NDArray[np.bool_], worst: NDArray[np.float64]) -> Document:
+    """Accuracy by epsilon. worst: the smallest epsilon that fools, of each photo, inf for none."""
     return {f"{e:g}": rate(int((right & (worst > e)).sum()), len(right)) for e in pack.epsilons}

@@ -23,9 +23,6 @@ class Throughput(Part):
     name = "throughput"
     title = "throughput, blocks"
 
-    def absent(self, bench: Bench) -> str:
-        return ""
-
     def pieces(self, bench: Bench) -> int:
         return ROUNDS * len(sizes(bench))
 
