@@ -16,7 +16,12 @@ import pytest
 from edge_tl.cli import COMMANDS, cli
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([*ROOT.glob("README*.md"), *(ROOT / "docs").glob("*.md")])
+PAGES = sorted(
+    [*ROOT.glob("README*.md"), *(path for path in (ROOT / "docs").rglob("*.md") if "decisions" not in path.parts)]
+)
+TYPED = [page for page in PAGES if page.parent.name != "reference"]
+"""Pages that say what to type; those of docs/reference are made of the program."""
+NAMES = {page: str(page.relative_to(ROOT)) for page in PAGES}
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
@@ -61,7 +66,7 @@ def found(words: list[str]) -> tuple[click.Command, list[str]]:
 
 
 def lines() -> list[tuple[str, str]]:
-    return [(page.name, line) for page in PAGES for line in fenced(page)]
+    return [(NAMES[page], line) for page in TYPED for line in fenced(page)]
 
 
 @pytest.mark.parametrize(("page", "line"), lines(), ids=[f"{page}: {line[:60]}" for page, line in lines()])
@@ -69,7 +74,7 @@ def test_a_command_in_a_block_is_one_that_the_program_takes(page, line):
     understood(line)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
+@pytest.mark.parametrize("page", TYPED, ids=[NAMES[page] for page in TYPED])
 def test_commands_in_the_text_exist_with_their_options(page):
     for line in inline(page):
         words = shlex.split(line)[1:]
@@ -87,11 +92,24 @@ def test_every_command_is_in_the_readme():
     assert [name for name in COMMANDS if f"`edge-tl {name}" not in text] == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
+@pytest.mark.parametrize("page", PAGES, ids=list(NAMES.values()))
 def test_links_lead_to_files(page):
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", FENCE.sub("", page.read_text("utf-8"))):
         if "://" not in target:
             assert (page.parent / target).exists(), target
+
+
+def anchors(page: Path) -> set[str]:
+    """Of the headings of a page: small letters, hyphens for spaces, no punctuation."""
+    headings = re.findall(r"^#+ (.+)$", FENCE.sub("", page.read_text("utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=list(NAMES.values()))
+def test_links_into_a_page_lead_to_a_heading(page):
+    for target, anchor in re.findall(r"\]\(([^)#]*)#([^)]+)\)", FENCE.sub("", page.read_text("utf-8"))):
+        if "://" not in target:
+            assert anchor in anchors(page.parent / target if target else page), (target, anchor)
 
 
 @pytest.mark.slow

@@ -10,12 +10,18 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from edge_tl_runtime.errors import BadFrame, BadModelError
-from edge_tl_runtime.preprocess import DEFAULT_RESAMPLE, crop_resize, preprocess_batch
+from edge_tl_runtime.preprocess import DEFAULT_RESAMPLE, RESAMPLES, crop_resize, preprocess_batch
 from edge_tl_runtime.spec import ResizeRule
 
 
-def rule(height: int = 224, width: int = 224, crop_pct: float = 0.875, color_order: str = "RGB") -> ResizeRule:
-    return ResizeRule(height=height, width=width, crop_pct=crop_pct, resample=DEFAULT_RESAMPLE, color_order=color_order)
+def rule(
+    height: int = 224,
+    width: int = 224,
+    crop_pct: float = 0.875,
+    color_order: str = "RGB",
+    resample: str = DEFAULT_RESAMPLE,
+) -> ResizeRule:
+    return ResizeRule(height=height, width=width, crop_pct=crop_pct, resample=resample, color_order=color_order)
 
 
 def photo(height: int, width: int) -> np.ndarray:
@@ -51,15 +57,16 @@ def test_the_crop_is_centred():
 
 
 @pytest.mark.parametrize("shape", [(480, 640), (500, 375), (1080, 1920), (97, 1013), (600, 600)])
-def test_close_to_antialiased_pillow_on_smooth_photos(shape):
+@pytest.mark.parametrize("resample", RESAMPLES)
+def test_close_to_antialiased_pillow_on_smooth_photos(shape, resample):
     frame = photo(*shape)
     side = round(min(shape) * 0.875)
     top, left = (shape[0] - side) // 2, (shape[1] - side) // 2
     crop = Image.fromarray(frame[top : top + side, left : left + side, ::-1])
     expected = np.asarray(crop.resize((224, 224), Image.Resampling.BICUBIC)).astype(int)
-    assert (
-        np.abs(crop_resize(frame, rule()).astype(int) - expected).mean() < 3.5
-    )  # of 255; a swapped channel or a shifted crop gives over 20
+    difference = np.abs(crop_resize(frame, rule(resample=resample)).astype(int) - expected).mean()
+    # Of 255; a swapped channel or a shifted crop gives over 20.
+    assert difference < 3.5
 
 
 def test_a_fine_pattern_does_not_alias_when_a_1080p_frame_shrinks():
@@ -70,13 +77,14 @@ def test_a_fine_pattern_does_not_alias_when_a_1080p_frame_shrinks():
     assert naive.std() > 3 * crop_resize(stripes, rule()).std()
 
 
-def test_thread_count_does_not_change_a_byte():
+@pytest.mark.parametrize("resample", RESAMPLES)
+def test_thread_count_does_not_change_a_byte(resample):
     frame, before = photo(1080, 1920), cv2.getNumThreads()
     results = []
     try:
         for threads in (1, 2, 4):
             cv2.setNumThreads(threads)
-            results.append(crop_resize(frame, rule()))
+            results.append(crop_resize(frame, rule(resample=resample)))
     finally:
         cv2.setNumThreads(before)
     np.testing.assert_array_equal(results[0], results[1])

@@ -289,6 +289,14 @@ def test_what_is_asked_for_wins_over_the_profile(model):
     assert choose_settings(model, profile=False)[0] == SessionSettings()
 
 
+def test_threads_for_want_of_a_profile_give_way_to_one(model):
+    assert choose_settings(model, untuned_threads=3)[0] == SessionSettings(threads=3)
+    assert choose_settings(model, threads=2, untuned_threads=3)[0] == SessionSettings(threads=2)
+    put_profile(model, SessionSettings(threads=7, spin=True))
+    assert choose_settings(model, untuned_threads=3)[0] == SessionSettings(threads=7, spin=True)
+    assert choose_settings(model, profile=False, untuned_threads=3)[0] == SessionSettings(threads=3)
+
+
 @pytest.mark.parametrize("name", ["cpu", "CPU", "CPUExecutionProvider", "cpuexecutionprovider"])
 def test_a_provider_has_a_short_name_and_onnxruntimes_own(model, name):
     assert find_provider(name).name == "CPUExecutionProvider"

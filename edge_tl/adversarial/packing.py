@@ -17,9 +17,8 @@ from edge_tl.adversarial.campaign import Line
 from edge_tl.adversarial.document import Document
 from edge_tl.adversarial.evaluation import Attacked, Evaluation, Say
 from edge_tl.adversarial.robustness import attack_all
-from edge_tl.adversarial.settings import PRESETS, AttackSettings
+from edge_tl.adversarial.settings import AttackSettings
 from edge_tl.adversarial.subject import CONTROL_KIND
-from edge_tl.training.settings import option
 from edge_tl_export import Stage
 from edge_tl_runtime.bench.clean import PIECE
 from edge_tl_runtime.classifier import Classifier
@@ -33,14 +32,6 @@ from edge_tl_runtime.pack import FORMAT, KIND, ZERO
 from edge_tl_runtime.pack_archive import write_archive
 from edge_tl_runtime.photos import Frame, read_photo
 from edge_tl_runtime.spec import ModelSpec
-
-
-@dataclass(frozen=True, kw_only=True)
-class PackSettings(AttackSettings):
-    """Those of the evaluation that a pack is made of."""
-
-    preset: str = option("quick", "How much is spent on the stored pictures.", *PRESETS)
-    photos: int = option(100, "Photos in the pack; 0: what the preset takes.", low=0)
 
 
 def write_pack(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from edge_tl.training.settings import check, option
 from edge_tl_runtime.corruptions import named_corruptions
 from edge_tl_runtime.errors import UsageError
+from edge_tl_runtime.options import check, option
 
 PRESETS = ("quick", "standard", "full")
 """What they spend is in `edge_tl.adversarial.presets`."""
@@ -54,6 +54,14 @@ class AttackSettings:
     def unit(self) -> float:
         """Pixel values in one of the person's units."""
         return 1.0 if self.norm == "linf" else 255.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackSettings(AttackSettings):
+    """Those of the evaluation that a pack is made of."""
+
+    preset: str = option("quick", "How much is spent on the stored pictures.", *PRESETS)
+    photos: int = option(100, "Photos in the pack; 0: what the preset takes.", low=0)
 
 
 @dataclass(frozen=True, kw_only=True)

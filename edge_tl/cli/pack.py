@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from edge_tl.adversarial.packing import PackSettings, write_pack
+from edge_tl.adversarial.settings import PackSettings
 from edge_tl.cli.console import progress, say, table
 from edge_tl.cli.options import collect, options
 
@@ -25,6 +25,8 @@ def command(model: Path, data: Path, output: Path | None, as_json: bool, **value
     It holds the photos at the network's size, what the file said of them here, and every picture that fooled it. The same
     command gives the same file on the same machine; interrupted, it goes on.
     """
+    from edge_tl.adversarial.packing import write_pack
+
     output = output or Path(f"{model.stem}.pack")
     document = write_pack(model, data, output, collect(PackSettings, values), progress, say)
     if as_json:

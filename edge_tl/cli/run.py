@@ -174,10 +174,9 @@ def command(
     from edge_tl.live import Plan, assemble, default_threads
 
     plan = Plan(model=model, **options)
-    threads = threads or default_threads(plan)
 
     def load(path: Path) -> Any:
-        return open_classifier(path, threads, provider, profile)
+        return open_classifier(path, threads, provider, profile, default_threads(plan))
 
     with ExitStack() as stack:
         runner = assemble(plan, load, stack, _told(plan), max_frames)

@@ -29,7 +29,9 @@ def session_options(command: _Command) -> _Command:
     return command
 
 
-def open_classifier(model: Path, threads: int | None, provider: str | None, profile: bool) -> Classifier:
+def open_classifier(
+    model: Path, threads: int | None, provider: str | None, profile: bool, untuned_threads: int | None = None
+) -> Classifier:
     """The classifier of `model`, with the settings of its profile where nothing else was asked for.
 
     Says on standard error when a profile is ignored and when the file was made for another kind of machine.
@@ -40,7 +42,7 @@ def open_classifier(model: Path, threads: int | None, provider: str | None, prof
     from edge_tl_runtime.machine import target_warning
     from edge_tl_runtime.profile import choose_settings, profile_path
 
-    settings, ignored = choose_settings(model, threads, provider, profile)
+    settings, ignored = choose_settings(model, threads, provider, profile, untuned_threads)
     if ignored:
         say(ignored)
     try:

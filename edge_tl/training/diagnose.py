@@ -19,11 +19,12 @@ from edge_tl.training.finetune import Finetuner, default_epochs
 from edge_tl.training.heap import keep_heap
 from edge_tl.training.judge import Judge
 from edge_tl.training.probe import fit_probe
-from edge_tl.training.settings import FinetuneSettings, TrainSettings, check
+from edge_tl.training.settings import FinetuneSettings, TrainSettings
 from edge_tl_export import Stage
 from edge_tl_runtime.dataset import LabelledPhotos, load_splits
 from edge_tl_runtime.errors import UsageError
 from edge_tl_runtime.evaluate import Evaluation, score
+from edge_tl_runtime.options import check
 from edge_tl_runtime.statistics import discordant, surely_more
 
 NEIGHBOURS = 5

@@ -6,17 +6,13 @@ setting is one field here and its use.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 from edge_tl_runtime.errors import UsageError
+from edge_tl_runtime.options import option
 
 RECIPES = ("auto", "probe", "finetune")
-
-
-def option(default: Any, text: str, *choices: str, low: float | None = None, high: float | None = None) -> Any:
-    """A field with its help line. choices: allowed strings; low, high: inclusive bounds of a number."""
-    return field(default=default, metadata={"help": text, "choices": choices, "low": low, "high": high})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,18 +98,3 @@ class TrainSettings:
             raise UsageError(
                 f"the stored settings are from another release ({error}); start the training anew"
             ) from None
-
-
-def check(settings: Any) -> None:
-    """Raises UsageError for a value outside its choices or bounds, nested settings included."""
-    for item in fields(settings):
-        value, rules = getattr(settings, item.name), item.metadata
-        if not rules:
-            check(value)
-            continue
-        if rules["choices"] and value not in rules["choices"]:
-            raise UsageError(f"{item.name} is {value!r}; there are {', '.join(rules['choices'])}")
-        low, high = rules["low"], rules["high"]
-        if (low is not None and value < low) or (high is not None and value > high):
-            bounds = f"at least {low:g}" if high is None else f"between {low:g} and {high:g}"
-            raise UsageError(f"{item.name} is {value}; it must be {bounds}")

@@ -33,12 +33,13 @@ from edge_tl.training.judge import Judge
 from edge_tl.training.optimize import snapshot
 from edge_tl.training.probe import Probe, fit_probe
 from edge_tl.training.result import TrainResult, figures
-from edge_tl.training.settings import TrainSettings, check
+from edge_tl.training.settings import TrainSettings
 from edge_tl.training.standing import Standing, choose
 from edge_tl_export import Stage
 from edge_tl_runtime.dataset import LabelledPhotos, Splits, load_splits, load_unlabelled
 from edge_tl_runtime.errors import EdgeTLError, UsageError
 from edge_tl_runtime.evaluate import Evaluation, Progress, score
+from edge_tl_runtime.options import check
 from edge_tl_runtime.spec import ModelSpec, Scores
 
 Say = Callable[[str], None]

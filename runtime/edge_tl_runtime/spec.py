@@ -235,7 +235,7 @@ class ModelSpec:
         """Raises UnknownSpecVersion for a document from another release, BadModelError for a malformed one."""
         _require(isinstance(document, dict), "the document is not a JSON object")
         version = document.get("version")
-        if version != SPEC_VERSION:
+        if type(version) is not int or version != SPEC_VERSION:
             raise UnknownSpecVersion(
                 f"model contract: version {one_line(repr(version), 40)} in the file, this edge-tl reads version {SPEC_VERSION}; "
                 "upgrade edge-tl on this machine or export the model again"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from edge_tl_runtime.errors import UsageError, one_line
+from edge_tl_runtime.options import check, option
 
 QUICK: dict[str, Any] = {
     "seconds": 10.0,
@@ -22,39 +23,30 @@ _UNMEASURED = ("time_limit",)
 """Fields that no finished figure depends on, so that a run may go on with another value."""
 
 
-def _option(default: Any, text: str, low: float | None = None, high: float | None = None) -> Any:
-    """A field with its help line; low, high: inclusive bounds of a number. What `edge_tl.cli.options` reads."""
-    return field(default=default, metadata={"help": text, "choices": (), "low": low, "high": high})
-
-
 @dataclass(frozen=True, kw_only=True)
 class BenchSettings:
     """What was asked for; written into the result as it is, `quick` applied."""
 
-    quick: bool = _option(
+    quick: bool = option(
         False, "A first look: 10 s of latency, 32 photos, fewer questions; whatever else is asked stays."
     )
-    seconds: float = _option(60.0, "Of latency, one photo a call, at least.", 0.1, 1e6)
-    calls: int = _option(1024, "For the latency, at least.", 1, 10**7)
-    batches: str = _option("1,2,4,8,16", "Photos a call, for the throughput.")
-    frame_size: str = _option("640x480", "Frames as from a camera, for the whole frame's latency.")
-    sustained: float = _option(0.0, "Seconds under load, for whether heat slows it; 0: not measured.", 0, 1e6)
-    photos: int = _option(100, "Labelled photos to judge, spread evenly; 0: every one.", 0)
-    corruptions: str = _option("camera", "Accuracy under these: camera, imagenet-c, all, or names.")
-    severities: str = _option("1-5", "Of the corruptions: 1-5, or 1,3,5.")
-    epsilons: str = _option("2,4,8", "Radii of the Square attack, in /255.")
-    queries: int = _option(300, "Questions of the Square attack for each photo and radius.", 1)
-    parts: str = _option("", "Only these parts, with commas: latency,accuracy...; otherwise every one.")
-    time_limit: float = _option(0.0, "Minutes after which what is measured so far is written; 0 for none.", 0)
-    seed: int = _option(0, "Of random pixels, corruptions and the Square attack.", 0)
+    seconds: float = option(60.0, "Of latency, one photo a call, at least.", low=0.1, high=1e6)
+    calls: int = option(1024, "For the latency, at least.", low=1, high=10**7)
+    batches: str = option("1,2,4,8,16", "Photos a call, for the throughput.")
+    frame_size: str = option("640x480", "Frames as from a camera, for the whole frame's latency.")
+    sustained: float = option(0.0, "Seconds under load, for whether heat slows it; 0: not measured.", low=0, high=1e6)
+    photos: int = option(100, "Labelled photos to judge, spread evenly; 0: every one.", low=0)
+    corruptions: str = option("camera", "Accuracy under these: camera, imagenet-c, all, or names.")
+    severities: str = option("1-5", "Of the corruptions: 1-5, or 1,3,5.")
+    epsilons: str = option("2,4,8", "Radii of the Square attack, in /255.")
+    queries: int = option(300, "Questions of the Square attack for each photo and radius.", low=1)
+    parts: str = option("", "Only these parts, with commas: latency,accuracy...; otherwise every one.")
+    time_limit: float = option(0.0, "Minutes after which what is measured so far is written; 0 for none.", low=0)
+    seed: int = option(0, "Of random pixels, corruptions and the Square attack.", low=0)
 
     def __post_init__(self) -> None:
         """Raises UsageError: what is wrong is known before a minute is spent on measuring."""
-        for item in fields(self):
-            low, high, value = item.metadata["low"], item.metadata["high"], getattr(self, item.name)
-            if (low is not None and not value >= low) or (high is not None and not value <= high):
-                bounds = f"at least {low:g}" if high is None else f"between {low:g} and {high:g}"
-                raise UsageError(f"{item.name} is {value}; it must be {bounds}")
+        check(self)
         from edge_tl_runtime.corruptions import named_corruptions, named_severities
 
         named_corruptions(self.corruptions)

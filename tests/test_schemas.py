@@ -1,0 +1,254 @@
+"""The schemas in docs/schemas: documents of the real commands pass, damaged ones do not, and no key goes undescribed."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import test_export
+from hypothesis import given
+from hypothesis import strategies as st
+from referencing import Registry, Resource
+from test_export import network as network
+from test_pack import packed as packed
+from test_robustness import graph as graph
+from test_robustness import pair as pair
+from test_robustness import photos as photos
+from test_robustness import whole as whole
+from test_spec import json_values, make, names
+
+from edge_tl.cli import run
+from edge_tl.cli.console import silent
+from edge_tl_export import ExportSettings, export_model
+from edge_tl_runtime.errors import BadModelError
+from edge_tl_runtime.onnx_file import read_spec
+from edge_tl_runtime.pack_archive import Archive
+from edge_tl_runtime.spec import Accuracy, ModelSpec, Scores, SelfTest
+
+FOLDER = Path(__file__).parents[1] / "docs" / "schemas"
+NAMES = sorted(path.name.removesuffix(".schema.json") for path in FOLDER.glob("*.json"))
+KINDS = [name for name in NAMES if name != "parts"]
+FREE = {("training",), ("export",), ("parts", "agreement", "workstation")}
+"""Places of documents that the program promises nothing about but that they are objects."""
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def read(name: str) -> dict[str, Any]:
+    return json.loads((FOLDER / f"{name}.schema.json").read_text("utf-8"))
+
+
+@cache
+def validator(name: str, closed: bool = False) -> jsonschema.Draft202012Validator:
+    """closed: objects may have only the keys that the schema describes."""
+    schemas = {n: shut(read(n)) if closed else read(n) for n in NAMES}
+    pairs = [(f"{n}.schema.json", Resource.from_contents(schema)) for n, schema in schemas.items()]
+    return jsonschema.Draft202012Validator({"$ref": f"{name}.schema.json"}, registry=Registry().with_resources(pairs))
+
+
+def shut(schema: Any) -> Any:
+    """The schema with additionalProperties false wherever properties are listed, but not inside allOf, whose parts add up."""
+    if isinstance(schema, list):
+        return [shut(item) for item in schema]
+    if not isinstance(schema, dict) or "allOf" in schema:
+        return schema
+    inner = {key: shut(value) for key, value in schema.items()}
+    return {"additionalProperties": False, **inner} if isinstance(schema.get("properties"), dict) else inner
+
+
+def valid(name: str, document: Any) -> bool:
+    return validator(name).is_valid(document)
+
+
+@pytest.fixture
+def quick(color_model, color_photos, tmp_path, capsys) -> dict[str, list[Any]]:
+    """Documents of the commands that take no time, by kind."""
+    made: dict[str, list[Any]] = {"contract": [json.loads(read_spec(color_model).to_json())]}
+    for name, arguments in {
+        "evaluate": [color_model, color_photos, "--split", "all", "--corruptions", "camera", "--severities", "2"],
+        "predict": [color_model, color_photos],
+        "run": [color_model, "--source", color_photos, "--headless", "--log", tmp_path / "log.jsonl"],
+    }.items():
+        capsys.readouterr()
+        assert run([name, *map(str, arguments), "--json"]) == 0
+        made[name] = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    made["run"] += [json.loads(line) for line in (tmp_path / "log.jsonl").read_text("utf-8").splitlines()]
+    assert all(made.values())
+    return made
+
+
+@pytest.fixture(scope="module")
+def made(pair, packed, whole, network, tmp_path_factory) -> dict[str, list[Any]]:
+    """Documents of the others, as the commands write them."""
+    folder = tmp_path_factory.mktemp("made")
+    small = ("--corruptions", "mjpg", "--severities", "3", "--queries", "5", "--epsilons", "8")
+    short = ("--quick", "--seconds", "0.1", "--sustained", "0.1", "--calls", "5", "--batches", "1", "--photos", "8")
+    result = folder / "bench.json"
+    assert run(["bench", str(pair), str(packed), "-o", str(result), "--frame-size", "64x48", *short, *small]) == 0
+    parts = test_export.photos.__wrapped__(tmp_path_factory)
+    settings = ExportSettings(quantization="int8", max_drop=1, layers=True)
+    report = export_model(
+        network, test_export.SPEC, folder, settings, calibration=parts[0], validation=parts[1], stage=silent
+    )
+    models = [pair, pair.with_name("model.onnx"), report.files[-1].path]
+    return {
+        "contract": [json.loads(read_spec(path).to_json()) for path in models],
+        "robustness": [json.loads((whole[1] / "robustness.json").read_text("utf-8"))],
+        "pack": [Archive(packed).manifest],
+        "bench": [json.loads(result.read_text("utf-8"))],
+        "export": [json.loads(json.dumps(report.to_dict()))],
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_schema_is_one_and_leads_nowhere_else(name):
+    schema = read(name)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    for reference in references(schema):
+        page, _, place = reference.partition("#/$defs/")
+        assert place in (read(page.removesuffix(".schema.json")) if page else schema)["$defs"], reference
+
+
+def references(schema: Any) -> Iterator[str]:
+    for key, value in schema.items() if isinstance(schema, dict) else enumerate(schema):
+        if key == "$ref":
+            yield value
+        elif isinstance(value, (dict, list)):
+            yield from references(value)
+
+
+def test_what_the_quick_commands_write_passes_and_nothing_damaged_does(quick):
+    judge(quick)
+
+
+@pytest.mark.slow
+def test_what_the_other_commands_write_passes_and_nothing_damaged_does(made):
+    judge(made)
+
+
+def judge(found: dict[str, list[Any]]) -> None:
+    """Each document passes, also where nothing undescribed may be in it; with a key missing or of another type it does not."""
+    for name, documents in found.items():
+        for document in documents:
+            for closed in (False, True):
+                faults = [f"{e.json_path}: {e.message[:300]}" for e in validator(name, closed).iter_errors(document)]
+                assert faults == [], name
+        document = documents[0]
+        for key in read(name)["required"]:
+            assert not valid(name, {k: v for k, v in document.items() if k != key}), (name, key)
+        places = [place for place in leaves(document) if not any(place[: len(free)] == free for free in FREE)]
+        assert len(places) >= 5
+        for place in places:
+            assert not valid(name, replaced(document, place, {"no": "such thing"})), (name, place)
+
+
+def leaves(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Places of everything that is no container; of lists, and of objects by epsilon or severity, the first item alone."""
+    if isinstance(value, (dict, list)):
+        items = list(value.items() if isinstance(value, dict) else enumerate(value))
+        alike = all(str(key)[0].isdigit() for key, _ in items)
+        for key, item in items[:1] if alike else items:
+            yield from leaves(item, (*place, key))
+    else:
+        yield place
+
+
+def replaced(document: Any, place: tuple[Any, ...], value: Any) -> Any:
+    changed = copy.deepcopy(document)
+    inner = changed
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = value
+    return changed
+
+
+@pytest.mark.slow
+def test_a_schema_takes_the_other_kinds_for_strangers(quick, made):
+    found = quick | made
+    assert sorted(found) == KINDS
+    for name in KINDS:
+        others = [other for other in KINDS if other != name and valid(name, found[other][0])]
+        # A line of `run` holds all that one of `predict` does.
+        assert others == (["run"] if name == "predict" else [])
+
+
+@given(
+    labels=st.lists(names.filter(lambda t: t.strip() != ""), min_size=2, max_size=6, unique=True),
+    settings=st.dictionaries(st.text(), json_values, max_size=4),
+    temperature=st.floats(1e-6, 1e6),
+    precision=st.sampled_from(["fp32", "fp16", "int8"]),
+    judged=st.none()
+    | st.builds(Accuracy, top1=st.floats(0, 1), ci95=st.just((0.0, 1.0)), n=st.integers(0, 99), data=names),
+    tested=st.booleans(),
+)
+def test_every_contract_that_can_be_made_passes(labels, settings, temperature, precision, judged, tested):
+    test = SelfTest(thumbnail="", side=2, top1=0, logits=(1.0,) * len(labels), tolerance=0.1) if tested else None
+    spec = make(
+        tuple(labels),
+        training=settings,
+        scores=Scores(temperature=temperature),
+        precision=precision,
+        validation=judged,
+        self_test=test,
+    )
+    assert [e.message for e in validator("contract").iter_errors(json.loads(spec.to_json()))] == []
+
+
+TESTED = SelfTest(thumbnail="", side=2, top1=0, logits=(1.0, 0.0), tolerance=0.1)
+WHOLE = make(validation=Accuracy(top1=0.5, ci95=(0.0, 1.0), n=4, data="val"), self_test=TESTED).to_dict()
+PLACES = [(key,) for key in WHOLE] + [
+    (key, inner)
+    for key, value in WHOLE.items()
+    if isinstance(value, dict) and key not in ("training", "export")
+    for inner in value
+]
+
+
+@given(place=st.sampled_from(PLACES), value=json_values)
+def test_what_the_schema_of_contracts_forbids_the_program_refuses(place, value):
+    document = replaced(WHOLE, place, value)
+    if not valid("contract", document):
+        with pytest.raises(BadModelError):
+            ModelSpec.from_dict(document)
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("labels",), ["only"]),
+        (("labels",), ["twice", "twice"]),
+        (("labels",), ["ant", "  "]),
+        (("labels",), ["ant", "line\nbreak"]),
+        (("labels",), ["ant", "x" * 1001]),
+        (("version",), 2),
+        (("precision",), "int4"),
+        (("resize", "crop_pct"), 0),
+        (("resize", "crop_pct"), 1.1),
+        (("resize", "height"), 4097),
+        (("resize", "height"), "8"),
+        (("resize", "color_order"), "YUV"),
+        (("resize", "more"), 1),
+        (("normalization", "std"), [1, 1, 0]),
+        (("normalization", "mean"), [1, 1]),
+        (("scores", "temperature"), 0),
+        (("scores", "activation"), "sigmoid"),
+        (("validation", "top1"), 1.01),
+        (("validation", "n"), -1),
+        (("self_test", "side"), 513),
+        (("self_test", "tolerance"), -0.1),
+        (("training",), []),
+    ],
+    ids=str,
+)
+def test_both_refuse_a_contract_that_is_none(place, value):
+    document = replaced(WHOLE, place, value)
+    assert valid("contract", WHOLE)
+    assert not valid("contract", document)
+    with pytest.raises(BadModelError):
+        ModelSpec.from_dict(document)
