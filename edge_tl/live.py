@@ -88,7 +88,7 @@ class Plan:
 
 
 def default_threads(plan: Plan) -> int | None:
-    """Threads of the model where neither the caller nor a profile says. Beside a camera one core of four is left to the capture."""
+    """Threads of the model where nobody says how many. Beside a camera one core of four is left to the capture."""
     cores = usable_cores()
     return cores - 1 if plan.live and cores >= 4 else None
 
