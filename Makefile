@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-fast lint bench clean
+.PHONY: demo test test-fast lint bench reference clean
 
 demo: $(READY)
 	$(BIN)/edge-tl demo
@@ -21,8 +21,12 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Hours; `benchmarks/all.py --quick` takes 20 minutes. Both write their table into the page of figures.
 bench: $(READY)
-	$(BIN)/python benchmarks/all.py
+	$(BIN)/python benchmarks/all.py --into docs/BENCHMARKS.md
+
+reference: $(READY)
+	$(BIN)/python scripts/reference.py
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

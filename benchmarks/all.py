@@ -1,61 +1,270 @@
-"""Every benchmark of the project in turn, as `make bench` runs them. Prints Markdown.
+"""Every comparison of the project in one run, and one table of what they found, as `make bench` runs them.
 
-On built-in photographs; with EDGE_TL_TEST_DATA set, also those that need real ones.
+    python benchmarks/all.py [--quick] [--only SCRIPT...] [-o FILE] [--into FILE] [--keep FOLDER] [--list]
+
+The result is a Markdown file: the table first, then what each script printed. It is written anew after each step, so that a run
+that is cut off keeps what it had. A step that fails is named under the table with its last line, and the exit code is 1 at the
+end. EDGE_TL_TEST_DATA names the folder of real photographs; without it the steps that need none run on the demo's. Other
+projects are found through EDGE_TL_ULTRALYTICS and EDGE_TL_OPENVINO (an interpreter each, with their packages) and
+EDGE_TL_IMAGECORRUPTIONS (a folder); what needs one that is not named is skipped, and named too.
+
+Adding a benchmark is a line in `steps.STEPS`.
 """
 
 from __future__ import annotations
 
+import argparse
+import contextlib
+import json
 import os
-import platform
+import signal
 import subprocess
 import sys
 import tempfile
-from importlib.metadata import version
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
-HERE = Path(__file__).parent
+from ratios import END, TARGET, counted, put_between, read, table
+from steps import STEPS, Step, shown, words
+from workshop import FOUND, ROOT, Failed, Unavailable, Workshop, last_lines, run
+
+from edge_tl_runtime.errors import EdgeTLError, UsageError
+from edge_tl_runtime.files import write_text
+from edge_tl_runtime.machine import cpu_name, memory
+from edge_tl_runtime.photos import usable_cores
+
+HERE = Path(__file__).resolve().parent
+RESULTS = ROOT / "build" / "bench"
+PACKAGES = ("edge-tl", "onnxruntime", "opencv-python", "numpy", "torch")
+PEERS = (
+    *("adversarial-robustness-toolbox", "pyautoattack", "torchattacks", "openvino", "nncf", "onnx-neural-compressor"),
+    *("onnxruntime-openvino", "imagecorruptions", "ultralytics"),
+)
 
 
-def run(title: str, script: str, *arguments: object) -> None:
-    print(f"\n## {title}\n", flush=True)
-    subprocess.run([sys.executable, str(HERE / script), *map(str, arguments)], check=True)
+@dataclass
+class Outcome:
+    """What became of a step. state: "waits", then "ran", "failed" or "skipped"; reason: why not "ran".
+
+    output, errors: what its script printed, and the end of what it complained of.
+    """
+
+    step: Step
+    state: str = "waits"
+    reason: str = ""
+    seconds: float = 0.0
+    output: str = ""
+    errors: str = ""
 
 
-def main() -> None:
-    versions = ", ".join(f"{name} {version(name)}" for name in ("onnxruntime", "opencv-python", "numpy", "torch"))
-    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {versions}")
-    with tempfile.TemporaryDirectory() as folder:
-        demo = Path(folder, "demo")
-        subprocess.run(
-            [sys.executable, "-m", "edge_tl", "demo", "-o", str(demo)], check=True, stdout=subprocess.DEVNULL
+@dataclass
+class Report:
+    """The document of a run."""
+
+    heading: str
+    outcomes: list[Outcome]
+    figures: Path
+    quick: bool
+
+    def block(self) -> str:
+        """Machine, table, and what is missing from it: what stands in the documentation."""
+        ratios, refused = read(self.figures)
+        parts = [self.heading, counted(ratios) + ".", table(ratios).rstrip() or "No figure was recorded."]
+        ran = [outcome for outcome in self.outcomes if outcome.state == "ran"]
+        silent = sorted({outcome.step.script for outcome in ran} - {ratio.script for ratio in ratios})
+        lines = [
+            f"- {outcome.state}: {outcome.step.title} (`{outcome.step.script}`): {outcome.reason}"
+            for outcome in self.missing
+        ]
+        lines += [f"- without a figure: `{script}`" for script in silent] + [f"- {reason}" for reason in refused]
+        return "\n\n".join([*parts, "\n".join(lines)] if lines else parts).rstrip() + "\n"
+
+    @property
+    def missing(self) -> list[Outcome]:
+        return [outcome for outcome in self.outcomes if outcome.state != "ran"]
+
+    def text(self) -> str:
+        parts = ["# Benchmarks\n", self.block()]
+        for outcome in self.outcomes:
+            if outcome.state in ("ran", "failed"):
+                call = f"python benchmarks/{outcome.step.script} {shown(outcome.step.arguments(self.quick))}".strip()
+                parts.append(f"## {outcome.step.title}\n\n`{call}`, {outcome.seconds:.0f} s\n\n{outcome.output}")
+                if outcome.errors:
+                    parts.append(f"```\n{outcome.errors}\n```\n")
+        return "\n".join(parts)
+
+
+def versions(python: str, names: Sequence[str], folder: str = "") -> str:
+    """Of the packages that an interpreter has, those that are there; "" where it does not run."""
+    code = (
+        "import json, sys\nfrom importlib.metadata import distributions\nfound = {}\nfor one in distributions():\n"
+        "    found.setdefault((one.metadata['Name'] or '').lower().replace('_', '-'), one.version)\n"
+        "print(json.dumps({name: found[name] for name in sys.argv[1:] if name in found}))"
+    )
+    more = {"PYTHONPATH": folder} if folder else {}
+    try:
+        done = subprocess.run(
+            [python, "-c", code, *names],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+            env={**os.environ, **more},
         )
-        model = demo / "run" / "model-int8.onnx"
-        photos = demo / "photos" / "val"
-        run("A frame through the live loop", "frame_overhead.py", model)
-        run("The live loop at work", "live.py", model, "--turns", 2)
-        run("A camera that dies and returns", "reconnect.py", model, photos, "--kills", 5)
-        run("A long run, shortened", "soak.py", model, "--frames", 10_000)
-        run("Accuracy of the live loop", "live_accuracy.py", model, photos)
-        run("The page and its viewers", "page.py", model)
-        run("Tuning", "tune.py", model)
-        run("What measuring costs", "bench_overhead.py", model)
-        run("Start-up", "startup.py", model, next((photos / "brick").iterdir()))
-    run("Edge-friendly variants", "friendly.py")
-    data = os.environ.get("EDGE_TL_TEST_DATA")
-    if data:
-        weights = Path(data, "mobilenet_v2-imagenet-fp16.pth")
-        run("Linear probe", "probe.py", data, *([weights] if weights.is_file() else []))
-        run("Crop and resize", "resize.py", Path(data, "imagenet-1k-sample"))
-        run("Quantizers", "quantization.py")
+        return ", ".join(f"{name} {version}" for name, version in json.loads(done.stdout).items())
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return ""
+
+
+def heading(shop: Workshop, quick: bool) -> str:
+    load = f"load before the start {os.getloadavg()[0]:.1f}"
+    machine = f"{cpu_name()}, {usable_cores()} cores, {memory()[0] / 2**30:.1f} GiB, {load}"
+    python = ".".join(map(str, sys.version_info[:3]))
+    said = [f"Of {datetime.now():%Y-%m-%d}{', a quick run' if quick else ''}: {machine}."]
+    said += [f"Python {python}, {versions(sys.executable, (*PACKAGES, *PEERS))}."]
+    for name in ("ultralytics", "openvino", "imagecorruptions"):
+        with contextlib.suppress(Unavailable):
+            path = shop.find(name)
+            folder = path if Path(path).is_dir() else ""
+            found = versions(sys.executable if folder else path, [name] if folder else (*PACKAGES[1:], *PEERS), folder)
+            said += [f"{name}: {found or 'it does not say its versions'}."]
+    return "\n".join(said)
+
+
+def run_step(outcome: Outcome, shop: Workshop, report: Report, scripts: Path) -> None:
+    """Bring an outcome to "ran", "failed" or "skipped"."""
+    step, number = outcome.step, report.outcomes.index(outcome)
+    out, err = (shop.folder / f"step{number}.{end}" for end in ("out", "err"))
+    for path in (out, err):
+        path.write_text("")
+    started = time.perf_counter()
+    try:
+        if report.quick and step.quick is None:
+            raise Unavailable("in a full run only")
+        # What has to be brought along is asked for first, so that nothing is made for a step that is skipped.
+        for name in FOUND.keys() & set(step.needs(report.quick)):
+            shop.find(name)
+        given = words(step.arguments(report.quick), shop)
+        python = shop.find(step.python)
+        more = {TARGET: str(report.figures)}
+        if python != sys.executable:
+            more["PYTHONPATH"] = os.pathsep.join(map(str, (ROOT, ROOT / "export", ROOT / "runtime")))
+        started = time.perf_counter()
+        run([python, str(scripts / step.script), *given], 60 * step.minutes, out, err, more)
+        outcome.state = "ran"
+    except Unavailable as reason:
+        outcome.state, outcome.reason = "skipped", str(reason)
+    except Failed as reason:
+        outcome.state, outcome.reason = "failed", str(reason)
+        outcome.errors = last_lines(err, 20)
+    except KeyboardInterrupt:
+        outcome.state, outcome.reason = "failed", "interrupted"
+        raise
+    finally:
+        outcome.seconds, outcome.output = time.perf_counter() - started, out.read_text("utf-8", "replace")
+
+
+def run_all(steps: Sequence[Step], scripts: Path, shop: Workshop, target: Path, quick: bool) -> tuple[Report, bool]:
+    """Every step in turn; the document is written after each. Returns it, and whether the run was interrupted."""
+    figures = shop.folder / "ratios.jsonl"
+    figures.unlink(missing_ok=True)
+    report = Report("", [Outcome(step) for step in steps], figures, quick)
+    try:
+        report.heading = heading(shop, quick)
+        for number, outcome in enumerate(report.outcomes, 1):
+            say(f"[{number}/{len(steps)}] {outcome.step.title} ({outcome.step.script})")
+            run_step(outcome, shop, report, scripts)
+            say(f"    {outcome.state}, {outcome.seconds:.0f} s{f': {outcome.reason}' if outcome.reason else ''}")
+            write_text(target, report.text())
+        return report, False
+    except KeyboardInterrupt:
+        for outcome in report.outcomes:
+            if outcome.state == "waits":
+                outcome.state, outcome.reason = "skipped", "interrupted before it"
+        write_text(target, report.text())
+        return report, True
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def listed(steps: Sequence[Step], quick: bool) -> str:
+    lines = []
+    for step in steps:
+        if quick and step.quick is None:
+            continue
+        needs = ", ".join(name.upper() for name in step.needs(quick)) or "nothing"
+        lines.append(f"{step.script:24} {step.title}; needs {needs}; at most {step.minutes:g} min")
+        lines.append(f"{'':24} {shown(step.arguments(quick))}".rstrip())
+    return "\n".join(lines)
+
+
+def chosen(steps: Sequence[Step], only: Sequence[str]) -> list[Step]:
+    """Steps of the scripts named, with or without their ending; all without names. Raises UsageError."""
+    wanted = {name if name.endswith(".py") else f"{name}.py" for name in only}
+    if unknown := wanted - {step.script for step in steps}:
+        raise UsageError(f"no step runs {', '.join(sorted(unknown))}; --list names them all")
+    return [step for step in steps if not wanted or step.script in wanted]
+
+
+def require_place(page: Path) -> None:
+    """Raises UsageError unless the table can be put into a Markdown file: asked before the hours, not after them."""
+    try:
+        put_between(page.read_text("utf-8"), END)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot put the table into {page}: {getattr(error, 'strerror', None) or error}") from None
+
+
+def options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="Shorter arguments, and no long steps.")
+    parser.add_argument("--only", nargs="+", default=[], metavar="SCRIPT")
+    parser.add_argument("--list", action="store_true", help="Name the steps and run none.")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="The document; a dated one in build/bench.")
+    parser.add_argument("--into", type=Path, metavar="FILE", help="Also put the table between the marks in this page.")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="Make models there, or take those of a run before.")
+    return parser.parse_args(arguments)
+
+
+def interrupted(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def main(arguments: Sequence[str] | None = None, steps: Sequence[Step] = STEPS, scripts: Path = HERE) -> int:
+    """scripts: the folder that the steps' files lie in. Returns the exit code."""
+    given = options(arguments)
+    if given.list:
+        print(listed(steps, given.quick))
+        return 0
+    try:
+        steps = chosen(steps, given.only)
+        if given.into:
+            if given.only:
+                raise UsageError("--into takes the table of a whole run; leave out --only, or copy the rows by hand")
+            require_place(given.into)
+        target = given.output or RESULTS / f"{datetime.now():%Y-%m-%d-%H%M}.md"
         with tempfile.TemporaryDirectory() as folder:
-            photos, exported = Path(data, "imagenet-1k-sample"), Path(folder, "model.onnx")
-            words = ["export", "efficientnet_lite0", "-o", folder]
-            subprocess.run([sys.executable, "-m", "edge_tl", *words], check=True, stdout=subprocess.DEVNULL)
-            run("Square beside the bare session and another library", "attack_speed.py", exported, photos)
-            run("PGD beside its bare passes", "attack_speed_pgd.py", exported)
-            run("Attacks beside other libraries'", "attacks_agree.py", exported, photos, 40)
-        run("Corruptions", "corruptions.py", Path(data, "imagenet-1k-sample"))
+            place = given.keep or Path(folder)
+            place.mkdir(parents=True, exist_ok=True)
+            shop = Workshop(place, lambda line: say(f"    {line}"))
+            report, cut = run_all(steps, scripts, shop, target, given.quick)
+            block = report.block()
+        print(block)
+        if given.into and not cut:
+            write_text(given.into, put_between(given.into.read_text("utf-8"), block))
+    except EdgeTLError as error:
+        say(f"error: {error}")
+        return error.exit_code
+    say(f"wrote {target}{f' and {given.into}' if given.into and not cut else ''}")
+    if cut:
+        return 130
+    return int(any(outcome.state == "failed" for outcome in report.outcomes))
 
 
 if __name__ == "__main__":
-    main()
+    signal.signal(signal.SIGTERM, interrupted)
+    sys.exit(main())

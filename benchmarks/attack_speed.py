@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from ratios import quartiles, record
 
 from edge_tl_runtime.classifier import Classifier, SessionSettings
 from edge_tl_runtime.dataset import load_labelled
@@ -53,6 +54,11 @@ def main() -> None:
         slower = f"{statistics.median(found[0] for found in others):.2f}x" if others else ""
         rows = f"{statistics.median(found[1] for found in others):.2f}" if others else ""
         print(f"| {norm} | {rate:.0f} | {overhead:.3f}x | {slower} | {rows} |", flush=True)
+        what, spread = f"Square, {norm}: questions a CPU second", quartiles([found[1] for found in turns])
+        record(what, "the bare session", **spread, goal=">= 0.95")
+        if others:
+            spread = quartiles([1 / found[0] for found in others])
+            record(f"Square, {norm}: CPU seconds", "ART's SquareAttack", **spread)
 
 
 def turn(

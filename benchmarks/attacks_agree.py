@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from ratios import Spread, paired_points, record
 from torch import nn
 
 from edge_tl.adversarial.apgd import APGD, TargetedAPGD
@@ -169,15 +170,17 @@ def compare(bench: Bench, cases: tuple[tuple[str, float, int], ...]) -> None:
         "| norm | radius | steps | attack | ours, robust % | peer | in floats | as pixels | ours less pixels | s, ours, peer |"
     )
     print("|---|---|---|---|---|---|---|---|---|---|")
-    known: dict[tuple[str, str, float, int], tuple[float, float]] = {}
+    known: dict[tuple[str, str, float, int], tuple[NDArray[np.bool_], float]] = {}
+    pairs: dict[tuple[str, str], list[tuple[Spread, str]]] = {}
     for norm, epsilon, steps in cases:
         for name, attack, loss, library, peer in PEERS:
             key = (name, norm, epsilon, steps)
             if key not in known:
                 started = time.perf_counter()
                 fooled, _ = bench.ours(attack(norm=norm, steps=steps, loss=loss), epsilon)
-                known[key] = 100 * (1 - fooled.mean()), time.perf_counter() - started
-            ours, spent = known[key]
+                known[key] = fooled, time.perf_counter() - started
+            own, spent = known[key]
+            ours = 100 * (1 - own.mean())
             radius = f"{epsilon:g}/255" if norm == "linf" else f"{epsilon / 255:g}"
             row = f"| {norm} | {radius} | {steps} | {name} | {ours:.1f} | {library} | "
             started = time.perf_counter()
@@ -187,11 +190,20 @@ def compare(bench: Bench, cases: tuple[tuple[str, float, int], ...]) -> None:
                 print(f"{row}skipped: {str(error).splitlines()[0]} | | | |", flush=True)
                 continue
             seconds = time.perf_counter() - started
-            floats, pixels = (100 * (1 - fooled.mean()) for fooled in bench.fooled(found))
+            in_floats, in_pixels = bench.fooled(found)
+            floats, pixels = (100 * (1 - fooled.mean()) for fooled in (in_floats, in_pixels))
+            pairs.setdefault((name, library), []).append(
+                (paired_points(~own, ~in_pixels), f"{norm} {radius}, steps {steps}")
+            )
             print(
                 f"{row}{floats:.1f} | {pixels:.1f} | {ours - pixels:+.1f} | {spent:.0f}, {seconds:.0f} |",
                 flush=True,
             )
+
+    for (name, library), found in pairs.items():
+        spread, case = max(found, key=lambda pair: pair[0]["ratio"])
+        note = f"worst of {len(found)}: {case}; 95 %, paired, {len(bench.pixels)} photos"
+        record(f"robust accuracy that {name} leaves", library, **spread, note=note, kind="points")
 
 
 def smallest(bench: Bench) -> None:
@@ -215,6 +227,9 @@ def smallest(bench: Bench) -> None:
         f"| ART, as pixels | {100 * pixels.mean():.1f} | {np.median(rounded[pixels]) / 255 if pixels.any() else np.nan:.3f} |",
         flush=True,
     )
+    note = f"medians of what fools: {fooled.sum()} and {pixels.sum()} of {len(part.pixels)}"
+    if fooled.any() and pixels.any():
+        record("L2 that DeepFool needs", "ART", np.median(sizes[fooled]) / np.median(rounded[pixels]), note=note)
 
 
 def standard(bench: Bench) -> None:
@@ -232,6 +247,7 @@ def standard(bench: Bench) -> None:
             f"| ours, after {type(attack).__name__} | {100 * left.mean():.1f} | {time.perf_counter() - started:.0f} |",
             flush=True,
         )
+    spent = time.perf_counter() - started
     logging.basicConfig(level=logging.DEBUG, format="%(message)s")
     suite = importlib.import_module("pyautoattack").AutoAttack(bench.unit, norm="Linf", eps=1 / 255, seed=0)
     photos, classes = (torch.cat(parts) for parts in zip(*bench.batches(), strict=True))
@@ -239,7 +255,12 @@ def standard(bench: Bench) -> None:
     found = suite.run_standard_evaluation(photos, classes, batch_size=BATCH)
     found = found[0] if isinstance(found, tuple) else found
     seconds = time.perf_counter() - started
-    for name, fooled in zip(("in floats", "as pixels"), bench.fooled(found), strict=True):
+    suites = dict(zip(("in floats", "as pixels"), bench.fooled(found), strict=True))
+    spread = paired_points(left, ~suites["as pixels"])
+    what, note = "robust accuracy that the standard attacks leave", f"95 %, paired, {len(left)} photos"
+    record(what, "pyautoattack", **spread, note=note, kind="points")
+    record("seconds of the standard attacks", "pyautoattack", spent / seconds)
+    for name, fooled in suites.items():
         print(f"| pyautoattack standard, {name} | {100 * (1 - fooled.mean()):.1f} | {seconds:.0f} |", flush=True)
 
 

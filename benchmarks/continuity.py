@@ -19,6 +19,7 @@ from collections import Counter
 from pathlib import Path
 
 import torch
+from ratios import record
 
 from edge_tl.training.run import load_run, read_metrics
 
@@ -61,6 +62,8 @@ def kills(data: Path, folder: Path, wanted: int, epochs: str) -> None:
     unequal = [name for name in first if not torch.equal(first[name], second[name])]
     print(f"interruptions: {dict(sent)}, {dict(stages)}")
     print(f"tensors of the final weights: {len(first)}, unequal to those of the uninterrupted run: {len(unequal)}\n")
+    what, against = "tensors of the final weights that differ", f"a run without {sum(sent.values())} interruptions"
+    record(what, against, len(unequal), kind="count", goal="<= 0", note=f"of {len(first)}")
 
 
 def processes(data: Path, folder: Path) -> None:
@@ -76,6 +79,9 @@ def processes(data: Path, folder: Path) -> None:
             f"| {one['epoch']} | {one['loss']:.5f} | {two['loss']:.5f} | {one['val_loss']:.5f} | {two['val_loss']:.5f} "
             f"| {100 * one['top1']:.1f} % | {100 * two['top1']:.1f} % |"
         )
+    one, two = (curve[-1] for curve in curves)
+    what = f"validation loss after {one['epoch']} epochs in two processes"
+    record(what, "in one", two["val_loss"] / one["val_loss"], goal="1.00 +- 0.01")
 
 
 def main() -> None:

@@ -24,6 +24,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from ratios import quartiles, record
 
 from edge_tl_runtime.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from edge_tl_runtime.photos import photo_files, read_photo
@@ -128,6 +129,7 @@ def main() -> None:
     )
     print("| corruption | ms | theirs | ratio | strength at severity 1 to 5 | theirs | PSNR |")
     print("|---|---|---|---|---|---|---|")
+    ratios: dict[str, float] = {}
     for name in CORRUPTIONS:
         ms, change = measured(lambda p, severity, key, name=name: corrupt(p, name, severity, key), pictures)
         cells = ["", "", ", ".join(f"{x:.1f}" for x in change), "", ""]
@@ -137,9 +139,15 @@ def main() -> None:
             peer(pictures[0], name, 1)
             theirs, their_change = measured(lambda p, severity, key, name=name: peer(p, name, severity), pictures)
             cells[:2] = f"{theirs:.1f}", f"{theirs / ms:.1f}"
+            ratios[name] = ms / theirs
             cells[3] = ", ".join(f"{x:.1f}" for x in their_change)
             cells[4] = f"{agreement(name, peer, pictures):.1f} dB" if name in NO_LOTS else ""
         print(f"| {name} | {ms:.1f} | {' | '.join(cells)} |", flush=True)
+    if ratios:
+        slowest = max(ratios, key=lambda name: ratios[name])
+        note = f"median and quartiles of {len(ratios)} corruptions"
+        record("time of a corruption", "imagecorruptions", **quartiles(ratios.values()), note=note)
+        record(f"time of {slowest}, the slowest beside theirs", "imagecorruptions", ratios[slowest])
     for name, reason in peer.broken.items() if peer else ():
         print(f"\nimagecorruptions' {name} as installed raises {reason}")
 

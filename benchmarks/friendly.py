@@ -13,6 +13,7 @@ import time
 
 import numpy as np
 import torch
+from ratios import quartiles, record
 
 from edge_tl.models.backbones import find_backbone, friendly
 from edge_tl.models.network import build_network
@@ -65,6 +66,10 @@ def main() -> None:
             own = ratio((backbone, "fp32"), (backbone, "int8"))
             over = ratio((plain.name, "fp32"), (backbone, "int8"))
             print(f"| {backbone} | {megabytes} | {ms} | {own:.2f}x | {over:.2f}x |", flush=True)
+            before, after = times[plain.name, "fp32"], times[backbone, "int8"]
+            spread = quartiles([a / b for a, b in zip(before, after, strict=True)])
+            what, note = f"speed of {backbone} in INT8", "random weights"
+            record(what, f"{plain.name} in FP32", **spread, better="higher", note=note)
 
 
 if __name__ == "__main__":

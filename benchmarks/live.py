@@ -26,6 +26,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from ratios import quartiles, record
 from reconnect import CameraServer, pictures, write_jpegs
 
 from edge_tl_runtime.classifier import Classifier
@@ -132,6 +133,7 @@ def print_rate_and_age(classifier: Classifier, turns: int, seconds: float) -> No
         f"| {statistics.median(rates):.1f} fps | {statistics.median(possible):.1f} fps | {statistics.median(ratios):.3f} "
         f"| {spread(ratios)} |\n"
     )
+    record("results a second of the live loop", "what is possible", **quartiles(ratios), goal=">= 0.95")
     allowed = 1e3 / FPS + statistics.median(latencies)
     slow = slow_reader(classifier, 5 * turns)
     print("| age of a frame | median ms | p95 ms | max ms | frames | at most a frame interval and an inference |")
@@ -142,6 +144,9 @@ def print_rate_and_age(classifier: Classifier, turns: int, seconds: float) -> No
     ):
         median, high = np.percentile(values, (50, 95))
         print(f"| {name} | {median:.1f} | {high:.1f} | {max(values):.1f} | {len(values)} | {limit} |")
+        oldest = float(limit.split()[0])
+        against = "a frame interval and an inference" if values is ages else "a frame interval"
+        record(f"age of a frame {name}, p95", against, high / oldest, goal="<= 1")
 
 
 def print_processor_time(model: Path, photos: Path | None, turns: int) -> None:
@@ -174,6 +179,8 @@ def print_processor_time(model: Path, photos: Path | None, turns: int) -> None:
         each, begin = (statistics.median(column) for column in zip(*rows, strict=True))
         ratios = [mine[0] / theirs[0] for mine, theirs in zip(spent["edge-tl run"], rows, strict=True)]
         print(f"| {name} | {each:.2f} | {statistics.median(ratios):.2f} | {spread(ratios)} | {begin:.2f} |")
+        if name != "edge-tl run":
+            record("CPU seconds of edge-tl run, 10 frames a second", f"a {name}", **quartiles(ratios))
 
 
 def main(model: Path, photos: Path | None, turns: int, seconds: float) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from ratios import record
 
 from edge_tl.training.run import open_run
 from edge_tl_export import Comparison, Judge, Quantizer, Recipe, Search, to_onnx
@@ -54,6 +55,9 @@ def main() -> None:
         row = comparison.row("int8", model, name)
         assert row.against is not None
         low, high = row.against.interval
+        drops = {"low": -100 * high, "high": -100 * low, "note": "95 %, paired"}
+        what = f"top-1 with a planted outlier: {name}"
+        record(what, "FP32", -100 * row.against.drop, **drops, better="higher", kind="points")
         print(
             f"| {name} | {100 * (row.top1 or 0):.1f} % | {100 * row.against.drop:.1f} ({100 * low:.1f} to {100 * high:.1f}) | "
             f"{100 * row.against.agreement:.1f} % | {row.speedup:.2f}x | {seconds:.0f} |",

@@ -14,6 +14,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from ratios import record
+
 from edge_tl.cli.console import silent
 from edge_tl.training.settings import TrainSettings
 from edge_tl.training.train import train
@@ -36,6 +38,8 @@ def main(data: Path, weights: str | None) -> None:
                     f"| {100 * low:.1f} to {100 * high:.1f} | {forward:.1f} | {head:.2f} | {(forward + head) / forward:.2f} |",
                     flush=True,
                 )
+                what, ratio = f"probe with its head, {name}, {arch}", (forward + head) / forward
+                record(what, "the forward pass", ratio, better="")
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from peers import BATCH, PEERS, Missing, OpenVinoModel, Pixels, installed, quiet
+from ratios import paired_points, record
 
 from edge_tl.models.backbones import find_backbone
 from edge_tl.models.network import build_network
@@ -187,12 +188,21 @@ def random_network(name: str) -> tuple[bytes, Pixels]:
 # Tables
 
 
-def judged(
-    name: str, peer: str, model: Model, seconds: float, photos: Pixels, truth: NDArray[np.int64], exact: NDArray[Any]
-) -> Judged:
-    """exact: logits of the FP32 file on `photos`."""
+def answers(model: Model, photos: Pixels) -> NDArray[np.float32]:
     run = runner(model)
-    logits = np.concatenate([run(photos[i : i + BATCH]) for i in range(0, len(photos), BATCH)])
+    return np.concatenate([run(photos[i : i + BATCH]) for i in range(0, len(photos), BATCH)])
+
+
+def judged(
+    name: str,
+    peer: str,
+    model: Model,
+    seconds: float,
+    logits: NDArray[np.float32],
+    truth: NDArray[np.int64],
+    exact: NDArray[np.float32],
+) -> Judged:
+    """exact: logits of the FP32 file on the photos of `logits`."""
     lost = (exact.argmax(1) == truth).astype(float) - (logits.argmax(1) == truth)
     drop, half = 100 * lost.mean(), 100 * Z95 * lost.std(ddof=1) / np.sqrt(len(lost))
     noise = float(np.square(logits - exact, dtype=np.float64).sum())
@@ -223,8 +233,8 @@ def accuracy_table(names: Mapping[str, str], peers: list[str], folder: Path) -> 
         fp32 = to_onnx(run.network.module, run.spec)
         pixels, targets = read_photos(folder, run.spec)
         calibration, photos, truth = pixels[:CALIBRATION], pixels[CALIBRATION:], targets[CALIBRATION:]
-        plain = onnxruntime_runner(fp32)
-        exact = np.concatenate([plain(photos[i : i + BATCH]) for i in range(0, len(photos), BATCH)])
+        exact = answers(fp32, photos)
+        right: dict[str, NDArray[np.bool_]] = {}
         models: dict[str, Model] = {"FP32": fp32}
         for peer in ["FP32", *peers]:
             started = time.perf_counter()
@@ -233,7 +243,9 @@ def accuracy_table(names: Mapping[str, str], peers: list[str], folder: Path) -> 
             if peer not in models:
                 continue
             seconds = time.perf_counter() - started
-            row = judged(name, peer, models[peer], seconds, photos, truth, exact)
+            logits = answers(models[peer], photos)
+            right[peer] = logits.argmax(1) == truth
+            row = judged(name, peer, models[peer], seconds, logits, truth, exact)
             rows.append(row)
             low, high = row.interval
             print(
@@ -242,6 +254,7 @@ def accuracy_table(names: Mapping[str, str], peers: list[str], folder: Path) -> 
                 flush=True,
             )
         times += timed(name, models, photos[:1])
+        record_accuracy(name, right)
     print()
     return {"accuracy": [asdict(row) for row in rows], "times": latency_table(times)}
 
@@ -269,7 +282,29 @@ def latency_table(rows: list[Timed]) -> list[dict[str, Any]]:
             flush=True,
         )
     print()
+    for model in dict.fromkeys(row.model for row in rows):
+        record_speed(model, [row for row in rows if row.model == model])
     return [asdict(row) for row in rows]
+
+
+def record_accuracy(name: str, right: Mapping[str, NDArray[np.bool_]]) -> None:
+    """right: whether each photo is, by quantizer."""
+    for peer in [name for name in right if name != "edge-tl" and "edge-tl" in right]:
+        spread, note = paired_points(right["edge-tl"], right[peer]), f"95 %, paired, {len(right[peer])} photos"
+        record(f"top-1 of INT8 {name}", peer, **spread, better="higher", note=note, kind="points")
+
+
+def record_speed(name: str, rows: list[Timed]) -> None:
+    """Ours against the fastest INT8 file of others in each runtime, and against our own FP32."""
+    others = [row for row in rows if row.peer not in ("edge-tl", "FP32")]
+    for own in (row for row in rows if row.peer == "edge-tl" and row.ms and row.ratio):
+        record(f"speed of INT8 {name}, onnxruntime", "its FP32", own.ratio, better="higher")
+        for runtime, of in (("onnxruntime", lambda row: row.ms), ("OpenVINO", lambda row: row.openvino_ms)):
+            known = [row for row in others if of(row)]
+            if known and of(own):
+                best = min(known, key=of)
+                note = f"the fastest of {len(known)} others"
+                record(f"time of INT8 {name}, {runtime}", best.peer, of(own) / of(best), note=note)
 
 
 def random_rows(names: list[str], peers: list[str]) -> list[dict[str, Any]]:

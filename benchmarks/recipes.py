@@ -17,7 +17,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from ratios import paired_points, record
+
 from edge_tl.cli.console import silent
+from edge_tl.training.run import read_judged
 from edge_tl.training.settings import FinetuneSettings, TrainSettings
 from edge_tl.training.train import train
 
@@ -44,12 +47,18 @@ def main() -> None:
         os.environ.setdefault("EDGE_TL_CACHE", folder)
         for photos in options.sets:
             for arch in options.archs:
+                found = {}
                 for recipe in options.recipes:
-                    row(photos, arch, recipe, options, changed, Path(folder))
+                    found[recipe] = row(photos, arch, recipe, options, changed, Path(folder))
+                for other in [name for name in found if name != "auto" and "auto" in found]:
+                    what, note = f"top-1 of auto, {photos}, {arch}", f"seed {options.seeds[0]}; 95 %, paired"
+                    spread = paired_points(found["auto"], found[other])
+                    record(what, other, **spread, better="higher", note=note, kind="points")
 
 
-def row(photos: str, arch: str, recipe: str, options: argparse.Namespace, changed: dict, folder: Path) -> None:
-    results, seconds = [], []
+def row(photos: str, arch: str, recipe: str, options: argparse.Namespace, changed: dict, folder: Path) -> list[bool]:
+    """Whether each validation photo is right, for the first seed."""
+    results, seconds, right = [], [], []
     for seed in options.seeds:
         settings = TrainSettings(
             arch=arch,
@@ -62,6 +71,8 @@ def row(photos: str, arch: str, recipe: str, options: argparse.Namespace, change
         started = time.perf_counter()
         results.append(train(options.data / photos, folder / "run", settings, silent, lambda line: None))
         seconds.append(time.perf_counter() - started)
+        judged = read_judged(folder / "run")["val"]
+        right.append((judged.logits.argmax(1) == judged.targets).tolist())
     rates = [100 * result.evaluation.top1 for result in results]
     by_seed = ", ".join(f"{result.evaluation.correct}" for result in results)
     kept = "; ".join(dict.fromkeys(f"{result.best} at {result.spec.resize.height} px" for result in results))
@@ -71,6 +82,7 @@ def row(photos: str, arch: str, recipe: str, options: argparse.Namespace, change
         f"| {loss:.3f} | {kept} | {statistics.mean(seconds):.0f} |",
         flush=True,
     )
+    return right[0]
 
 
 if __name__ == "__main__":

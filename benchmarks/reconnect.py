@@ -32,6 +32,7 @@ from typing import Any
 import cv2
 import numpy as np
 import psutil
+from ratios import record
 
 from edge_tl_runtime.classifier import Classifier
 from edge_tl_runtime.errors import BadImage
@@ -184,6 +185,10 @@ class Run:
         return took, code, len(psutil.wait_procs(captures, timeout=1)[1])
 
 
+def handles(usage: str) -> int:
+    return int(usage.split(", ")[1].split()[0])
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -235,6 +240,15 @@ def main(model: Path, photos: Path | None, kills: int, flow: float) -> None:
     print(f"| at the start | {before} |")
     print(f"| at the end | {usage} |")
     print(f"| SIGTERM | exit code {code} after {took:.2f} s, {left} processes left |")
+    against = f"a camera killed {kills} times"
+    for what, count in (
+        ("results while no server lived", dead),
+        ("results that show the life before", stale),
+        ("results with a label of neither life", neither),
+        ("processes left after SIGTERM", left),
+        ("open handles more than at the start", handles(usage) - handles(before)),
+    ):
+        record(what, against, count, kind="count", goal="<= 0")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from typing import Any
 import cv2
 import numpy as np
 import psutil
+from ratios import record
 
 from edge_tl_runtime.classifier import Classifier
 from edge_tl_runtime.health import StatusFile
@@ -177,6 +178,16 @@ def report(stream: Checked, counts: Counts, torn: int, log: dict[str, Any], seco
         print(
             f"| of it {state.value}, and the patience for it, s | {ledger.within.get(state, 0.0):.2f}, {limit:.2f}{more} |"
         )
+    against = f"{ledger.frames} frames, {counts.reconnects} losses"
+    for what, count in (
+        ("frames classified that were never made", ledger.foreign),
+        ("frames classified twice or out of order", ledger.late),
+        ("processes left", len(left)),
+        ("open handles more than at the start", stream.end[0] - stream.start[0]),
+    ):
+        record(what, against, count, kind="count", goal="<= 0")
+    growth = ledger.memory[-1][1] / ledger.memory[0][1]
+    record("memory at the end", f"at the start of {against}", growth, goal="<= 1.02")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ import sys
 import time
 from pathlib import Path
 
+from ratios import quartiles, record
+
 TURNS = 9
 
 
@@ -51,6 +53,12 @@ def main(model: Path, photo: Path) -> None:
         seconds, megabytes = (statistics.median(column) for column in zip(*rows, strict=True))
         ratios = [statistics.median(a[part] / b[part] for a, b in zip(rows, base, strict=True)) for part in range(2)]
         print(f"| {name} | {seconds:.2f} | {ratios[0]:.2f} | {megabytes:.0f} | {ratios[1]:.2f} |")
+    for part, unit in enumerate(("seconds", "peak memory")):
+        loaded, predict = (results[name] for name in ("the same and load the model", "edge-tl predict PHOTO"))
+        found = quartiles([a[part] / b[part] for a, b in zip(predict, loaded, strict=True)])
+        record(f"edge-tl predict PHOTO, {unit}", "importing its libraries and loading the model", **found, better="")
+        found = quartiles([a[part] / b[part] for a, b in zip(results["edge-tl --help"], base, strict=True)])
+        record(f"edge-tl --help, {unit}", "importing its libraries", **found, better="")
 
 
 if __name__ == "__main__":

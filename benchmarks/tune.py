@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
+from ratios import record
 
 from edge_tl_runtime.classifier import Classifier, SessionSettings
 from edge_tl_runtime.errors import EdgeTLError
@@ -81,8 +82,11 @@ def main(paths: list[Path]) -> None:
                 f"| {medians[chosen] / medians[best]:.2f} | {tuning.seconds:.0f} | {watch.share():.2f} |",
                 flush=True,
             )
+            ratio = medians[chosen] / medians[best]
+            record(f"tune's choice for a {name}, {path.name}", "the fastest of all", ratio, goal="<= 1.1")
             for settings, median in medians.items():
                 print(f"{path.name}, {name}: {settings}: {median:.2f} ms", file=sys.stderr)
+        record(f"seconds of a tuning, {path.name}", "the 60 s it may take", tuning.seconds / 60, goal="<= 1")
 
 
 if __name__ == "__main__":
