@@ -32,10 +32,10 @@ from edge_tl.training.mixing import UNLABELLED, Targets, hard_loss, mix, taught_
 from edge_tl.training.optimize import blend, make_optimizer, rate_factor, snapshot
 from edge_tl.training.run import load_run, read_metrics
 from edge_tl.training.settings import FinetuneSettings, TrainSettings
-from edge_tl.training.settings import check as check_settings
 from edge_tl.training.train import resume, train
 from edge_tl_runtime.dataset import load_training
 from edge_tl_runtime.errors import DataError, EdgeTLError, UsageError
+from edge_tl_runtime.options import check as check_settings
 from edge_tl_runtime.spec import ResizeRule
 
 CPU = torch.device("cpu")
