@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -94,6 +95,21 @@ def test_the_table_of_a_fleet_has_each_figure_below_its_heading(fleet, tmp_path,
         end = heading.index(name) + len(name)
         # Marks above Thai letters take no width of their own, so the row may be a few characters longer.
         assert f"{value:.2f}" in row[end - 8 : end + 4]
+
+
+def test_what_no_result_measured_has_no_column(fleet, tmp_path, capsys):
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    for result in results_in(fleet):
+        document = read_result(result)
+        document["parts"] = {"accuracy": document["parts"]["accuracy"]}
+        write_result(kept / result.name, sealed_result(document))
+    page = tmp_path / "page.html"
+    assert run(["report", str(kept), "-o", str(page)]) == 0
+    capsys.readouterr()
+    headings = re.findall(r"<th>([^<]*)</th>", page.read_text("utf-8"))
+    assert {"file, MB", "top-1"} <= set(headings)
+    assert not {"photo, p50", "frame, p50", "memory, MB", "corruptions"} & set(headings)
 
 
 def test_results_of_other_photos_are_not_paired(fleet, tmp_path):

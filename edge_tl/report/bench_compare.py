@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -76,6 +76,36 @@ class BenchRow:
         }
 
 
+@dataclass(frozen=True)
+class Column:
+    """A figure of speed. value: None where a row did not measure it."""
+
+    heading: str
+    value: Callable[[BenchRow], float | None]
+    form: str = ".2f"
+
+    def cell(self, row: BenchRow) -> str:
+        value = self.value(row)
+        return "" if value is None else format(value, self.form)
+
+
+def _of(part: str, key: str) -> Callable[[BenchRow], float | None]:
+    return lambda row: row.number(part, key)
+
+
+SPEED = (
+    Column("photo, p50", _of("latency", "p50_ms")),
+    Column("p90", _of("latency", "p90_ms")),
+    Column("p99", _of("latency", "p99_ms")),
+    Column("frame, p50", _of("frame", "p50_ms")),
+    Column("photos a second", lambda row: row.photos_per_second, ".1f"),
+    Column("load", _of("resources", "load_ms"), ".0f"),
+    Column("memory, MB", _of("resources", "peak_mb"), ".0f"),
+    Column("file, MB", lambda row: float(row.document["model"]["bytes"]) / 1e6, ".1f"),
+)
+"""Columns of the page; one that no row measured is left out."""
+
+
 def compare_benches(results: Sequence[Path]) -> list[BenchRow]:
     """A row for each result, against the first. Raises UsageError for a file that is none, or was altered."""
     rows: list[BenchRow] = []
@@ -128,6 +158,8 @@ def write_bench_comparison(rows: Sequence[BenchRow], target: Path) -> Path:
         "bench_compare.html.j2",
         version=version("edge-tl"),
         rows=rows,
+        speed=[column for column in SPEED if any(column.value(row) is not None for row in rows)],
+        corrupted=any("corruptions" in row.parts for row in rows),
         epsilons={part: epsilons(rows, part) for part in ("stored", "square")},
         plots=[plot for plot in drawn if plot is not None],
         differences=differing(settings),
