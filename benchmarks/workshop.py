@@ -5,6 +5,7 @@ Adding one: a function that returns its path, or raises Unavailable with what is
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -90,12 +91,14 @@ def run(command: Sequence[str], limit_s: float, out: Path, err: Path, more: Mapp
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    os.killpg(process.pid, signal.SIGINT)
-    try:
-        process.wait(GRACE_S)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    # Interrupted, a script tidies up. Started in the background of a shell, the run and its children ignore interrupts.
+    for number, grace_s in ((signal.SIGINT, GRACE_S / 10), (signal.SIGTERM, GRACE_S)):
+        os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(grace_s)
+            return
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def last_lines(path: Path, count: int) -> str:
