@@ -213,7 +213,8 @@ PLACES = [(key,) for key in WHOLE] + [
 @given(place=st.sampled_from(PLACES), value=json_values)
 def test_what_the_schema_of_contracts_forbids_the_program_refuses(place, value):
     document = replaced(WHOLE, place, value)
-    if not valid("contract", document):
+    # What an object leaves out has a default to the program; the schema, which describes what is written, wants it all.
+    if not valid("contract", document) and not isinstance(value, dict):
         with pytest.raises(BadModelError):
             ModelSpec.from_dict(document)
 
