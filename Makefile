@@ -21,7 +21,7 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Hours; `benchmarks/all.py --quick` takes 20 minutes. Both write their table into the page of figures.
+# Long; `benchmarks/all.py --quick` is shorter, and leaves the page of figures alone.
 bench: $(READY)
 	$(BIN)/python benchmarks/all.py --into docs/BENCHMARKS.md
 

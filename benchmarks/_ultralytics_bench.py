@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from workshop import ROOT, WEIGHTS, Failed, last_lines
+
+from edge_tl.cli.console import say
 from edge_tl.training.run import read_judged
 from edge_tl_runtime.photos import EXTENSIONS
 
-ROOT = Path(__file__).resolve().parent.parent
 SIDE = Path(__file__).resolve().with_name("_ultralytics_side.py")
-WEIGHTS = "mobilenet_v2-imagenet-fp16.pth"
 
 
 @dataclass(frozen=True)
@@ -68,14 +69,6 @@ class Answers:
     quantized: dict[str, list[str]]
     megabytes: dict[str, float]
     notes: dict[str, str] = field(default_factory=dict)
-
-
-class Failed(Exception):
-    """A side ended badly. The message is one line."""
-
-
-def say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 class Bench:
@@ -143,9 +136,8 @@ class Bench:
             except OSError as error:
                 raise Failed(f"cannot start {command[0]}: {error.strerror}; name the interpreter itself") from None
         if done.returncode not in codes:
-            last = (log.read_text().strip().splitlines() or ["it said nothing"])[-1]
             more_in = f"; all it said: {log}" if self.lasting else "; --work FOLDER keeps all it says"
-            raise Failed(f"{name} ended with {done.returncode}: {last[:300]}{more_in}")
+            raise Failed(f"{name} ended with {done.returncode}: {last_lines(log, 1) or 'it said nothing'}{more_in}")
         return done.stdout
 
 

@@ -29,8 +29,9 @@ from pathlib import Path
 
 from ratios import END, TARGET, counted, put_between, read, table
 from steps import STEPS, Step, shown, words
-from workshop import FOUND, ROOT, Failed, Unavailable, Workshop, last_lines, run
+from workshop import FOUND, ROOT, SOURCES, Failed, Unavailable, Workshop, last_lines, run
 
+from edge_tl.cli.console import say
 from edge_tl_runtime.errors import EdgeTLError, UsageError
 from edge_tl_runtime.files import write_text
 from edge_tl_runtime.machine import cpu_name, memory
@@ -151,7 +152,7 @@ def run_step(outcome: Outcome, shop: Workshop, report: Report, scripts: Path) ->
         python = shop.find(step.python)
         more = {TARGET: str(report.figures)}
         if python != sys.executable:
-            more["PYTHONPATH"] = os.pathsep.join(map(str, (ROOT, ROOT / "export", ROOT / "runtime")))
+            more["PYTHONPATH"] = SOURCES
         started = time.perf_counter()
         run([python, str(scripts / step.script), *given], 60 * step.minutes, out, err, more)
         outcome.state = "ran"
@@ -186,10 +187,6 @@ def run_all(steps: Sequence[Step], scripts: Path, shop: Workshop, target: Path, 
                 outcome.state, outcome.reason = "skipped", "interrupted before it"
         write_text(target, report.text())
         return report, True
-
-
-def say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def listed(steps: Sequence[Step], quick: bool) -> str:

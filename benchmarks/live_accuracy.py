@@ -31,7 +31,7 @@ from ratios import Spread, paired_points, record
 from edge_tl_runtime.dataset import LabelledPhotos, load_labelled
 from edge_tl_runtime.onnx_file import read_spec
 from edge_tl_runtime.photos import read_photo
-from edge_tl_runtime.statistics import mcnemar, paired_interval, wilson
+from edge_tl_runtime.statistics import mcnemar, wilson
 
 FPS = 10
 
@@ -126,11 +126,11 @@ def row(title: str, frames: str, labels: list[str], alone: list[bool], truth: li
     right = [label == true for label, true in zip(labels, truth, strict=True)]
     gained = sum(here and not there for here, there in zip(right, alone, strict=True))
     lost = sum(there and not here for here, there in zip(right, alone, strict=True))
-    low, high = paired_interval(gained, lost, len(truth))
-    difference = f"{100 * (gained - lost) / len(truth):+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
+    spread = paired_points(right, alone)
+    difference = f"{spread['ratio']:+.1f} ({spread['low']:+.1f} to {spread['high']:+.1f})"
     chance = f"{gained}, {lost} | {mcnemar(gained, lost):.2f}"
     line = f"| {title} | {frames} | {rate(sum(right), len(truth))} | {difference} | {chance} |"
-    return line, paired_points(right, alone)
+    return line, spread
 
 
 def main(model: Path, folder: Path, each: int) -> None:

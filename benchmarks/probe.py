@@ -32,14 +32,14 @@ def main(data: Path, weights: str | None) -> None:
                 settings = TrainSettings(recipe="probe", arch=arch, weights=source)
                 result = train(data / name, Path(folder, name, arch), settings, silent, lambda line: None)
                 forward, head = result.seconds["features"], result.seconds["probe"]
+                ratio = (forward + head) / forward
                 low, high = result.evaluation.ci95
                 print(
                     f"| {name} | {arch} | {100 * result.evaluation.top1:.1f} % of {result.evaluation.n} "
-                    f"| {100 * low:.1f} to {100 * high:.1f} | {forward:.1f} | {head:.2f} | {(forward + head) / forward:.2f} |",
+                    f"| {100 * low:.1f} to {100 * high:.1f} | {forward:.1f} | {head:.2f} | {ratio:.2f} |",
                     flush=True,
                 )
-                what, ratio = f"probe with its head, {name}, {arch}", (forward + head) / forward
-                record(what, "the forward pass", ratio, better="")
+                record(f"probe with its head, {name}, {arch}", "the forward pass", ratio, better="")
 
 
 if __name__ == "__main__":

@@ -170,10 +170,12 @@ class Run:
                 break
         return found
 
-    def usage(self) -> str:
+    def usage(self) -> tuple[str, int]:
+        """What it takes of the machine, in words, and its open handles."""
         process = psutil.Process(self.process.pid)
         megabytes = process.memory_info().rss / 2**20
-        return f"{megabytes:.1f} MB, {process.num_fds()} handles, {process.num_threads()} threads"
+        handles = process.num_fds()
+        return f"{megabytes:.1f} MB, {handles} handles, {process.num_threads()} threads", handles
 
     def stop(self) -> tuple[float, int, int]:
         """Seconds from SIGTERM to the end, exit code, processes left."""
@@ -183,10 +185,6 @@ class Run:
         code = self.process.wait(30)
         took = time.monotonic() - started
         return took, code, len(psutil.wait_procs(captures, timeout=1)[1])
-
-
-def handles(usage: str) -> int:
-    return int(usage.split(", ")[1].split()[0])
 
 
 def free_port() -> int:
@@ -207,7 +205,7 @@ def main(model: Path, photos: Path | None, kills: int, flow: float) -> None:
         run = Run(model, server.url, status)
         run.lines.get(timeout=60)
         run.until(time.monotonic() + max(5.0, flow))
-        before = run.usage()
+        before, handles_before = run.usage()
         for life in range(1, kills + 1):
             server.kill()
             died = time.monotonic()
@@ -221,7 +219,7 @@ def main(model: Path, photos: Path | None, kills: int, flow: float) -> None:
             stale += sum(line["label"] == before_it for _, line in after)
             neither += sum(line["label"] not in (label, before_it) for _, line in after)
             frames += len(down) + len(after)
-        usage = run.usage()
+        usage, handles = run.usage()
         took, code, left = run.stop()
         tries = json.loads(status.read_text())["reconnects"]
         server.kill()
@@ -246,7 +244,7 @@ def main(model: Path, photos: Path | None, kills: int, flow: float) -> None:
         ("results that show the life before", stale),
         ("results with a label of neither life", neither),
         ("processes left after SIGTERM", left),
-        ("open handles more than at the start", handles(usage) - handles(before)),
+        ("open handles more than at the start", handles - handles_before),
     ):
         record(what, against, count, kind="count", goal="<= 0")
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from PIL import Image
-from ratios import record
+from ratios import paired_points, record
 
 from edge_tl.training.run import published_run
 from edge_tl_export import to_onnx
@@ -29,7 +29,7 @@ from edge_tl_runtime.onnx_file import parse_spec, read_model
 from edge_tl_runtime.photos import map_in_order, read_photo
 from edge_tl_runtime.preprocess import DEFAULT_RESAMPLE, RESAMPLES
 from edge_tl_runtime.spec import ModelSpec
-from edge_tl_runtime.statistics import discordant, mcnemar, paired_interval
+from edge_tl_runtime.statistics import discordant, mcnemar
 
 Shrink = Callable[[np.ndarray, int], np.ndarray]
 SIZE = 224
@@ -81,7 +81,8 @@ RULES: dict[str, Shrink] = {
     "area k=round, linear": area_then(opencv(cv2.INTER_LINEAR), 0.5),
     "area k=floor, Lanczos": area_then(opencv(cv2.INTER_LANCZOS4), 0.0),
     "area k=floor, cubic by remap": area_then(remapped, 0.0),
-    **{f"**{name}**" if name == DEFAULT_RESAMPLE else name: rule(name) for name in RESAMPLES},
+    OURS: rule(DEFAULT_RESAMPLE),
+    **{name: rule(name) for name in RESAMPLES if name != DEFAULT_RESAMPLE},
 }
 
 
@@ -157,15 +158,13 @@ def main(folder: Path, model: Path | None) -> None:
         rates = " | ".join(f"{100 * right[name, scale].mean():.1f}" for scale in SCALES)
         print(f"| {name} | {rates} | {error:.1f} | {times[name][0]:.2f} | {times[name][1]:.2f} |")
     print(f"\n| {OURS} beside | shrink | photos it alone has right | the other alone | p |\n|---|---|---|---|---|")
-    for other in (*(name for name in RESAMPLES if name in RULES), PILLOW):
+    for other in (*sorted(RESAMPLES.keys() - {DEFAULT_RESAMPLE}), PILLOW):
         for scale in SCALES:
             gained, lost = discordant(right[OURS, scale], right[other, scale])
             print(f"| {other} | {scale:g}x | {gained} | {lost} | {mcnemar(gained, lost):.3f} |")
-    n = len(right[OURS, 1.0])
-    gained, lost = discordant(right[OURS, 1.0], right[PILLOW, 1.0])
-    low, high = (100 * end for end in paired_interval(gained, lost, n))
-    words = {"kind": "points", "better": "higher", "note": f"{n} photos, 95 % interval"}
-    record("top-1, crop and resize", PILLOW, 100 * (gained - lost) / n, low=low, high=high, **words)
+    spread = paired_points(right[OURS, 1.0], right[PILLOW, 1.0])
+    note = f"{len(right[OURS, 1.0])} photos, 95 % interval"
+    record("top-1, crop and resize", PILLOW, **spread, kind="points", better="higher", note=note)
     record("crop and resize, 1920x1080", PILLOW, times[OURS][1] / times[PILLOW][1])
 
 

@@ -43,16 +43,18 @@ from numpy.typing import NDArray
 from peers import OpenVinoModel, installed, nncf_openvino, quiet
 from PIL import Image
 from ratios import paired_points, quartiles, record
+from workshop import SOURCES
 
+from edge_tl.cli.console import say
 from edge_tl_runtime.classifier import INPUT_NAME, Classifier
 from edge_tl_runtime.dataset import evenly, load_labelled
 from edge_tl_runtime.machine import OtherPrograms, cpu_name
+from edge_tl_runtime.onnx_file import read_spec
 from edge_tl_runtime.photos import Frame, read_photo, usable_cores
 from edge_tl_runtime.preprocess import crop_resize, preprocess_batch
 from edge_tl_runtime.spec import ModelSpec
 from edge_tl_runtime.statistics import wilson
 
-ROOT = Path(__file__).resolve().parent.parent
 AGAIN = "EDGE_TL_RUNTIMES_AGAIN"
 """Set in the process that --python started."""
 
@@ -218,7 +220,7 @@ def sides_of(paths: Sequence[Path], calibration: Sequence[Frame]) -> tuple[list[
     sides: list[Side] = []
     missing: list[tuple[str, str]] = []
     for path in paths:
-        spec = Classifier(path).spec
+        spec = read_spec(path)
         name = f"OpenVINO, this file ({spec.precision})"
         made = partial(openvino_side, path, spec, "OpenVINO, this file", spec.precision)
         ways: dict[str, Callable[[], Side]] = {OURS: partial(runner, path)}
@@ -267,12 +269,12 @@ def in_turns(sides: Sequence[Side], frames: Sequence[Frame]) -> list[list[float]
 
 
 def network_table(name: str, paths: Sequence[Path], folder: Path, count: int) -> None:
-    spec = Classifier(paths[0]).spec
+    spec = read_spec(paths[0])
     photos = load_labelled(folder, spec.labels, "all")
     judged = evenly(len(photos), count)
     truth = np.asarray([photos.targets[i] for i in judged])
-    rest = [i for i in range(len(photos)) if i not in set(judged)]
-    calibration = [read_photo(photos.paths[i]) for i in rest[:: max(1, len(rest) // CALIBRATION)][:CALIBRATION]]
+    rest = sorted(set(range(len(photos))) - set(judged))
+    calibration = [read_photo(photos.paths[rest[i]]) for i in evenly(len(rest), CALIBRATION)]
     frames = [read_photo(photos.paths[i]) for i in judged]
     sides, missing = sides_of(paths, calibration)
     say(f"  {name}: {len(sides)} sides, {TURNS} turns")
@@ -347,21 +349,16 @@ def package_megabytes(name: str) -> float:
     return sum(path.stat().st_size for path in paths if path.is_file()) / 1e6
 
 
-def say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
 def by_network(paths: Sequence[Path]) -> Mapping[str, list[Path]]:
     groups: dict[str, list[Path]] = {}
     for path in paths:
-        spec = Classifier(path).spec
+        spec = read_spec(path)
         groups.setdefault(f"{spec.arch}, {len(spec.labels)} classes", []).append(path)
     return groups
 
 
 def go_on_in(python: Path) -> int:
     """The exit code of this script in another interpreter."""
-    roots = os.pathsep.join(map(str, (ROOT, ROOT / "export", ROOT / "runtime")))
     command = [str(python), *sys.argv]
     try:
         probe = subprocess.run([str(python), "-c", PROBE], capture_output=True, text=True)
@@ -370,7 +367,7 @@ def go_on_in(python: Path) -> int:
             raise SystemExit(
                 f"error: {python} cannot go on with this script ({why}); it needs what the docstring lists"
             )
-        return subprocess.run(command, env={**os.environ, AGAIN: "1", "PYTHONPATH": roots}).returncode
+        return subprocess.run(command, env={**os.environ, AGAIN: "1", "PYTHONPATH": SOURCES}).returncode
     except OSError as error:
         raise SystemExit(f"error: cannot start {python}: {error.strerror}; name the interpreter itself") from None
 

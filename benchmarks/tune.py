@@ -77,12 +77,12 @@ def main(paths: list[Path]) -> None:
             watch = OtherPrograms()
             medians = exhaustive(sessions, photos, pause_s, calls)
             best = min(medians, key=lambda settings: medians[settings])
+            ratio = medians[chosen] / medians[best]
             print(
                 f"| {path.name} | {name} | {chosen} | {medians[chosen]:.2f} | {best} | {medians[best]:.2f} "
-                f"| {medians[chosen] / medians[best]:.2f} | {tuning.seconds:.0f} | {watch.share():.2f} |",
+                f"| {ratio:.2f} | {tuning.seconds:.0f} | {watch.share():.2f} |",
                 flush=True,
             )
-            ratio = medians[chosen] / medians[best]
             record(f"tune's choice for a {name}, {path.name}", "the fastest of all", ratio, goal="<= 1.1")
             for settings, median in medians.items():
                 print(f"{path.name}, {name}: {settings}: {median:.2f} ms", file=sys.stderr)

@@ -39,7 +39,6 @@ from _ultralytics_bench import (
     VARIANTS,
     Answers,
     Bench,
-    Failed,
     judged_photos,
     our_answers,
     run_folder,
@@ -47,6 +46,7 @@ from _ultralytics_bench import (
 )
 from PIL import Image
 from ratios import paired_points, quartiles, record
+from workshop import Failed, last_lines
 
 from edge_tl_runtime.machine import cpu_name
 from edge_tl_runtime.statistics import discordant, mcnemar, wilson
@@ -176,12 +176,11 @@ def hostile_table(bench: Bench) -> None:
     ours = run_folder(bench, "hymenoptera", *TIMED) / "model.onnx"
     for file, row in zip(files, theirs, strict=True):
         out = bench.ours("predict", ours, file, "--json", "--no-profile", codes=(0, 1)).strip()
-        said = (bench.work / "logs" / "ours-predict.log").read_text().strip().splitlines()
         if out:
             answer = json.loads(out)
             mine = f"{answer['label']} {100 * answer['confidence']:.1f} %"
         else:
-            mine = f"exit code 1: {said[-1].strip()}"
+            mine = f"exit code 1: {last_lines(bench.work / 'logs' / 'ours-predict.log', 1)}"
         cells = [" ".join(text.replace(str(file), file.name).split())[:160] for text in (*row.values(), mine)]
         print(f"| {file.name} | {' | '.join(cells)} |")
     print(flush=True)

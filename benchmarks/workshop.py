@@ -15,6 +15,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+SOURCES = os.pathsep.join(map(str, (ROOT, ROOT / "export", ROOT / "runtime")))
+"""PYTHONPATH of the project, for another interpreter."""
+
 DATA = "EDGE_TL_TEST_DATA"
 MAKING_S = 1800.0
 GRACE_S = 10.0
@@ -139,21 +142,19 @@ def _demo(shop: Workshop) -> Path:
     return shop.edge_tl("demo", "run/model-int8.onnx", "demo")
 
 
-def _lite0(shop: Workshop) -> Path:
-    words = (
-        "export",
-        "efficientnet_lite0",
-        "--quantize",
-        "--no-layers",
-        "--data",
-        shop.find("imagenet"),
-    )
-    return shop.edge_tl("lite0", "model-int8.onnx", *words)
+def _filled(shop: Workshop, words: Sequence[str]) -> list[str]:
+    """The words with weights for `{weights}`."""
+    return [shop.find("weights") if word == "{weights}" else word for word in words]
 
 
-def _mv2(shop: Workshop) -> Path:
-    words = ("export", "mobilenet_v2", "--weights", shop.find("weights"), "--quantize", "--no-layers")
-    return shop.edge_tl("mv2", "model-int8.onnx", *words, "--data", shop.find("imagenet"))
+def _of_imagenet(name: str, arch: str, *words: str) -> Callable[[Workshop], Path]:
+    """The files of a published network in FP32 and INT8. words: as `_filled` takes them."""
+
+    def make(shop: Workshop) -> Path:
+        given = (*_filled(shop, words), "--quantize", "--no-layers", "--data", shop.find("imagenet"))
+        return shop.edge_tl(name, "model-int8.onnx", "export", arch, *given)
+
+    return make
 
 
 def _files_of(name: str, run: str, *words: str) -> Callable[[Workshop], Path]:
@@ -163,13 +164,11 @@ def _files_of(name: str, run: str, *words: str) -> Callable[[Workshop], Path]:
 
 
 def _run_of(name: str, photos: str, *words: str) -> Callable[[Workshop], Path]:
-    """A linear probe on a folder of the real photographs. words: `{weights}` in them is filled in."""
+    """A linear probe on a folder of the real photographs. words: as `_filled` takes them."""
 
     def make(shop: Workshop) -> Path:
-        given = [shop.find("weights") if word == "{weights}" else word for word in words]
-        return shop.edge_tl(
-            name, "model.safetensors", "train", f"{shop.find('data')}/{photos}", "--recipe", "probe", *given
-        )
+        given = ("--recipe", "probe", *_filled(shop, words))
+        return shop.edge_tl(name, "model.safetensors", "train", f"{shop.find('data')}/{photos}", *given)
 
     return make
 
@@ -229,8 +228,8 @@ MATERIALS: dict[str, Callable[[Workshop], Path]] = {
     "python": lambda shop: Path(sys.executable),
     "quantizers": _quantizers,
     "demo": _demo,
-    "lite0": _lite0,
-    "mv2": _mv2,
+    "lite0": _of_imagenet("lite0", "efficientnet_lite0"),
+    "mv2": _of_imagenet("mv2", "mobilenet_v2", "--weights", "{weights}"),
     "run": _run_of("run", "hymenoptera"),
     "run_mv2": _run_of("run_mv2", "hymenoptera", "--arch", "mobilenet_v2", "--weights", "{weights}"),
     "run_pets": _run_of("run_pets", "pets37"),

@@ -127,13 +127,14 @@ LONGEST = 24
 @click.option("--check", is_flag=True, help="Write nothing; exit code 1 when a page is stale.")
 def main(check: bool) -> None:
     """Write the pages of docs/reference, or say which of them are stale."""
-    stale = [path for path, text in pages().items() if not path.is_file() or path.read_text("utf-8") != text]
+    made = pages()
     if check:
+        stale = [path for path, text in made.items() if not path.is_file() or path.read_text("utf-8") != text]
         for path in stale:
             click.echo(f"{path.relative_to(ROOT)} is stale; run: python scripts/reference.py", err=True)
         sys.exit(1 if stale else 0)
     FOLDER.mkdir(parents=True, exist_ok=True)
-    for path, text in pages().items():
+    for path, text in made.items():
         path.write_text(text, "utf-8")
         click.echo(f"wrote {path.relative_to(ROOT)}")
 
@@ -238,8 +239,8 @@ class Found:
 
 
 def python_page() -> str:
-    lines = ["# Python", "", MADE, "", "Everything that a command does is a call away. Names that are not here may"]
-    lines[-1] += " change without a word. The text of each is that of its docstring."
+    about = "Everything that a command does is a call away. Names that are not here may change without a word."
+    lines = ["# Python", "", MADE, "", f"{about} The text of each is that of its docstring."]
     for title, about, modules in API:
         lines += ["", f"## {title}", "", about]
         for module, *names in map(str.split, modules.strip().splitlines()):

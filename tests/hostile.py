@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import io
 import os
@@ -25,6 +26,16 @@ from edge_tl_runtime.errors import EdgeTLError
 from edge_tl_runtime.spec import ModelSpec, Normalization, ResizeRule, SelfTest
 
 NOBODY = 65534
+
+
+def replaced(document: Any, way: tuple[Any, ...], value: Any) -> Any:
+    """A copy of a JSON document with `value` at the end of a way of keys and places."""
+    document = copy.deepcopy(document)
+    inner = document
+    for part in way[:-1]:
+        inner = inner[part]
+    inner[way[-1]] = value
+    return document
 
 
 @contextlib.contextmanager

@@ -358,12 +358,7 @@ def test_ctrl_c_is_one_line_and_the_same_command_goes_on(color_model, tmp_path):
     path = tmp_path / "r.json"
     asked = ["bench", str(color_model), "-o", str(path), *SHORT, "--parts", "latency,sustained", "--sustained"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "edge_tl", *asked, "30"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # Tests that were started in the background of a shell ignore interrupts, and so would what they start.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        [sys.executable, "-m", "edge_tl", *asked, "30"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     progress = tmp_path / ".r.json.progress"
     deadline = time.monotonic() + 30

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hostile import NOT_REGULAR, SPEC, changed, checked, mutated, refused, within
+from hostile import NOT_REGULAR, SPEC, changed, checked, mutated, refused, replaced, within
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -141,15 +141,6 @@ def places(value: Any, way: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, item in inner:
         yield from places(item, (*way, key))
-
-
-def replaced(document: Any, way: tuple[Any, ...], value: Any) -> Any:
-    document = copy.deepcopy(document)
-    place = document
-    for part in way[:-1]:
-        place = place[part]
-    place[way[-1]] = value
-    return document
 
 
 def check_contract(text: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
 import time
 from pathlib import Path
@@ -330,15 +329,6 @@ def test_a_step_ends_at_its_limit_with_all_it_started(bench, tmp_path):
     assert not (tmp_path / "outlived").exists()
 
 
-@pytest.fixture
-def interruptible():
-    """Interrupts arrive, also where pytest itself was started in the background of a shell, which ignores them."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("interruptible")
 def test_an_interrupted_run_keeps_what_it_had(bench, tmp_path):
     stop = "import os, signal, time\nos.kill(os.getppid(), signal.SIGINT)\ntime.sleep(60)"
     page = tmp_path / "page.md"
