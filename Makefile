@@ -21,9 +21,9 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Long; `benchmarks/all.py --quick` is shorter, and leaves the page of figures alone.
+# Hours; BENCH='--keep FOLDER' and, after an interruption, BENCH='--keep FOLDER --go-on' make it in several sittings.
 bench: $(READY)
-	$(BIN)/python benchmarks/all.py --into docs/BENCHMARKS.md
+	$(BIN)/python benchmarks/all.py --into docs/BENCHMARKS.md $(BENCH)
 
 reference: $(READY)
 	$(BIN)/python scripts/reference.py

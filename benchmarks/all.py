@@ -1,12 +1,13 @@
 """Every comparison of the project in one run, and one table of what they found, as `make bench` runs them.
 
-    python benchmarks/all.py [--quick] [--only SCRIPT...] [-o FILE] [--into FILE] [--keep FOLDER] [--list]
+    python benchmarks/all.py [--quick] [--only SCRIPT...] [-o FILE] [--into FILE] [--keep FOLDER [--go-on]] [--list]
 
 The result is a Markdown file: the table first, then what each script printed. It is written anew after each step, so that a run
-that is cut off keeps what it had. A step that fails is named under the table with its last line, and the exit code is 1 at the
-end. EDGE_TL_TEST_DATA names the folder of real photographs; without it the steps that need none run on the demo's. Other
-projects are found through EDGE_TL_ULTRALYTICS and EDGE_TL_OPENVINO (an interpreter each, with their packages) and
-EDGE_TL_IMAGECORRUPTIONS (a folder); what needs one that is not named is skipped, and named too.
+that is cut off keeps what it had; with --keep, --go-on takes it up after the steps that ran to their end, on the same machine
+with the same versions. It does not know of changes to the code. A step that fails is named under the table with its last line,
+and the exit code is 1 at the end. EDGE_TL_TEST_DATA names the folder of real photographs; without it the steps that need none run
+on the demo's. Other projects are found through EDGE_TL_ULTRALYTICS and EDGE_TL_OPENVINO (an interpreter with their packages each)
+and EDGE_TL_IMAGECORRUPTIONS (a folder); what needs one that is not named is skipped, and named too.
 
 Adding a benchmark is a line in `steps.STEPS`.
 """
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
 import json
 import os
 import signal
@@ -27,7 +29,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from ratios import END, TARGET, counted, put_between, read, table
+from ratios import END, TARGET, Ratio, counted, put_between, read, table
 from steps import STEPS, Step, shown, words
 from workshop import FOUND, ROOT, SOURCES, Failed, Unavailable, Workshop, last_lines, run
 
@@ -50,7 +52,8 @@ PEERS = (
 class Outcome:
     """What became of a step. state: "waits", then "ran", "failed" or "skipped"; reason: why not "ran".
 
-    output, errors: what its script printed, and the end of what it complained of.
+    output, errors: what its script printed, and the end of what it complained of. day: it ran then, in a sitting before; "":
+    in this one. figures: the file of what it recorded.
     """
 
     step: Step
@@ -59,6 +62,8 @@ class Outcome:
     seconds: float = 0.0
     output: str = ""
     errors: str = ""
+    day: str = ""
+    figures: Path | None = None
 
 
 @dataclass
@@ -67,12 +72,11 @@ class Report:
 
     heading: str
     outcomes: list[Outcome]
-    figures: Path
     quick: bool
 
     def block(self) -> str:
         """Machine, table, and what is missing from it: what stands in the documentation."""
-        ratios, refused = read(self.figures)
+        ratios, refused = self.figures()
         parts = [self.heading, counted(ratios) + ".", table(ratios).rstrip() or "No figure was recorded."]
         ran = [outcome for outcome in self.outcomes if outcome.state == "ran"]
         silent = sorted({outcome.step.script for outcome in ran} - {ratio.script for ratio in ratios})
@@ -81,7 +85,21 @@ class Report:
             for outcome in self.missing
         ]
         lines += [f"- without a figure: `{script}`" for script in silent] + [f"- {reason}" for reason in refused]
+        for day in sorted({outcome.day for outcome in ran if outcome.day}):
+            names = dict.fromkeys(f"`{outcome.step.script}`" for outcome in ran if outcome.day == day)
+            lines.append(f"- of a sitting before, {day}: {', '.join(names)}")
         return "\n\n".join([*parts, "\n".join(lines)] if lines else parts).rstrip() + "\n"
+
+    def figures(self) -> tuple[list[Ratio], list[str]]:
+        """Of all steps, in order; and why lines of them were left out."""
+        ratios: list[Ratio] = []
+        refused: list[str] = []
+        for outcome in self.outcomes:
+            if outcome.figures:
+                found, wrong = read(outcome.figures)
+                ratios += found
+                refused += [f"`{outcome.step.script}`: {reason}" for reason in wrong]
+        return ratios, refused
 
     @property
     def missing(self) -> list[Outcome]:
@@ -120,11 +138,10 @@ def versions(python: str, names: Sequence[str], folder: str = "") -> str:
         return ""
 
 
-def heading(shop: Workshop, quick: bool) -> str:
-    load = f"load before the start {os.getloadavg()[0]:.1f}"
-    machine = f"{cpu_name()}, {usable_cores()} cores, {memory()[0] / 2**30:.1f} GiB, {load}"
+def setting(shop: Workshop) -> list[str]:
+    """What a figure depends on beside the code: the machine and the versions, a line each."""
     python = ".".join(map(str, sys.version_info[:3]))
-    said = [f"Of {datetime.now():%Y-%m-%d}{', a quick run' if quick else ''}: {machine}."]
+    said = [f"{cpu_name()}, {usable_cores()} cores, {memory()[0] / 2**30:.1f} GiB"]
     said += [f"Python {python}, {versions(sys.executable, (*PACKAGES, *PEERS))}."]
     for name in ("ultralytics", "openvino", "imagecorruptions"):
         with contextlib.suppress(Unavailable):
@@ -132,25 +149,69 @@ def heading(shop: Workshop, quick: bool) -> str:
             folder = path if Path(path).is_dir() else ""
             found = versions(sys.executable if folder else path, [name] if folder else (*PACKAGES[1:], *PEERS), folder)
             said += [f"{name}: {found or 'it does not say its versions'}."]
-    return "\n".join(said)
+    return said
 
 
-def run_step(outcome: Outcome, shop: Workshop, report: Report, scripts: Path) -> None:
+def heading(lines: Sequence[str], quick: bool) -> str:
+    machine, *rest = lines
+    run = f"Of {datetime.now():%Y-%m-%d}{', a quick run' if quick else ''}"
+    return "\n".join([f"{run}: {machine}, load before the start {os.getloadavg()[0]:.1f}.", *rest])
+
+
+@dataclass(frozen=True)
+class Sitting:
+    """Where the steps of a run leave what they found, for this sitting and a next one.
+
+    lines: as `setting` gives them; what was found under others is not taken. go_on: whether anything is.
+    """
+
+    shop: Workshop
+    lines: Sequence[str]
+    quick: bool
+    go_on: bool
+
+    def file(self, step: Step, end: str) -> Path:
+        call = hashlib.sha256(step.arguments(self.quick).encode()).hexdigest()[:8]
+        return self.shop.folder / f"step-{Path(step.script).stem}-{call}.{end}"
+
+    def take(self, outcome: Outcome) -> bool:
+        """Whether the step had run to its end in a sitting before; if so the outcome is what it was."""
+        mark = self.file(outcome.step, "json")
+        try:
+            found = json.loads(mark.read_text("utf-8"))
+            if not self.go_on or found["setting"] != list(self.lines):
+                raise ValueError
+            outcome.seconds, outcome.day = float(found["seconds"]), str(found["day"])
+            outcome.output = self.file(outcome.step, "out").read_text("utf-8", "replace")
+        except (OSError, ValueError, KeyError, TypeError):
+            for end in ("json", "jsonl", "out", "err"):
+                self.file(outcome.step, end).unlink(missing_ok=True)
+            return False
+        outcome.state = "ran"
+        return True
+
+    def mark(self, outcome: Outcome) -> None:
+        found = {"setting": list(self.lines), "seconds": outcome.seconds, "day": f"{datetime.now():%Y-%m-%d}"}
+        write_text(self.file(outcome.step, "json"), json.dumps(found))
+
+
+def run_step(outcome: Outcome, sitting: Sitting, scripts: Path) -> None:
     """Bring an outcome to "ran", "failed" or "skipped"."""
-    step, number = outcome.step, report.outcomes.index(outcome)
-    out, err = (shop.folder / f"step{number}.{end}" for end in ("out", "err"))
-    for path in (out, err):
-        path.write_text("")
+    step, shop = outcome.step, sitting.shop
+    out, err, outcome.figures = (sitting.file(step, end) for end in ("out", "err", "jsonl"))
+    if sitting.take(outcome):
+        return
+    out.write_text("")
     started = time.perf_counter()
     try:
-        if report.quick and step.quick is None:
+        if sitting.quick and step.quick is None:
             raise Unavailable("in a full run only")
         # What has to be brought along is asked for first, so that nothing is made for a step that is skipped.
-        for name in FOUND.keys() & set(step.needs(report.quick)):
+        for name in FOUND.keys() & set(step.needs(sitting.quick)):
             shop.find(name)
-        given = words(step.arguments(report.quick), shop)
+        given = words(step.arguments(sitting.quick), shop)
         python = shop.find(step.python)
-        more = {TARGET: str(report.figures)}
+        more = {TARGET: str(outcome.figures)}
         if python != sys.executable:
             more["PYTHONPATH"] = SOURCES
         started = time.perf_counter()
@@ -166,19 +227,23 @@ def run_step(outcome: Outcome, shop: Workshop, report: Report, scripts: Path) ->
         raise
     finally:
         outcome.seconds, outcome.output = time.perf_counter() - started, out.read_text("utf-8", "replace")
+    if outcome.state == "ran":
+        sitting.mark(outcome)
 
 
-def run_all(steps: Sequence[Step], scripts: Path, shop: Workshop, target: Path, quick: bool) -> tuple[Report, bool]:
+def run_all(
+    steps: Sequence[Step], scripts: Path, shop: Workshop, target: Path, quick: bool, go_on: bool = False
+) -> tuple[Report, bool]:
     """Every step in turn; the document is written after each. Returns it, and whether the run was interrupted."""
-    figures = shop.folder / "ratios.jsonl"
-    figures.unlink(missing_ok=True)
-    report = Report("", [Outcome(step) for step in steps], figures, quick)
+    report = Report("", [Outcome(step) for step in steps], quick)
     try:
-        report.heading = heading(shop, quick)
+        sitting = Sitting(shop, setting(shop), quick, go_on)
+        report.heading = heading(sitting.lines, quick)
         for number, outcome in enumerate(report.outcomes, 1):
             say(f"[{number}/{len(steps)}] {outcome.step.title} ({outcome.step.script})")
-            run_step(outcome, shop, report, scripts)
-            say(f"    {outcome.state}, {outcome.seconds:.0f} s{f': {outcome.reason}' if outcome.reason else ''}")
+            run_step(outcome, sitting, scripts)
+            reason = outcome.reason or (outcome.day and f"in the sitting of {outcome.day}")
+            say(f"    {outcome.state}, {outcome.seconds:.0f} s{f': {reason}' if reason else ''}")
             write_text(target, report.text())
         return report, False
     except KeyboardInterrupt:
@@ -224,6 +289,7 @@ def options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="The document; a dated one in build/bench.")
     parser.add_argument("--into", type=Path, metavar="FILE", help="Also put the table between the marks in this page.")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="Make models there, or take those of a run before.")
+    parser.add_argument("--go-on", action="store_true", help="Take what steps had found in the folder of --keep.")
     return parser.parse_args(arguments)
 
 
@@ -243,12 +309,14 @@ def main(arguments: Sequence[str] | None = None, steps: Sequence[Step] = STEPS, 
             if given.only:
                 raise UsageError("--into takes the table of a whole run; leave out --only, or copy the rows by hand")
             require_place(given.into)
+        if given.go_on and not given.keep:
+            raise UsageError("--go-on needs the folder of the run before; name it with --keep")
         target = given.output or RESULTS / f"{datetime.now():%Y-%m-%d-%H%M}.md"
         with tempfile.TemporaryDirectory() as folder:
             place = given.keep or Path(folder)
             place.mkdir(parents=True, exist_ok=True)
             shop = Workshop(place, lambda line: say(f"    {line}"))
-            report, cut = run_all(steps, scripts, shop, target, given.quick)
+            report, cut = run_all(steps, scripts, shop, target, given.quick, given.go_on)
             block = report.block()
         print(block)
         if given.into and not cut:

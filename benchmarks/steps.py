@@ -56,6 +56,7 @@ STEPS = (
     Step("Videos against their photos", "live_accuracy.py", "{known} {photos}", "{known} {photos} --shown 2", 15),
     Step("The page and its viewers", "page.py", "{model}", "{model} --seconds 6"),
     Step("Tuning", "tune.py", "{model}", minutes=15),
+    Step("Threads that spin", "spinning.py", "{model}", "{model} --turns 10"),
     Step("What measuring costs", "bench_overhead.py", "{model} [{mv2}/model-int8.onnx]", "{model}"),
     Step("Start-up", "startup.py", "{known} {photo}"),
     Step("Edge-friendly variants", "friendly.py", "", "mobilenet_v3_small"),

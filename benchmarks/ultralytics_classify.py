@@ -24,6 +24,7 @@ import argparse
 import hashlib
 import json
 import os
+import re
 import shutil
 import statistics
 import tempfile
@@ -36,6 +37,7 @@ import numpy as np
 from _ultralytics_bench import (
     OURS,
     TIMED,
+    TIMED_THEIRS,
     VARIANTS,
     Answers,
     Bench,
@@ -100,7 +102,8 @@ def quantized_table(found: dict[str, list[Answers]], truths: dict[str, list[str]
 
 
 def label(answers: Answers) -> str:
-    return f"{answers.network}, {answers.settings.partition(':')[0].partition(' (')[0]}"
+    """The network and the first words of its settings."""
+    return f"{answers.network}, {re.split('[:,(]', answers.settings)[0].strip()}"
 
 
 def best(answers: Sequence[tuple[Answers, list[str]]], truth: Sequence[str]) -> tuple[Answers, list[str]]:
@@ -147,12 +150,13 @@ def paired_row(name: str, what: str, sides: list[Any], truth: list[str]) -> None
 
 
 def make_hostile(bench: Bench, folder: Path) -> list[Path]:
-    """A photo as it is, the same one turned with EXIF, in CMYK, without its end mark, cut short; and the GIF of hymenoptera."""
+    """A photo, and it turned by EXIF, in CMYK, with bytes after its end, cut short; and the GIF of hymenoptera."""
     source = next(path for path in sorted((bench.data / "hymenoptera" / "val" / "bees").iterdir()))
     plain = Image.open(source).convert("RGB")
     folder.mkdir(exist_ok=True)
     names = [
-        folder / name for name in ("plain.jpg", "turned-by-exif.jpg", "cmyk.jpg", "no-end-mark.jpg", "cut-short.jpg")
+        folder / name
+        for name in ("plain.jpg", "turned-by-exif.jpg", "cmyk.jpg", "bytes-after-its-end.jpg", "cut-short.jpg")
     ]
     plain.save(names[0], quality=95)
     exif = Image.Exif()
@@ -161,7 +165,7 @@ def make_hostile(bench: Bench, folder: Path) -> list[Path]:
     Image.fromarray(turned).save(names[1], quality=95, exif=exif)
     plain.convert("CMYK").save(names[2], quality=95)
     whole = names[0].read_bytes()
-    names[3].write_bytes(whole[:-2])
+    names[3].write_bytes(whole + bytes(8))
     names[4].write_bytes(whole[: len(whole) * 2 // 3])
     gif = shutil.copyfile(next((bench.data / "hymenoptera" / "train" / "ants").glob("*.gif")), folder / "no-photo.gif")
     return [*names, Path(gif)]
@@ -169,7 +173,7 @@ def make_hostile(bench: Bench, folder: Path) -> list[Path]:
 
 def hostile_table(bench: Bench) -> None:
     files = make_hostile(bench, bench.work / "hostile")
-    model = bench.known("hymenoptera-tuned-train")["model"]
+    model = bench.known(f"hymenoptera-{TIMED_THEIRS}-train")["model"]
     theirs = bench.theirs("hostile", model=model, files=[str(file) for file in files])
     print("| file | Ultralytics, predict | Ultralytics, scan before training | edge-tl predict |")
     print("|---|---|---|---|")
@@ -210,8 +214,8 @@ def hashes(folder: Path) -> dict[str, str]:
 
 
 def latency_table(bench: Bench, name: str) -> None:
-    """Of the network that both have: theirs as tuned, ours as TIMED."""
-    files = bench.known(f"{name}-tuned-export")
+    """Of the network that both have."""
+    files = bench.known(f"{name}-{TIMED_THEIRS}-export")
     folder = run_folder(bench, name, *TIMED)
     ours = {"edge-tl FP32": folder / "model.onnx", "edge-tl INT8": folder / "model-int8.onnx"}
     found = bench.theirs(

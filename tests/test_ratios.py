@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from pathlib import Path
@@ -358,6 +359,7 @@ def test_the_table_goes_between_the_marks_of_a_page(bench, tmp_path):
         (["--into", "{folder}/unmarked.md"], "must hold"),
         (["--into", "{folder}/page.md", "--only", "a"], "leave out --only"),
         (["--only", "b"], "no step runs b.py"),
+        (["--go-on"], "name it with --keep"),
     ],
 )
 def test_what_cannot_end_well_is_refused_before_it_begins(bench, tmp_path, words, message):
@@ -393,6 +395,44 @@ def test_a_kept_folder_keeps_materials_and_no_figures(bench, tmp_path, monkeypat
         assert code == 0
         assert out.count("| a call") == 2
     assert made == [tmp_path / "kept" / "model"]
+
+
+COUNTED = "from pathlib import Path\nran = Path(__file__).with_suffix('.ran')\nran.open('a').write('.')\n"
+"""A script that counts how often it ran."""
+
+
+def test_going_on_takes_what_ran_to_its_end_and_runs_the_rest(bench, tmp_path):
+    kept = ("--keep", str(tmp_path / "kept"))
+    last = "if len(ran.read_text()) == 1: raise SystemExit('the power went')\n"
+    made = [
+        script(tmp_path, "first", COUNTED + FIGURE.format(1.01)),
+        script(tmp_path, "last", COUNTED + FIGURE.format(1.02) + last),
+    ]
+    assert bench(made, *kept)[0] == 1
+    code, out, err, document = bench(made, *kept, "--go-on")
+    assert code == 0
+    assert [row.split(" | ")[2] for row in out.splitlines() if "| a call" in row] == ["1.010", "1.020"]
+    assert document.count("measured") == 2
+    assert re.search(r"- of a sitting before, \d{4}-\d\d-\d\d: `first.py`\n", out)
+    assert "in the sitting of " in err
+    assert [len((tmp_path / f"{name}.ran").read_text()) for name in ("first", "last")] == [1, 2]
+
+
+@pytest.mark.parametrize("change", ["arguments", "setting", "damage", "no word of going on"])
+def test_what_was_found_otherwise_is_found_again(bench, tmp_path, monkeypatch, change):
+    kept = ("--keep", str(tmp_path / "kept"))
+    assert bench([script(tmp_path, "a", COUNTED + FIGURE.format(1))], *kept)[0] == 0
+    if change == "setting":
+        monkeypatch.setattr("all.cpu_name", lambda: "another one")
+    if change == "damage":
+        (mark,) = (tmp_path / "kept").glob("step-a-*.json")
+        mark.write_text(mark.read_text()[:-5])
+    again = script(tmp_path, "a", COUNTED + FIGURE.format(1), "--other" if change == "arguments" else "")
+    code, out, _, _ = bench([again], *kept, *([] if change.startswith("no word") else ["--go-on"]))
+    assert code == 0
+    assert out.count("| a call") == 1
+    assert "of a sitting before" not in out
+    assert (tmp_path / "a.ran").read_text() == ".."
 
 
 def test_a_model_that_cannot_be_made_fails_the_steps_that_need_it(bench, tmp_path, monkeypatch):
