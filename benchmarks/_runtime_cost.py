@@ -12,11 +12,9 @@ from pathlib import Path
 from ratios import quartiles, record
 
 COST = """
-import json, os, sys, time
+import json, sys, time
 kind, model = sys.argv[1:]
-started = time.perf_counter()
 import numpy as np
-numpy_s = time.perf_counter() - started
 started = time.perf_counter()
 if kind == "openvino":
     import openvino

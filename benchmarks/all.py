@@ -175,20 +175,23 @@ class Sitting:
         return self.shop.folder / f"step-{Path(step.script).stem}-{call}.{end}"
 
     def take(self, outcome: Outcome) -> bool:
-        """Whether the step had run to its end in a sitting before; if so the outcome is what it was."""
-        mark = self.file(outcome.step, "json")
-        try:
-            found = json.loads(mark.read_text("utf-8"))
-            if not self.go_on or found["setting"] != list(self.lines):
-                raise ValueError
-            outcome.seconds, outcome.day = float(found["seconds"]), str(found["day"])
-            outcome.output = self.file(outcome.step, "out").read_text("utf-8", "replace")
-        except (OSError, ValueError, KeyError, TypeError):
-            for end in ("json", "jsonl", "out", "err"):
-                self.file(outcome.step, end).unlink(missing_ok=True)
+        """Whether the step had run to its end in a sitting before that counts; if so the outcome is what it was."""
+        if not self.go_on:
             return False
-        outcome.state = "ran"
-        return True
+        try:
+            found = json.loads(self.file(outcome.step, "json").read_text("utf-8"))
+            same, seconds, day = found["setting"] == list(self.lines), float(found["seconds"]), str(found["day"])
+            output = self.file(outcome.step, "out").read_text("utf-8", "replace")
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+        if same:
+            outcome.state, outcome.seconds, outcome.day, outcome.output = "ran", seconds, day, output
+        return same
+
+    def clear(self, step: Step) -> None:
+        """Nothing that a sitting before left of the step is there."""
+        for end in ("json", "jsonl", "out", "err"):
+            self.file(step, end).unlink(missing_ok=True)
 
     def mark(self, outcome: Outcome) -> None:
         found = {"setting": list(self.lines), "seconds": outcome.seconds, "day": f"{datetime.now():%Y-%m-%d}"}
@@ -201,6 +204,7 @@ def run_step(outcome: Outcome, sitting: Sitting, scripts: Path) -> None:
     out, err, outcome.figures = (sitting.file(step, end) for end in ("out", "err", "jsonl"))
     if sitting.take(outcome):
         return
+    sitting.clear(step)
     out.write_text("")
     started = time.perf_counter()
     try:
@@ -232,7 +236,7 @@ def run_step(outcome: Outcome, sitting: Sitting, scripts: Path) -> None:
 
 
 def run_all(
-    steps: Sequence[Step], scripts: Path, shop: Workshop, target: Path, quick: bool, go_on: bool = False
+    steps: Sequence[Step], scripts: Path, shop: Workshop, target: Path, quick: bool, go_on: bool
 ) -> tuple[Report, bool]:
     """Every step in turn; the document is written after each. Returns it, and whether the run was interrupted."""
     report = Report("", [Outcome(step) for step in steps], quick)

@@ -13,7 +13,7 @@ import time
 
 import numpy as np
 import torch
-from ratios import quartiles, record
+from ratios import paired, record
 
 from edge_tl.models.backbones import find_backbone, friendly
 from edge_tl.models.network import build_network
@@ -67,7 +67,7 @@ def main() -> None:
             over = ratio((plain.name, "fp32"), (backbone, "int8"))
             print(f"| {backbone} | {megabytes} | {ms} | {own:.2f}x | {over:.2f}x |", flush=True)
             before, after = times[plain.name, "fp32"], times[backbone, "int8"]
-            spread = quartiles([a / b for a, b in zip(before, after, strict=True)])
+            spread = paired(before, after)
             what, note = f"speed of {backbone} in INT8", "random weights"
             record(what, f"{plain.name} in FP32", **spread, better="higher", note=note)
 

@@ -159,6 +159,11 @@ def quartiles(values: Collection[float]) -> Spread:
     return {"ratio": ratio, "low": low, "high": high}
 
 
+def paired(first: Sequence[float], second: Sequence[float]) -> Spread:
+    """Quartiles of the first over the second, pair by pair."""
+    return quartiles([a / b for a, b in zip(first, second, strict=True)])
+
+
 def paired_points(first: Sequence[bool], second: Sequence[bool]) -> Spread:
     """How many points more of the same photos are right in the first, and the 95 % interval (Bonett and Price 2012)."""
     # Here, so that an interpreter without the project's packages can record.

@@ -24,11 +24,9 @@ from __future__ import annotations
 
 import argparse
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -40,10 +38,11 @@ import numpy as np
 import onnx
 import onnxruntime
 from _runtime_cost import cost_table
+from _turns import PACES, in_turns, over
 from numpy.typing import NDArray
 from peers import OpenVinoModel, installed, nncf_openvino, quiet
 from PIL import Image
-from ratios import paired_points, quartiles, record
+from ratios import paired, paired_points, record
 from workshop import SOURCES
 
 from edge_tl.cli.console import say
@@ -59,7 +58,7 @@ from edge_tl_runtime.statistics import wilson
 AGAIN = "EDGE_TL_RUNTIMES_AGAIN"
 """Set in the process that --python started."""
 
-CALIBRATION, TURNS, FRAMES, PAUSE_S, CAMERA_S = 100, 30, 10, 0.05, 1 / 30
+CALIBRATION, TURNS = 100, 30
 OURS = "edge-tl"
 Answer = Callable[[Frame], int]
 
@@ -232,38 +231,6 @@ def nncf_side(path: Path, spec: ModelSpec, calibration: Sequence[Frame]) -> Side
 # Measuring
 
 
-@dataclass(frozen=True)
-class Times:
-    """A side's milliseconds: of each frame, and the processor's for a frame of each turn, pauses included."""
-
-    latency: list[float]
-    cpu: list[float]
-
-
-def in_turns(sides: Sequence[Side], frames: Sequence[Frame], between_s: float) -> list[Times]:
-    """Of each side, for the same frames in the same order, with a pause before each."""
-    found = [Times([], []) for _ in sides]
-    for turn in range(TURNS):
-        chosen = [frames[(turn * FRAMES + i) % len(frames)] for i in range(FRAMES)]
-        for side, times in zip(sides, found, strict=True):
-            time.sleep(PAUSE_S)
-            side.answer(chosen[-1])
-            used = time.process_time()
-            for frame in chosen:
-                if between_s:  # even to sleep for nothing gives the core away
-                    time.sleep(between_s)
-                started = time.perf_counter()
-                side.answer(frame)
-                times.latency.append(1e3 * (time.perf_counter() - started))
-            times.cpu.append(1e3 * (time.process_time() - used) / FRAMES)
-    return found
-
-
-def over(side: Sequence[float], base: Sequence[float]) -> str:
-    ratios = quartiles([a / b for a, b in zip(side, base, strict=True)])
-    return f"{statistics.median(side):.2f} | {ratios['ratio']:.2f} ({ratios['low']:.2f} to {ratios['high']:.2f})"
-
-
 def network_table(name: str, paths: Sequence[Path], folder: Path, count: int) -> None:
     spec = read_spec(paths[0])
     photos = load_labelled(folder, spec.labels, "all")
@@ -275,7 +242,8 @@ def network_table(name: str, paths: Sequence[Path], folder: Path, count: int) ->
     sides, missing = sides_of(paths, calibration)
     say(f"  {name}: {len(sides)} sides, {TURNS} turns")
     watch = OtherPrograms()
-    times, paced = in_turns(sides, frames, 0.0), in_turns(sides, frames, CAMERA_S)
+    ways = [side.answer for side in sides]
+    times, paced = (in_turns(ways, frames, between_s, TURNS) for between_s in PACES.values())
     share = watch.share()
     said = [np.asarray([side.answer(frame) for frame in frames]) for side in sides]
     print(f"{name}; other programs took {share:.2f} of the processor while it was timed.\n")
@@ -304,7 +272,7 @@ def network_table(name: str, paths: Sequence[Path], folder: Path, count: int) ->
                 (f"a frame of 30 a second to a label, {file}", paced[base].latency, paced[i].latency),
                 (f"processor time of such a frame, {file}", paced[base].cpu, paced[i].cpu),
             ):
-                spread = quartiles([b / a for a, b in zip(theirs, ours, strict=True)])
+                spread = paired(ours, theirs)
                 record(what, side.name, **spread, note=f"in turns, {side.threads} threads")
             points = paired_points((said[base] == truth).tolist(), hits.tolist())
             note = f"95 %, paired, {len(hits)} photos"

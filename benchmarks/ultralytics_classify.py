@@ -47,7 +47,7 @@ from _ultralytics_bench import (
     ultralytics_answers,
 )
 from PIL import Image
-from ratios import paired_points, quartiles, record
+from ratios import paired, paired_points, record
 from workshop import Failed, last_lines
 
 from edge_tl_runtime.machine import cpu_name
@@ -245,8 +245,7 @@ def latency_table(bench: Bench, name: str) -> None:
         for other in others:
             if own not in times or f"Ultralytics, {other}" not in times:
                 continue
-            pairs = zip(times[own], times[f"Ultralytics, {other}"], strict=True)
-            spread = quartiles([a / b for a, b in pairs])
+            spread = paired(times[own], times[f"Ultralytics, {other}"])
             what = f"a frame of 640x480 to a label, mobilenet_v2 {own[-4:]}"
             record(what, f"Ultralytics' predict, {other}", **spread, note="in turns, one process")
 
