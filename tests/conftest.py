@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ import cv2
 import numpy as np
 import onnx
 import onnxruntime
+import psutil
 import pytest
 from hypothesis import settings
 from onnx import TensorProto, helper, numpy_helper
@@ -131,6 +133,24 @@ def color_photos(tmp_path: Path, solid: Callable[..., np.ndarray]) -> Path:
         for number in range(2):
             write_photo(root / label / f"{number}.png", solid(label))
     return root
+
+
+def living(parent: int) -> list[psutil.Process]:
+    """Children of a process that have not ended, waited for or not."""
+    return [child for child in psutil.Process(parent).children() if _lives(child)]
+
+
+def command(process: psutil.Process) -> list[str]:
+    """What a process was started with; [] once it has ended."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.cmdline()
+    return []
+
+
+def _lives(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def write_photo(path: Path, frame: np.ndarray) -> Path:

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import psutil
 import pytest
+from conftest import living
 
 from edge_tl_runtime.errors import SourceError, UsageError
 from edge_tl_runtime.sources import LiveOptions, Patience, Source, State, open_source
@@ -37,10 +38,6 @@ def frames_of(source: Source, count: int) -> list[tuple[int, int]]:
         if len(seen) == count:
             break
     return seen
-
-
-def children() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
 
 
 class MjpegServer:
@@ -180,8 +177,8 @@ def test_it_comes_back_for_ever_and_leaves_nothing_behind():
             next(iterator)
         assert process.num_fds() <= before[0] + 1
         assert process.num_threads() <= before[1]
-        assert len(children()) <= 1
-    assert not children()
+        assert len(living(os.getpid())) <= 1
+    assert not living(os.getpid())
 
 
 def test_a_source_that_is_not_there_is_an_error_unless_waited_for():
@@ -209,7 +206,7 @@ def test_it_can_be_stopped_whatever_the_device_does():
             begun = time.monotonic()
         assert took < 1.5, script
         assert time.monotonic() - begun < 1.0, script
-    assert not children()
+    assert not living(os.getpid())
 
 
 def test_the_capture_ends_with_its_runner_even_when_that_is_killed():
@@ -221,7 +218,7 @@ def test_the_capture_ends_with_its_runner_even_when_that_is_killed():
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as runner:
         assert runner.stdout is not None
         runner.stdout.readline()
-        captures = psutil.Process(runner.pid).children()
+        captures = living(runner.pid)
         assert captures
         runner.kill()
     _, alive = psutil.wait_procs(captures, timeout=3)
