@@ -14,7 +14,7 @@ import onnxruntime
 import pytest
 import torch
 from conftest import write_photo
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import numpy_helper
 from torch import nn
@@ -181,6 +181,50 @@ def test_equalization_keeps_the_function_and_fills_channels():
     assert equalize(model, seen, 0.5) >= 3
     changed = ir.to_proto(model).SerializeToString()
     np.testing.assert_allclose(run(changed, pixels(8, 1)), run(graph, pixels(8, 1)), atol=1e-4)
+
+
+def rescaled(factors: dict[int, float]) -> bytes:
+    """The graph of one and the same function, with channels between two convolutions that are so many times as large."""
+    network = build(nn.ReLU)
+    with torch.no_grad():
+        for channel, factor in factors.items():
+            network[3].path[4].weight[channel] *= factor
+            network[3].path[4].bias[channel] *= factor
+            network[3].path[6].weight[:, channel] /= factor
+    return to_onnx(network, SPEC)
+
+
+def noise(graph: bytes, strength: float) -> float:
+    given = pixels(16, 1)
+    return sqnr(run(rescaled({}), given), run(quantize(graph, [pixels(32)], Recipe(equalize=strength)), given))
+
+
+def test_an_outlier_costs_nothing_once_equalized():
+    planted = rescaled({2: 300.0, 7: 300.0})
+    assert noise(planted, 0.0) < noise(rescaled({}), 0.0) - 6
+    for strength in (0.25, 0.5):
+        assert noise(planted, strength) > noise(rescaled({}), strength) - 1.5
+
+
+@settings(max_examples=10)
+@given(st.dictionaries(st.integers(0, 47), st.floats(0.1, 300), min_size=1, max_size=5), st.sampled_from([0.25, 0.5]))
+def test_equalization_does_not_depend_on_scales_that_the_function_does_not_have(factors, strength):
+    graph = rescaled(factors)
+    model = prepare(graph, Recipe(pixels=False))
+    equalize(model, observe(model, quantized_tensors(model), [pixels()]), strength)
+    changed = ir.to_proto(model).SerializeToString()
+    np.testing.assert_allclose(run(changed, pixels(8, 1)), run(graph, pixels(8, 1)), atol=1e-4)
+    assert noise(graph, strength) > noise(rescaled({}), strength) - 3
+
+
+def test_a_channel_that_nothing_reads_takes_no_range():
+    network = build(nn.ReLU)
+    with torch.no_grad():
+        network[3].path[4].bias[3] = 1000.0
+        network[3].path[6].weight[:, 3] = 0.0
+    graph = to_onnx(network, SPEC)
+    int8 = quantize(graph, [pixels(32)], Recipe(equalize=0.25))
+    assert sqnr(run(graph, pixels(16, 1)), run(int8, pixels(16, 1))) > 20
 
 
 def test_the_same_photos_and_recipe_give_the_same_bytes(graph):

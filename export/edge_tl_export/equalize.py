@@ -3,6 +3,7 @@
 
 A tensor has one scale for all channels, so a channel that stays within a tenth of its range has 25 levels left of 255. Where the
 tensor lies between convolutions, channel c can be multiplied by f_c in the weights before it and divided by f_c in those after.
+What the channel gains those weights lose, so both decide, as in equation 4 of Xiao et al. 2022, "SmoothQuant".
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from edge_tl_export.ranges import Observations
 from edge_tl_export.tidy import constant
 
 LINKING = ("Add", "Relu", "Clip", "MaxPool", "GlobalAveragePool", "AveragePool")
-MAX_FACTOR = 16.0
+MAX_FACTOR, MIN_FACTOR = 16.0, 2.0**-12
+"""Growth that a channel which showed hardly anything may have over the others: other photos may show more. Outliers shrink as far
+as they stand out; MIN_FACTOR is for channels that nothing reads."""
 HEADROOM = 2.0
 """How far beyond its largest calibrated value a channel stays clear of a clip that it never met."""
 
@@ -37,8 +40,9 @@ class Stream:
 def equalize(model: ir.Model, seen: Observations, strength: float = 0.5) -> int:
     """Rescale in place; returns how many streams were.
 
-    strength: exponent of the factors where a dense convolution reads them, whose own weights then spread more; readers that
-    are depthwise lose nothing and take them whole.
+    strength: in [0, 1], weight of a channel's own range where a dense convolution reads it; the rest is that of the range of the
+    weights it meets there, so that channels which differ by scale alone end much alike. Readers that are depthwise lose nothing,
+    and there each channel fills its tensor.
     """
     changed = 0
     for stream in list(_streams(model)):
@@ -105,16 +109,36 @@ def _factors(stream: Stream, seen: Observations, strength: float) -> NDArray[np.
     # Before a ReLU the low side never leaves: only what integers will carry counts.
     carried = [x for x in observed if x.low.min() >= 0] or observed
     reach = np.max([np.maximum(np.abs(x.low), np.abs(x.high)) for x in carried], axis=0)
-    whole = all(_depthwise(node) for node in stream.readers)
     largest = float(reach.max())
     if largest <= 0:
         return None
-    factors = np.where(reach > 0, largest / np.maximum(reach, 1e-12), 1.0) ** (1.0 if whole else strength)
-    factors = np.clip(factors, 1.0, MAX_FACTOR)
+    factors: NDArray[np.float64] = largest / np.maximum(reach, 1e-12 * largest)
+    factors[reach <= 0] = 1.0
+    if whole := all(_depthwise(node) for node in stream.readers):
+        strength = 1.0
+    factors = factors**strength * np.maximum(_share(stream.readers), 1e-12) ** (1 - strength)
     if np.isfinite(stream.ceiling):
-        room = stream.ceiling / np.maximum(reach * HEADROOM, 1e-12)
-        factors = np.where(reach * HEADROOM >= stream.ceiling, 1.0, np.minimum(factors, np.maximum(room, 1.0)))
+        # A clip must clip what it did before: no channel shrinks, none grows into it.
+        factors = np.clip(factors, 1.0, MAX_FACTOR)
+        room = np.maximum(stream.ceiling / np.maximum(reach * HEADROOM, 1e-12), 1.0)
+        factors = np.where(reach * HEADROOM >= stream.ceiling, 1.0, np.minimum(factors, room))
+    else:
+        factors = np.clip(factors / (1.0 if whole else np.median(factors)), MIN_FACTOR, MAX_FACTOR)
     return factors
+
+
+def _share(readers: list[ir.Node]) -> NDArray[np.float64]:
+    """For each channel, in [0, 1], the largest weight that meets it over the largest of the same row, which shares its scale."""
+    shares = []
+    for node in readers:
+        weight = constant(node.inputs[1])
+        assert weight is not None
+        largest = np.abs(weight.astype(np.float64)).reshape(*weight.shape[:2], -1).max(2)
+        share = largest / np.maximum(largest.max(1, keepdims=True), 1e-30)
+        groups = node.attributes.get_int("group", 1)
+        shares.append(share.reshape(groups, -1, share.shape[1]).max(1).reshape(-1))
+    found: NDArray[np.float64] = np.max(shares, axis=0)
+    return found
 
 
 def _depthwise(node: ir.Node) -> bool:

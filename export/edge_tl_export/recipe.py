@@ -18,7 +18,8 @@ class Recipe:
     per_channel: a scale for each output channel of a convolution instead of one for all.
     calibration: how the range of an activation follows from what the calibration photos showed.
     pixels: whether pixels enter the first convolution as the integers they are, with the normalisation inside its weights.
-    equalize: how far channels are rescaled to fill the range of their tensor (`edge_tl_export.equalize`); 0: not at all.
+    equalize: how far channels are rescaled for the range of their tensor rather than for that of the weights which read them
+        (`edge_tl_export.equalize`); 0: not at all.
     correct_bias: whether biases take back the mean error of the rounded weights.
     rounding: "nearest", or "descent": for the inputs that the weights meet (`edge_tl_export.rounding`).
     hard_swish: whether hard-swish is done in integers (`edge_tl_export.prepare`) or stays float.

@@ -106,7 +106,7 @@ class Search:
 
     def ranked(self) -> list[Candidate]:
         """The plain candidates, calibrations and equalizations, the least noise first; nothing is judged."""
-        return sorted(self._rank(self._calibrations()), key=lambda candidate: -candidate.sqnr)
+        return sorted(self._rank(self._calibrations()), key=_cleanliness, reverse=True)
 
     def first(self) -> Candidate | None:
         """The first candidate, in order of quality, that is accurate enough and faster; None when there is none."""
@@ -115,10 +115,11 @@ class Search:
             if (judged := self.judged(candidate)).passes:
                 return judged
         best = ranked[0]
-        for candidate in self._rank(self._forms(best.recipe)):
+        forms = sorted(self._rank(self._forms(best.recipe)), key=_cleanliness, reverse=True)
+        for candidate in forms:
             if candidate.sqnr >= best.sqnr - WORTH_ASKING and (judged := self.judged(candidate)).passes:
                 return judged
-        for recipe in self._with_float_layers(best.recipe):
+        for recipe in self._with_float_layers(max((best, *forms), key=_cleanliness).recipe):
             (candidate,) = self._rank([recipe])
             if (judged := self.judged(candidate)).passes:
                 return judged
@@ -127,9 +128,8 @@ class Search:
     def full(self) -> Candidate | None:
         """Every candidate judged; of those that pass and are hardly noisier than the best of them, the fastest."""
         ranked = self.ranked()
-        best = ranked[0].recipe
-        ranked += self._rank(self._forms(best))
-        ranked += self._rank(self._with_float_layers(best))
+        ranked += self._rank(self._forms(ranked[0].recipe))
+        ranked += self._rank(self._with_float_layers(max(ranked, key=_cleanliness).recipe))
         passing = [judged for candidate in ranked if (judged := self.judged(candidate)).passes]
         cleanest = max((c.sqnr for c in passing), default=0.0)
         return max((c for c in passing if c.sqnr >= cleanest - WORTH_ASKING), key=_speed, default=None)
@@ -208,7 +208,7 @@ class Search:
         return forms
 
     def _with_float_layers(self, best: Recipe) -> Iterator[Recipe]:
-        """The best recipe with its most sensitive layers left in float, more and more of them."""
+        """The best recipe of all with its most sensitive layers left in float, more and more of them."""
         layers = self.sensitivity(best)
         tried: set[tuple[str, ...]] = {()}
         for count in FLOAT_LAYERS:
@@ -216,6 +216,10 @@ class Search:
             if count < len(layers) and names not in tried:
                 tried.add(names)
                 yield best.but(float_nodes=names)
+
+
+def _cleanliness(candidate: Candidate) -> float:
+    return candidate.sqnr
 
 
 def _speed(candidate: Candidate) -> float:
