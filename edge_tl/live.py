@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_tl_runtime.classifier import Classifier
+from edge_tl_runtime.classifier import Classifier, SessionSettings
 from edge_tl_runtime.decision import Decider, Familiar
 from edge_tl_runtime.errors import UsageError
 from edge_tl_runtime.familiarity import familiarity_of
@@ -87,10 +87,11 @@ class Plan:
         return is_live(self.source, self.realtime)
 
 
-def default_threads(plan: Plan) -> int | None:
-    """Threads of the model where nobody says how many. Beside a camera one core of four is left to the capture."""
+def default_settings(plan: Plan) -> SessionSettings:
+    """How the model runs where nobody says it. Beside a camera one core of four is left to the capture, and threads sleep while
+    they wait; one file after another is done sooner with threads that spin."""
     cores = usable_cores()
-    return cores - 1 if plan.live and cores >= 4 else None
+    return SessionSettings(threads=cores - 1 if plan.live and cores >= 4 else None, spin=not plan.live)
 
 
 def assemble(plan: Plan, load: Load, stack: ExitStack, say: Say, max_frames: int | None = None) -> Runner:

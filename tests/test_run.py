@@ -453,9 +453,11 @@ def test_frames_unlike_the_training_data_are_unknown(color_graph, color_spec, co
 @pytest.mark.parametrize(
     ("cores", "live", "threads"), [(1, True, None), (2, True, None), (4, True, 3), (4, False, None)]
 )
-def test_one_core_of_four_is_left_to_the_capture(monkeypatch, cores, live, threads):
+def test_one_core_of_four_is_left_to_the_capture_and_threads_spin_where_no_camera_sets_the_pace(
+    monkeypatch, cores, live, threads
+):
     from edge_tl import live as live_module
 
     monkeypatch.setattr(live_module, "usable_cores", lambda: cores)
     plan = live_module.Plan(model=Path("m.onnx"), source="test://bars" if live else "photo.jpg")
-    assert live_module.default_threads(plan) == threads
+    assert live_module.default_settings(plan) == SessionSettings(threads=threads, spin=not live)

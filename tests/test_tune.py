@@ -290,11 +290,11 @@ def test_what_is_asked_for_wins_over_the_profile(model):
 
 
 def test_threads_for_want_of_a_profile_give_way_to_one(model):
-    assert choose_settings(model, untuned_threads=3)[0] == SessionSettings(threads=3)
-    assert choose_settings(model, threads=2, untuned_threads=3)[0] == SessionSettings(threads=2)
+    assert choose_settings(model, untuned=SessionSettings(threads=3))[0] == SessionSettings(threads=3)
+    assert choose_settings(model, threads=2, untuned=SessionSettings(threads=3))[0] == SessionSettings(threads=2)
     put_profile(model, SessionSettings(threads=7, spin=True))
-    assert choose_settings(model, untuned_threads=3)[0] == SessionSettings(threads=7, spin=True)
-    assert choose_settings(model, profile=False, untuned_threads=3)[0] == SessionSettings(threads=3)
+    assert choose_settings(model, untuned=SessionSettings(threads=3))[0] == SessionSettings(threads=7, spin=True)
+    assert choose_settings(model, profile=False, untuned=SessionSettings(threads=3))[0] == SessionSettings(threads=3)
 
 
 @pytest.mark.parametrize("name", ["cpu", "CPU", "CPUExecutionProvider", "cpuexecutionprovider"])

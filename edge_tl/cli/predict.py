@@ -31,9 +31,10 @@ def command(
 
     Exit code 1 when a photo that was named cannot be read; in a folder such a file is skipped and counted.
     """
+    from edge_tl_runtime.classifier import SessionSettings
     from edge_tl_runtime.sources import Photos
 
-    classifier = open_classifier(model, threads, provider, profile)
+    classifier = open_classifier(model, threads, provider, profile, SessionSettings(spin=True))
     sources = [Photos(image) for image in images]
     shown, failed = 0, False
     for source in sources:

@@ -11,7 +11,7 @@ import click
 from edge_tl.cli.console import say
 
 if TYPE_CHECKING:
-    from edge_tl_runtime.classifier import Classifier
+    from edge_tl_runtime.classifier import Classifier, SessionSettings
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -30,19 +30,19 @@ def session_options(command: _Command) -> _Command:
 
 
 def open_classifier(
-    model: Path, threads: int | None, provider: str | None, profile: bool, untuned_threads: int | None = None
+    model: Path, threads: int | None, provider: str | None, profile: bool, untuned: SessionSettings | None = None
 ) -> Classifier:
-    """The classifier of `model`, with the settings of its profile where nothing else was asked for.
+    """The classifier of `model`, with the settings of its profile where nothing else was asked for, else with `untuned`.
 
     Says on standard error when a profile is ignored and when the file was made for another kind of machine.
     Raises BadModelError, and UsageError for a provider that is not here or refuses the file.
     """
-    from edge_tl_runtime.classifier import Classifier
+    from edge_tl_runtime.classifier import Classifier, SessionSettings
     from edge_tl_runtime.errors import UsageError
     from edge_tl_runtime.machine import target_warning
     from edge_tl_runtime.profile import choose_settings, profile_path
 
-    settings, ignored = choose_settings(model, threads, provider, profile, untuned_threads)
+    settings, ignored = choose_settings(model, threads, provider, profile, untuned or SessionSettings())
     if ignored:
         say(ignored)
     try:

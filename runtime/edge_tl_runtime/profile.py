@@ -150,19 +150,19 @@ def choose_settings(
     threads: int | None = None,
     provider: str | None = None,
     profile: bool = True,
-    untuned_threads: int | None = None,
+    untuned: SessionSettings = SessionSettings(),
 ) -> tuple[SessionSettings, str]:
     """How to run single frames of `model`, and why its profile does not count here ("" when it does or there is none).
 
     threads, provider: asked for, stronger than the profile; None leaves it to the profile, then to the defaults.
-    profile: False ignores it without a word. untuned_threads: where neither the caller nor a profile says how many.
+    profile: False ignores it without a word. untuned: where neither the caller nor a profile says it.
     Raises as `profiled_settings`.
     """
     found, ignored = profiled_settings(model) if profile else (None, "")
-    settings = found or SessionSettings(threads=untuned_threads)
+    settings = found or untuned
     if provider is not None and short_name(find_provider(provider).name) != settings.provider:
         # The profile's threads and spin are another provider's.
-        settings = SessionSettings(threads=untuned_threads, provider=provider)
+        settings = replace(untuned, provider=provider)
     if threads is not None:
         settings = replace(settings, threads=threads)
     return settings, ignored

@@ -289,13 +289,13 @@ class _Entrant:
             calls = int(min(_BLOCK_CALLS, max(1, _BLOCK_S / expected_s if expected_s else 1)))
             if expected_s < _BLOCK_S:
                 self._classifier.logits(pixels)
-                time.sleep(task.pause_s)
+                _pause(task.pause_s)
             others, cpu_started, seconds = OtherPrograms(), time.process_time(), []
             for _ in range(calls):
                 started = time.perf_counter()
                 self._classifier.logits(pixels)
                 seconds.append(time.perf_counter() - started)
-                time.sleep(task.pause_s)
+                _pause(task.pause_s)
             cpu_s = (time.process_time() - cpu_started) / calls
             self._blocks[task.name].append(_Block(others.share(), tuple(seconds), cpu_s))
         except EdgeTLError as error:
@@ -378,6 +378,11 @@ def _without_slow(entrants: list[_Entrant], task: str, factor: float) -> list[_E
         best[entrant.path] = min(entrant.median(task), best.get(entrant.path, float("inf")))
     own = min((best[e.path] for e in entrants if e.own), default=float("inf"))
     return [e for e in entrants if e.median(task) <= factor * (best[e.path] if e.own else min(own, best[e.path]))]
+
+
+def _pause(seconds: float) -> None:
+    if seconds:  # even to sleep for nothing gives the core away, which flatters threads that sleep
+        time.sleep(seconds)
 
 
 def _short(error: Exception, path: Path) -> str:
