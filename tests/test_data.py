@@ -236,6 +236,26 @@ def test_an_archive_cannot_write_outside(server, monkeypatch, tmp_path):
     assert not list(tmp_path.rglob("evil.txt"))
 
 
+@pytest.mark.parametrize("name", ["hymenoptera", "oxford-pets"])
+def test_an_archive_that_grows_without_measure_is_not_unpacked(server, monkeypatch, tmp_path, name):
+    megabyte = bytes(1_000_000)
+    bomb = {f"{number}.jpg": megabyte for number in range(9)}
+    archives = {"hymenoptera_data.zip": zipped(bomb), "images.tar.gz": tarred(bomb), "annotations.tar.gz": tarred({})}
+    published(server, monkeypatch, tmp_path, name, archives)
+    monkeypatch.setitem(named.DATA_SETS, name, replace(named.DATA_SETS[name], megabytes=2))
+    written = []
+    for kind in (zipfile.ZipFile, tarfile.TarFile):
+        extract = kind.extract
+        monkeypatch.setattr(
+            kind, "extract", lambda *args, extract=extract, **more: (written.append(args[1]), extract(*args, **more))
+        )
+    with pytest.raises(DownloadError, match="more than 8 MB, so it is not the published file"):
+        named.resolve(name, silent, print)
+    assert len(written) == 8
+    assert not list((tmp_path / "cache" / "data").iterdir())
+    assert len(list((tmp_path / "cache" / "downloads").iterdir())) == (name == "oxford-pets")
+
+
 # Manifests
 
 

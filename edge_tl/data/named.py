@@ -23,6 +23,8 @@ from edge_tl_runtime.errors import DataError, OutputError
 MIRROR_VARIABLE = "EDGE_TL_DATA_MIRROR"
 """Base URL that replaces scheme and host of data sets, for closed networks."""
 _VAL_FRACTION = 0.2
+_MOST_UNPACKED = 4
+"""Times its download that a data set may take unpacked. Photos hardly shrink in an archive; one that grows by more is a bomb."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,7 @@ def _build(data_set: DataSet, name: str, made: Path, stage: Stage, say: Callable
         ) from None
     unpacked = made.parent / "unpacked"
     for archive in archives:
-        _unpack(archive, unpacked)
+        _unpack(archive, unpacked, _MOST_UNPACKED * data_set.megabytes * 1_000_000)
     made.mkdir()
     try:
         data_set.arrange(unpacked, made)
@@ -164,14 +166,20 @@ def _build(data_set: DataSet, name: str, made: Path, stage: Stage, say: Callable
     _forget(archives)
 
 
-def _unpack(archive: Path, folder: Path) -> None:
+def _unpack(archive: Path, folder: Path, limit: int) -> None:
+    """limit: bytes in all. Neither kind of archive gives more of a member than it says beforehand."""
+    left = limit
     try:
         if archive.suffix == ".zip":
-            with zipfile.ZipFile(archive) as content:
-                content.extractall(folder)  # takes absolute and upward paths for what they are
+            with zipfile.ZipFile(archive) as zipped:
+                for info in zipped.infolist():
+                    left = _within(archive, left - info.file_size, limit)
+                    zipped.extract(info, folder)  # takes absolute and upward paths for what they are
         else:
-            with tarfile.open(archive) as content:
-                content.extractall(folder, filter="data")
+            with tarfile.open(archive) as tarred:
+                for member in tarred:
+                    left = _within(archive, left - member.size, limit)
+                    tarred.extract(member, folder, filter="data")
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error) as error:
         archive.unlink()
         raise DownloadError(f"{archive.name} is damaged ({error}) and was removed; try again") from None
@@ -179,6 +187,16 @@ def _unpack(archive: Path, folder: Path) -> None:
         raise OutputError(
             f"cannot unpack {archive.name}: {error.strerror or error}; free some space and try again"
         ) from None
+
+
+def _within(archive: Path, left: int, limit: int) -> int:
+    if left < 0:
+        archive.unlink()
+        raise DownloadError(
+            f"{archive.name} unpacks to more than {limit / 1e6:g} MB, so it is not the published file, and was removed; "
+            f"try again, and look at {MIRROR_VARIABLE} if it is set"
+        )
+    return left
 
 
 def _forget(archives: Sequence[Path]) -> None:
