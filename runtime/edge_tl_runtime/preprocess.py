@@ -62,8 +62,14 @@ def area_linear(crop: NDArray[np.uint8], height: int, width: int) -> NDArray[np.
     OpenCV's fastest way to; what is left for the bilinear step, which does not antialias, is a factor below 2. The crop loses
     up to k - 1 rows and columns, so that blocks fit.
     """
-    # INTER_LINEAR differs between processors; its exact twin is fixed-point arithmetic everywhere.
-    return _resize(_block_average(crop, height, width), height, width, cv2.INTER_LINEAR_EXACT)
+    averaged = _block_average(crop, height, width)
+    if averaged.shape[:2] == (height, width):
+        return averaged
+    # INTER_LINEAR differs between processors; its exact twin is fixed-point arithmetic everywhere. Of four channels it takes
+    # 0.16 ms where it takes 0.23 of three, and each is resized by itself.
+    four = np.asarray(cv2.cvtColor(averaged, cv2.COLOR_BGR2BGRA), np.uint8)
+    resized = _resize(four, height, width, cv2.INTER_LINEAR_EXACT)
+    return np.asarray(cv2.cvtColor(resized, cv2.COLOR_BGRA2BGR), np.uint8)
 
 
 def area_cubic(crop: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
