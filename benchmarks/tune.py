@@ -3,7 +3,7 @@
     python benchmarks/tune.py MODEL...
 
 `tune` runs as a user runs it. Then every configuration is timed in turns, none dropped, for TURNS turns of CALLS calls each:
-single frames at a camera's pace (as `tune` judges them) and back to back, and batches. A ratio is the median time of tune's
+single frames at a camera's pace and in a row, and batches, each beside tune's choice for it. A ratio is the median time of tune's
 choice over that of the fastest configuration; 1 is the best there is. The goal is at most 1.1, and 60 s for a tuning. The last
 column is the part of the processor that other programs took while a row was measured: on a busy machine the ranking itself moves.
 """
@@ -71,7 +71,7 @@ def main(paths: list[Path]) -> None:
                 print(f"{settings}: {error}", file=sys.stderr)
         regimes = (
             ("frame at 30 a second", tuning.profile.frame.settings, 1, FRAME_PAUSE_S, CALLS),
-            ("frame back to back", tuning.profile.frame.settings, 1, 0.0, CALLS),
+            ("frame in a row", tuning.profile.row.settings, 1, 0.0, CALLS),
             (f"batch of {BATCH}", tuning.profile.batch.settings, BATCH, 0.0, BATCH_CALLS),
         )
         for name, chosen, photos, pause_s, calls in regimes:

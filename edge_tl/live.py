@@ -94,6 +94,11 @@ def default_settings(plan: Plan) -> SessionSettings:
     return SessionSettings(threads=cores - 1 if plan.live and cores >= 4 else None, spin=not plan.live)
 
 
+def pace(plan: Plan) -> str:
+    """Which choice of a profile is for this run."""
+    return "frame" if plan.live else "row" if plan.batch == 1 else "batch"
+
+
 def assemble(plan: Plan, load: Load, stack: ExitStack, say: Say, max_frames: int | None = None) -> Runner:
     """Everything of a run, made and checked before a camera is opened. What must be closed is put on `stack`.
 

@@ -48,7 +48,13 @@ def put_profile(model: Path, settings: SessionSettings = OTHER) -> Path:
     choice = Choice(settings=settings, median_ms=1, cpu_ms=1)
     digest = sha256(model.read_bytes())
     profile = Profile(
-        machine=Machine.here(), model=model.name, sha256=digest, frame=choice, batch=choice, batch_size=BATCH
+        machine=Machine.here(),
+        model=model.name,
+        sha256=digest,
+        frame=choice,
+        row=choice,
+        batch=choice,
+        batch_size=BATCH,
     )
     return write_profile(model, profile)
 
@@ -97,15 +103,27 @@ def test_tune_writes_a_profile_that_run_and_predict_follow(model, tmp_path, soli
 
     settings, ignored = profiled_settings(model)
     assert settings is not None, ignored
-    live = edge_tl("run", model, "--source", photo, "--headless")
-    assert live.stderr.rstrip().endswith(f"; {settings}")
+    camera = ["run", model, "--source", "test://bars?fps=30", "--headless", "--max-frames", 2]
+    assert f"; {settings}" in edge_tl(*camera).stderr
+    for task, more in (("row", []), ("batch", ["--batch", 4])):
+        settings, ignored = profiled_settings(model, task)
+        assert settings is not None, ignored
+        files = edge_tl("run", model, "--source", photo, "--headless", *more)
+        assert files.stderr.rstrip().endswith(f"; {settings}")
     assert edge_tl("predict", model, photo).stderr == ""
 
 
 def test_tune_prints_a_table_and_what_follows_from_it(model):
     result = edge_tl("tune", model, "--seconds", 1)
     assert result.returncode == 0, result.stderr
-    for text in ("ms a frame", "CPU ms a frame", "single frames: ", f"batches of {BATCH}: ", "model.tune.json"):
+    for text in (
+        "ms a frame",
+        "CPU ms a frame",
+        "frames of a camera: ",
+        "frames in a row: ",
+        f"batches of {BATCH}: ",
+        "model.tune.json",
+    ):
         assert text in result.stdout
 
 
@@ -136,6 +154,25 @@ def test_of_equally_fast_configurations_the_one_that_costs_least_is_chosen(model
     tuning = tune(model, seconds=2)
     assert tuning.profile.frame.settings == OTHER
     assert tuning.profile.frame.cpu_ms < tuning.measured[0].frame.cpu_ms
+
+
+def test_what_wins_beside_a_camera_is_not_chosen_for_photos_in_a_row(model, monkeypatch):
+    """Threads that sleep wake slowly: a configuration that is fast after a pause, and one that is fast without."""
+    last = {}
+
+    def fault(settings, logits):
+        rested = time.perf_counter() - last.get(settings, 0.0) > 0.01
+        time.sleep(0.002 if rested == (settings == OTHER) else 0.02)
+        last[settings] = time.perf_counter()
+        return logits
+
+    engines(monkeypatch, fault)
+    row = SessionSettings(threads=1)
+    monkeypatch.setattr(tuning_module, "configurations", lambda: (OTHER, row))
+    profile = tune(model, seconds=4).profile
+    assert (profile.frame.settings, profile.row.settings) == (OTHER, row)
+    write_profile(model, profile)
+    assert [choose_settings(model, task=task)[0] for task in ("frame", "row")] == [OTHER, row]
 
 
 def test_the_quieter_half_of_the_blocks_counts(model):
@@ -254,7 +291,7 @@ IGNORED = {
     "another onnxruntime": lambda d: altered(d, machine={**d["machine"], "onnxruntime": "1.2.3"}),
     "other providers": lambda d: altered(d, machine={**d["machine"], "providers": ["openvino", "cpu"]}),
     "another file": lambda d: altered(d, sha256="0" * 64),
-    "a later profile": lambda d: altered(d, version=2),
+    "a later profile": lambda d: altered(d, version=3),
     "cut off": lambda d: altered(d)[:-20],
     "not an object": lambda d: "[]",
     "not text": lambda d: "\x00",

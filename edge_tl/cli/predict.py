@@ -34,7 +34,7 @@ def command(
     from edge_tl_runtime.classifier import SessionSettings
     from edge_tl_runtime.sources import Photos
 
-    classifier = open_classifier(model, threads, provider, profile, SessionSettings(spin=True))
+    classifier = open_classifier(model, threads, provider, profile, "row", SessionSettings(spin=True))
     sources = [Photos(image) for image in images]
     shown, failed = 0, False
     for source in sources:

@@ -171,12 +171,12 @@ def command(
     Every photo and every frame of a file is classified; of a camera, always the newest frame. A camera that is silent, frozen or
     gone is reconnected for ever.
     """
-    from edge_tl.live import Plan, assemble, default_settings
+    from edge_tl.live import Plan, assemble, default_settings, pace
 
     plan = Plan(model=model, **options)
 
     def load(path: Path) -> Any:
-        return open_classifier(path, threads, provider, profile, default_settings(plan))
+        return open_classifier(path, threads, provider, profile, pace(plan), default_settings(plan))
 
     with ExitStack() as stack:
         runner = assemble(plan, load, stack, _told(plan), max_frames)

@@ -30,9 +30,14 @@ def session_options(command: _Command) -> _Command:
 
 
 def open_classifier(
-    model: Path, threads: int | None, provider: str | None, profile: bool, untuned: SessionSettings | None = None
+    model: Path,
+    threads: int | None,
+    provider: str | None,
+    profile: bool,
+    task: str = "frame",
+    untuned: SessionSettings | None = None,
 ) -> Classifier:
-    """The classifier of `model`, with the settings of its profile where nothing else was asked for, else with `untuned`.
+    """The classifier of `model`, with the settings of its profile for `task` where nothing else was asked for, then `untuned`.
 
     Says on standard error when a profile is ignored and when the file was made for another kind of machine.
     Raises BadModelError, and UsageError for a provider that is not here or refuses the file.
@@ -42,7 +47,7 @@ def open_classifier(
     from edge_tl_runtime.machine import target_warning
     from edge_tl_runtime.profile import choose_settings, profile_path
 
-    settings, ignored = choose_settings(model, threads, provider, profile, untuned or SessionSettings())
+    settings, ignored = choose_settings(model, threads, provider, profile, task, untuned or SessionSettings())
     if ignored:
         say(ignored)
     try:

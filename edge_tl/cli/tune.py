@@ -38,9 +38,20 @@ def command(model: Path, seconds: float, as_json: bool) -> None:
         click.echo(json.dumps(tuning.to_dict(), ensure_ascii=False))
     else:
         profile = tuning.profile
-        columns = ["file", "provider", "threads", "spin", "ms a frame", "CPU ms a frame", "ms a photo in batches", ""]
+        columns = [
+            "file",
+            "provider",
+            "threads",
+            "spin",
+            "ms a frame",
+            "CPU ms a frame",
+            "ms in a row",
+            "ms in batches",
+            "",
+        ]
         table("", columns, [_row(measured, profile.batch_size) for measured in tuning.measured])
-        click.echo(f"single frames: {_describe(profile.frame, 1, 'frame')}")
+        click.echo(f"frames of a camera: {_describe(profile.frame, 1, 'frame')}")
+        click.echo(f"frames in a row: {_describe(profile.row, 1, 'frame')}")
         click.echo(f"batches of {profile.batch_size}: {_describe(profile.batch, profile.batch_size, 'photo')}")
         click.echo(f"measured in {tuning.seconds:.0f} s; run and predict follow the profile {path}")
     if tuning.others > BUSY:
@@ -52,7 +63,7 @@ def command(model: Path, seconds: float, as_json: bool) -> None:
 
 
 def _row(measured: Measured, photos: int) -> list[str]:
-    frame, batch, settings = measured.frame, measured.batch, measured.settings
+    frame, row, batch, settings = measured.frame, measured.row, measured.batch, measured.settings
     return [
         measured.file,
         settings.provider,
@@ -60,6 +71,7 @@ def _row(measured: Measured, photos: int) -> list[str]:
         "yes" if settings.spin else "",
         "" if frame is None else f"{frame.median_ms:.2f}",
         "" if frame is None else f"{frame.cpu_ms:.2f}",
+        "" if row is None else f"{row.median_ms:.2f}",
         "" if batch is None else f"{batch.median_ms / photos:.2f}",
         measured.note,
     ]

@@ -1,5 +1,7 @@
 """The profile beside a model file: how this machine runs it fastest. `edge-tl tune` writes it, `run` and `predict` follow it.
 
+Beside a camera, for photos in a row and in batches it holds a choice each: threads that sleep between frames wake slowly.
+
 It counts only for the machine, the onnxruntime and the very bytes it was measured with; anything else is ignored, in words.
 """
 
@@ -22,7 +24,7 @@ from edge_tl_runtime.onnx_file import read_model
 from edge_tl_runtime.photos import usable_cores
 from edge_tl_runtime.providers import computing_providers, find_provider, short_name
 
-PROFILE_VERSION = 1
+PROFILE_VERSION = 2
 MAX_PROFILE_BYTES = 2**20
 
 
@@ -67,7 +69,8 @@ class Choice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """frame: for single frames at a camera's pace; batch: for calls of batch_size photos. measured: every configuration.
+    """frame: for single frames at a camera's pace; row: for single frames one after another; batch: for calls of batch_size
+    photos. measured: every configuration.
 
     model: name of the file; sha256: of its bytes. seconds: how long the measuring took.
     """
@@ -76,6 +79,7 @@ class Profile:
     model: str
     sha256: str
     frame: Choice
+    row: Choice
     batch: Choice
     batch_size: int
     measured: tuple[Mapping[str, Any], ...] = ()
@@ -88,6 +92,7 @@ class Profile:
             "sha256": self.sha256,
             "machine": asdict(self.machine),
             "frame": self.frame.to_dict(),
+            "row": self.row.to_dict(),
             "batch": {**self.batch.to_dict(), "photos": self.batch_size},
             "measured": [dict(row) for row in self.measured],
             "seconds": round(self.seconds, 2),
@@ -115,7 +120,7 @@ def write_profile(model: Path, profile: Profile) -> Path:
 def profiled_settings(model: Path, task: str = "frame") -> tuple[SessionSettings | None, str]:
     """The settings of the profile beside `model`, and why it does not count here ("" when it does).
 
-    task: "frame" for single frames, "batch" for calls of several photos. (None, "") when there is no profile.
+    task: "frame", "row" or "batch", as in `Profile`. (None, "") when there is no profile.
     Raises BadModelError when there is one but the model cannot be read.
     """
     path = profile_path(model)
@@ -150,15 +155,17 @@ def choose_settings(
     threads: int | None = None,
     provider: str | None = None,
     profile: bool = True,
+    task: str = "frame",
     untuned: SessionSettings = SessionSettings(),
 ) -> tuple[SessionSettings, str]:
-    """How to run single frames of `model`, and why its profile does not count here ("" when it does or there is none).
+    """How to run `model`, and why its profile does not count here ("" when it does or there is none).
 
     threads, provider: asked for, stronger than the profile; None leaves it to the profile, then to the defaults.
-    profile: False ignores it without a word. untuned: where neither the caller nor a profile says it.
+    profile: False ignores it without a word. task: as of `profiled_settings`. untuned: where neither the caller nor a profile
+    says it.
     Raises as `profiled_settings`.
     """
-    found, ignored = profiled_settings(model) if profile else (None, "")
+    found, ignored = profiled_settings(model, task) if profile else (None, "")
     settings = found or untuned
     if provider is not None and short_name(find_provider(provider).name) != settings.provider:
         # The profile's threads and spin are another provider's.

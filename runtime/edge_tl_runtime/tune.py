@@ -3,8 +3,8 @@
 A configuration is a provider, a number of threads, and whether idle threads spin. They are timed in turns, in short blocks, so
 that a busy moment of the machine hits all alike, and the quieter half of the blocks counts; what is clearly slower drops out
 early and leaves its time to the rest.
-Single frames are timed at a camera's pace: between frames threads fall asleep and caches cool, so what wins back to back can
-lose there. Batches are timed back to back.
+Single frames are timed at a camera's pace and again in a row: between frames threads fall asleep and caches cool, so what wins
+in a row can lose beside a camera. Batches are timed in a row.
 """
 
 from __future__ import annotations
@@ -44,12 +44,25 @@ _DROP_AFTER = {3: 1.5, 6: 1.3, 12: 1.15}
 _MIN_TURNS, _MAX_TURNS = 3, 40
 _BLOCK_CALLS, _BLOCK_S = 5, 0.2
 """Timed calls of a block: so many, or fewer that fit into the seconds, at least one."""
-_OPEN_SHARE, _FRAME_SHARE = 0.4, 0.6
-"""Part of the time that opening may take, then of the rest for single frames."""
+_OPEN_SHARE = 0.4
+"""Part of the time that opening may take."""
 _SPARE_BYTES = 200 * 2**20
 _MAX_SIBLINGS = 4
 
 Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is timed: calls of so many photos with a pause after each, in that part of the time which is left for it."""
+
+    name: str
+    photos: int
+    pause_s: float
+    share: float
+
+
+TASKS = (Task("frame", 1, FRAME_PAUSE_S, 0.5), Task("row", 1, 0.0, 0.4), Task("batch", BATCH, 0.0, 1.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +79,13 @@ class Timing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """One configuration of one file. note: why it was not measured to the end, or "". batch: of BATCH photos a call."""
+    """One configuration of one file, by task as in `Profile`. note: why it was not measured to the end, or ""."""
 
     file: str
     precision: str
     settings: SessionSettings
     frame: Timing | None = None
+    row: Timing | None = None
     batch: Timing | None = None
     note: str = ""
 
@@ -80,8 +94,7 @@ class Measured:
             "file": self.file,
             "precision": self.precision,
             **asdict(self.settings),
-            "frame": None if self.frame is None else self.frame.to_dict(),
-            "batch": None if self.batch is None else self.batch.to_dict(),
+            **{task.name: None if (timing := getattr(self, task.name)) is None else timing.to_dict() for task in TASKS},
             "note": self.note,
         }
 
@@ -125,31 +138,28 @@ def tune(path: Path, seconds: float = 45.0, progress: Progress = lambda done: No
     for entrant in entrants:
         entrant.open(opening_ends)
         clock.tick()
-    frame_ends = clock.now() + _FRAME_SHARE * max(0.0, clock.at(1.0) - clock.now())
-    ranked = _race(entrants, _Task("frame", 1, FRAME_PAUSE_S), frame_ends, clock)
-    # Most promising first: of a large network only a few batches fit into the time.
-    batched = _race(
-        [*ranked, *(e for e in entrants if e not in ranked)], _Task("batch", BATCH, 0.0), clock.at(1.0), clock
-    )
-    frames, batches = [e for e in ranked if e.own], [e for e in batched if e.own]
-    if not frames:
+    order, ranked = entrants, {}
+    for task in TASKS:
+        ends = clock.now() + task.share * max(0.0, clock.at(1.0) - clock.now())
+        ranked[task.name] = left = _race(order, task, ends, clock)
+        # Most promising first: of a large network only a few batches fit into the time.
+        order = [*left, *(entrant for entrant in order if entrant not in left)]
+    own = {task: [entrant for entrant in left if entrant.own] for task, left in ranked.items()}
+    if not own["frame"]:
         reasons = "; ".join(dict.fromkeys(entrant.note for entrant in entrants if entrant.own))
         raise BadModelError(f"no configuration of {path} could be measured: {reasons}")
-    fastest = min(e.median("frame") for e in frames)
-    frame = min((e for e in frames if e.median("frame") <= NEAR * fastest), key=lambda e: e.timing("frame").cpu_ms)
-    batch = min(batches, key=lambda e: e.median("batch")) if batches else frame
+    chosen = {task: _choice(left, task) if left else _choice(own["frame"], "frame") for task, left in own.items()}
     measured = tuple(entrant.measured() for entrant in entrants)
     profile = Profile(
         machine=Machine.here(),
         model=path.name,
         sha256=digest,
-        frame=_choice(frame, "frame"),
-        batch=_choice(batch, "batch" if batches else "frame"),
-        batch_size=BATCH if batches else 1,
+        **chosen,
+        batch_size=BATCH if own["batch"] else 1,
         measured=tuple(row.to_dict() for row in measured),
         seconds=clock.passed(),
     )
-    faster = _faster(ranked, fastest)
+    faster = _faster(ranked["frame"], min(entrant.median("frame") for entrant in own["frame"]))
     return Tuning(
         profile=profile, measured=measured, faster=faster, seconds=clock.passed(), others=clock.other_programs.share()
     )
@@ -199,9 +209,12 @@ def siblings(path: Path, spec: ModelSpec, digest: str) -> tuple[Path, ...]:
     return tuple(found)
 
 
-def _choice(entrant: _Entrant, task: str) -> Choice:
-    timing = entrant.timing(task)
-    return Choice(settings=entrant.settings, median_ms=timing.median_ms, cpu_ms=timing.cpu_ms)
+def _choice(entrants: Sequence[_Entrant], task: str) -> Choice:
+    """The fastest, and of those as fast the one that costs least."""
+    fastest = min(entrant.median(task) for entrant in entrants)
+    near = [(entrant.timing(task), entrant.settings) for entrant in entrants if entrant.median(task) <= NEAR * fastest]
+    timing, settings = min(near, key=lambda pair: pair[0].cpu_ms)
+    return Choice(settings=settings, median_ms=timing.median_ms, cpu_ms=timing.cpu_ms)
 
 
 def _faster(ranked: Sequence[_Entrant], fastest: float) -> tuple[tuple[Path, float], ...]:
@@ -211,13 +224,6 @@ def _faster(ranked: Sequence[_Entrant], fastest: float) -> tuple[tuple[Path, flo
             best[entrant.path] = min(entrant.median("frame"), best.get(entrant.path, float("inf")))
     factors = [(path, fastest / median) for path, median in best.items() if fastest / median >= NEAR]
     return tuple(sorted(factors, key=lambda item: -item[1]))
-
-
-@dataclass(frozen=True, slots=True)
-class _Task:
-    name: str
-    photos: int
-    pause_s: float
 
 
 class _Clock:
@@ -261,7 +267,7 @@ class _Entrant:
         self.note = self.precision = ""
         self._classifier: Classifier | None = None
         self._pixels: dict[int, NDArray[np.uint8]] = {}
-        self._blocks: dict[str, list[_Block]] = {"frame": [], "batch": []}
+        self._blocks: dict[str, list[_Block]] = {task.name: [] for task in TASKS}
         self._failed: set[str] = set()
 
     def open(self, deadline: float) -> None:
@@ -280,7 +286,7 @@ class _Entrant:
             except EdgeTLError as error:
                 self.note = f"refused: {_short(error, self.path)}"
 
-    def block(self, task: _Task) -> None:
+    def block(self, task: Task) -> None:
         """A few timed calls in a row, after one that fills the caches again. A failure of the provider is noted."""
         assert self._classifier is not None
         try:
@@ -321,14 +327,13 @@ class _Entrant:
         return ranked[: (len(ranked) + 1) // 2]
 
     def measured(self) -> Measured:
-        timings = {task: self.timing(task) if self.timed(task) else None for task in ("frame", "batch")}
+        timings = {task.name: self.timing(task.name) if self.timed(task.name) else None for task in TASKS}
         return Measured(
             file=self.path.name,
             precision=self.precision,
             settings=self.settings,
-            frame=timings["frame"],
-            batch=timings["batch"],
             note=self.note,
+            **timings,
         )
 
     def _input(self, photos: int) -> NDArray[np.uint8]:
@@ -344,7 +349,7 @@ class _Entrant:
         return self._pixels[photos]
 
 
-def _race(entrants: Sequence[_Entrant], task: _Task, deadline: float, clock: _Clock) -> list[_Entrant]:
+def _race(entrants: Sequence[_Entrant], task: Task, deadline: float, clock: _Clock) -> list[_Entrant]:
     """Time the entrants in turns until one is left, turns or time are used up. Returns those left in, fastest first.
 
     Every entrant left in was timed in the same turns as the others, but for the last one when the time ran out.
