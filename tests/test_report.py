@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
+from conftest import THAI
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,6 +19,7 @@ from edge_tl.cli import run
 from edge_tl.cli.console import silent
 from edge_tl.models import WeightsSource, build_network, find_backbone
 from edge_tl.report.gradcam import grad_cam
+from edge_tl.report.html import new_figure, png, styled, svg
 from edge_tl.report.page import write_page
 from edge_tl.surfaces import write_surfaces
 from edge_tl.training import recipe
@@ -30,6 +32,7 @@ from edge_tl.training.settings import FinetuneSettings, TrainSettings
 from edge_tl.training.train import train
 from edge_tl_runtime.calibration import reliability
 from edge_tl_runtime.evaluate import score
+from edge_tl_runtime.fonts import packaged_fonts
 from edge_tl_runtime.spec import Scores
 from edge_tl_runtime.statistics import mcnemar
 
@@ -247,3 +250,26 @@ def test_the_temperature_travels_with_the_contract(runs):
     spec = load_run(runs[0]).spec
     assert spec.scores.temperature != 1.0
     assert spec.training["ece"]["after"] >= 0
+
+
+# Plots
+
+
+@styled
+def _titled(title: str, families: list[str] | None = None) -> tuple[str, bytes]:
+    figure = new_figure(2.0, 1.0)
+    figure.text(0.5, 0.5, title, family=families)
+    return svg(figure), png(figure, 100)
+
+
+def test_a_letter_no_font_has_is_text_on_the_page_and_a_box_in_the_png(recwarn):
+    assert f">{THAI}</text>" in _titled(THAI, ["DejaVu Sans"])[0]
+    assert _titled("ก", ["DejaVu Sans"])[1] == _titled("ข", ["DejaVu Sans"])[1]  # boxes of one script are alike
+    assert not recwarn.list
+
+
+def test_a_png_has_the_letters_of_fonts_that_came_by_pip(recwarn):
+    if not any("Thai" in file.path.name for file in packaged_fonts("")):
+        pytest.skip("edge-tl[text] is not installed")
+    assert _titled("ก")[1] != _titled("ข")[1]
+    assert not recwarn.list

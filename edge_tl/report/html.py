@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import functools
 import io
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 import cv2
@@ -14,9 +16,10 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
-from matplotlib.font_manager import get_font_names
+from matplotlib.font_manager import fontManager
 
 from edge_tl.report.pairs import p_words
+from edge_tl_runtime.fonts import packaged_fonts
 from edge_tl_runtime.photos import Frame
 
 _Arguments = ParamSpec("_Arguments")
@@ -33,14 +36,22 @@ OTHER_SCRIPTS = (
 )
 """Fonts for letters that the first has not. A page takes the reader's; a PNG must draw them here."""
 
+
+def _families() -> list[str]:
+    """Families for the letters of labels, in the order they are asked: the machine's and those that came by pip."""
+    for file in packaged_fonts(""):
+        with contextlib.suppress(OSError, RuntimeError):  # FreeType's for a file that is no font
+            fontManager.addfont(file.path)
+    here = {font.name: font.fname for font in fontManager.ttflist}
+    packaged = {str(file.path) for file in packaged_fonts("")}
+    others = sorted(name for name, path in here.items() if path in packaged and name not in OTHER_SCRIPTS)
+    return ["DejaVu Sans", *(name for name in OTHER_SCRIPTS if name in here), *others, "sans-serif"]
+
+
 STYLE: Any = {
     "svg.fonttype": "none",  # text stays text: any script, in the reader's own fonts
     "svg.hashsalt": "edge-tl",  # the same page for the same run
-    "font.family": [
-        "DejaVu Sans",
-        *sorted(set(OTHER_SCRIPTS) & set(get_font_names()), key=OTHER_SCRIPTS.index),
-        "sans-serif",
-    ],
+    "font.family": _families(),
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -85,11 +96,28 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def svg(figure: Figure) -> Markup:
-    """The figure as an SVG element that scales with the page."""
+    """The figure as an SVG element that scales with the page; its letters, of any script, are drawn in the reader's fonts."""
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
+    with _any_letters():
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
     text = buffer.getvalue()
     return Markup(text[text.index("<svg") :])
+
+
+def png(figure: Figure, dpi: int) -> bytes:
+    """The figure as a PNG on white. A letter that no font of this machine has is a box."""
+    buffer = io.BytesIO()
+    with _any_letters():
+        figure.savefig(buffer, format="png", dpi=dpi, facecolor="white", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+@contextlib.contextmanager
+def _any_letters() -> Iterator[None]:
+    """Draw without a warning for each letter that no font here has: people name their classes in their own script."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")
+        yield
 
 
 def picture(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -18,7 +16,7 @@ from edge_tl.report import robustness_pictures as pictures
 from edge_tl.report import robustness_plots as plots
 from edge_tl.report.documents import Needed, read_document
 from edge_tl.report.dreams import Gallery, read_gallery
-from edge_tl.report.html import render, styled, svg
+from edge_tl.report.html import png, render, styled, svg
 from edge_tl.report.page import flat
 from edge_tl_runtime.errors import UsageError
 from edge_tl_runtime.files import write_bytes, write_text
@@ -242,13 +240,7 @@ def _heat(folder: Path, document: Document, rule: ResizeRule) -> pictures.Heat |
 @styled
 def _drawn(path: Path, figure: Figure) -> Markup:
     """The figure for the page; a PNG of it goes to `path`."""
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", "Glyph .* missing"
-        )  # a box in the PNG; the page shows it in the reader's fonts
-        figure.savefig(buffer, format="png", dpi=DPI, facecolor="white", metadata={"Software": None})
-    write_bytes(path, buffer.getvalue())
+    write_bytes(path, png(figure, DPI))
     return svg(figure)
 
 
