@@ -179,9 +179,11 @@ def zipped(members: dict[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def tarred(members: dict[str, bytes]) -> bytes:
+def tarred(members: dict[str, bytes], *links: tarfile.TarInfo) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        for link in links:
+            archive.addfile(link)
         for path, content in members.items():
             info = tarfile.TarInfo(path)
             info.size = len(content)
@@ -228,8 +230,13 @@ def test_a_damaged_archive_leaves_no_data_set(server, monkeypatch, tmp_path):
     assert not list((tmp_path / "cache" / "data").iterdir())
 
 
-def test_an_archive_cannot_write_outside(server, monkeypatch, tmp_path):
-    evil = tarred({"../../evil.txt": b"x", "annotations/trainval.txt": b""})
+@pytest.mark.parametrize("place", ["../../evil.txt", "{outside}/evil.txt", "way/evil.txt"])
+def test_an_archive_cannot_write_outside(server, monkeypatch, tmp_path, place):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    link = tarfile.TarInfo("way")
+    link.type, link.linkname = tarfile.SYMTYPE, str(outside)
+    evil = tarred({place.format(outside=outside): b"x", "annotations/trainval.txt": b""}, link)
     published(server, monkeypatch, tmp_path, "oxford-pets", {"images.tar.gz": evil, "annotations.tar.gz": evil})
     with pytest.raises((DownloadError, OutputError)):
         named.resolve("oxford-pets", silent, print)
@@ -244,11 +251,14 @@ def test_an_archive_that_grows_without_measure_is_not_unpacked(server, monkeypat
     published(server, monkeypatch, tmp_path, name, archives)
     monkeypatch.setitem(named.DATA_SETS, name, replace(named.DATA_SETS[name], megabytes=2))
     written = []
-    for kind in (zipfile.ZipFile, tarfile.TarFile):
-        extract = kind.extract
-        monkeypatch.setattr(
-            kind, "extract", lambda *args, extract=extract, **more: (written.append(args[1]), extract(*args, **more))
-        )
+    for kind, name_of in ((zipfile.ZipFile, "extract"), (tarfile.TarFile, "extractfile")):
+        extract = getattr(kind, name_of)
+
+        def counted(*args, extract=extract):
+            written.append(args[1])
+            return extract(*args)
+
+        monkeypatch.setattr(kind, name_of, counted)
     with pytest.raises(DownloadError, match="more than 8 MB, so it is not the published file"):
         named.resolve(name, silent, print)
     assert len(written) == 8

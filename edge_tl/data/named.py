@@ -179,14 +179,30 @@ def _unpack(archive: Path, folder: Path, limit: int) -> None:
             with tarfile.open(archive) as tarred:
                 for member in tarred:
                     left = _within(archive, left - member.size, limit)
-                    tarred.extract(member, folder, filter="data")
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error) as error:
+                    _extract(tarred, member, folder)
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, ValueError) as error:  # the last of names
         archive.unlink()
         raise DownloadError(f"{archive.name} is damaged ({error}) and was removed; try again") from None
     except OSError as error:
         raise OutputError(
             f"cannot unpack {archive.name}: {error.strerror or error}; free some space and try again"
         ) from None
+
+
+def _extract(tarred: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
+    """Write a file below the folder; a link or a device, of which the published archives hold none, is left out.
+
+    By hand: tarfile's own filters came to 3.10 and 3.11 in later releases than boards have (Debian 12's is 3.11.2).
+    """
+    content = tarred.extractfile(member) if member.isreg() else None
+    if content is None:
+        return
+    target = (folder / member.name).resolve()
+    if not target.is_relative_to(folder.resolve()):
+        raise tarfile.TarError(f"{member.name!r} is outside of it")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with content, target.open("wb") as file:
+        shutil.copyfileobj(content, file)
 
 
 def _within(archive: Path, left: int, limit: int) -> int:
