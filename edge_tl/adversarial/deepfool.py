@@ -105,7 +105,8 @@ class DeepFool(Attack):
         """Halve the radius between the photos and these successes, whose pixels the file knows already."""
         norm = search.norm
         change = (_whole(clean, difference) - clean).cpu().numpy()
-        low, high = np.zeros(len(photos)), norm.sizes(change)
+        low: NDArray[np.float64] = np.zeros(len(photos))
+        high = norm.sizes(change)
         for _ in range(self.halvings):
             radius = norm.between(low, high)
             # Linf has no radius left between neighbours.

@@ -206,7 +206,7 @@ class Evaluation:
                     done(1)
         stored = [written[photo] for photo in sorted(written)]
         radii = np.full(len(self.photos), np.inf)
-        still = np.zeros(len(stored), np.bool_)
+        still: NDArray[np.bool_] = np.zeros(len(stored), np.bool_)
         logits = attacked.logits[:0]
         if stored:
             logits = attacked.subject.judge.judged(np.stack([item.pixels for item in stored]))

@@ -70,7 +70,8 @@ class GradientAttack(Attack):
 
     def _climb(self, search: Search, keys: NDArray[np.int64], turn: int, stop: Stop, wish: Criterion) -> None:
         """One start of the photos that are left. wish: for all photos of the search, what the loss is of."""
-        photos, model = search.active, search.model
+        photos: NDArray[np.int64] = search.active
+        model = search.model
         if not len(photos):
             return
         climb = self._placed(search, keys, turn)

@@ -14,6 +14,7 @@ from edge_tl.report.html import BLUE, GREY, ORANGE, new_figure, picture, render,
 from edge_tl_export import Candidate, ExportReport, Layer, Row
 from edge_tl_runtime.files import write_text
 from edge_tl_runtime.machine import cpu_name
+from edge_tl_runtime.photos import Frame
 from edge_tl_runtime.spec import ModelSpec
 
 PAGE, DOCUMENT = "export.html", "export.json"
@@ -92,5 +93,5 @@ def _row(candidate: Candidate) -> Row:
     return candidate.row
 
 
-def _bgr(pixels: np.ndarray, spec: ModelSpec) -> np.ndarray:
+def _bgr(pixels: Frame, spec: ModelSpec) -> Frame:
     return np.ascontiguousarray(pixels[:, :, ::-1]) if spec.resize.color_order == "RGB" else pixels

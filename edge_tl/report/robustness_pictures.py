@@ -111,7 +111,8 @@ def heat(folder: Path, examples: Sequence[Example], rule: ResizeRule, words: str
 def _distance(rule: ResizeRule) -> NDArray[np.float64]:
     """Of each pixel from the centre, (H, W): 0 there, 1 at the nearest edge's line, so that rings are frames."""
     rows, columns = (np.abs((np.arange(n) + 0.5) * 2 / n - 1) for n in (rule.height, rule.width))
-    return np.maximum(rows[:, None], columns[None])
+    distance: NDArray[np.float64] = np.maximum(rows[:, None], columns[None])
+    return distance
 
 
 def as_seen(folder: Path, place: str, rule: ResizeRule) -> Frame | None:

@@ -42,8 +42,8 @@ class _Rounding(torch.autograd.Function):
 
 
 def rounded(latent: torch.Tensor, limit: float) -> torch.Tensor:
-    integers: torch.Tensor = _Rounding.apply(latent, limit)  # type: ignore[no-untyped-call]
-    return integers
+    apply: Callable[..., torch.Tensor] = _Rounding.apply
+    return apply(latent, limit)
 
 
 class _Quantization(torch.autograd.Function):
@@ -72,12 +72,14 @@ class _Quantization(torch.autograd.Function):
         return inward, outward, None, None
 
 
+def _onto_grid(x: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor, node: Node) -> torch.Tensor:
+    apply: Callable[..., torch.Tensor] = _Quantization.apply
+    return apply(x, scale, zero, node.levels)
+
+
 def _quantize(node: Node, values: Values) -> torch.Tensor:
     x, scale, *zero = values
-    integers: torch.Tensor = _Quantization.apply(  # type: ignore[no-untyped-call]
-        x, scale, zero[0] if zero else torch.zeros_like(scale), node.levels
-    )
-    return integers
+    return _onto_grid(x, scale, zero[0] if zero else torch.zeros_like(scale), node)
 
 
 def _dequantize(node: Node, values: Values) -> torch.Tensor:
@@ -229,10 +231,7 @@ def _integers(node: Node, computed: Sums, values: Values) -> torch.Tensor:
     if len(values) == taken:
         return (sums * worth).float()
     scale, zero = values[taken:]
-    integers: torch.Tensor = _Quantization.apply(  # type: ignore[no-untyped-call]
-        sums * (worth / scale), torch.ones_like(scale), zero, node.levels
-    )
-    return integers
+    return _onto_grid(sums * (worth / scale), torch.ones_like(scale), zero, node)
 
 
 def _integer_convolution(node: Node, values: Values) -> Sums:

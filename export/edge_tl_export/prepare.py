@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import onnx
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from edge_tl_export.recipe import Recipe
 from edge_tl_export.tidy import constant, tidy
@@ -34,7 +36,7 @@ def prepare(fp32: bytes, recipe: Recipe) -> ir.Model:
     return model
 
 
-def add_initializer(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
+def add_initializer(graph: ir.Graph, name: str, array: NDArray[Any]) -> ir.Value:
     """Register a new constant under a name that must be free."""
     value = ir.Value(name=name, const_value=ir.tensor(array, name=name))
     value.shape, value.type = ir.Shape(array.shape), ir.TensorType(ir.DataType.from_numpy(array.dtype))

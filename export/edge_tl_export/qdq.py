@@ -6,6 +6,7 @@ kernels.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import onnx
@@ -265,7 +266,7 @@ class _Writer:
         node: ir.Node,
         place: int,
         name: str,
-        integers: np.ndarray,
+        integers: NDArray[Any],
         steps: NDArray[np.float64],
         axis: int,
         per_channel: bool,

@@ -9,6 +9,7 @@ that cancel.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import numpy as np
 import onnx_ir as ir
@@ -55,12 +56,14 @@ class Moments:
         padded = tensor
         if top or left or bottom or right:
             padded = np.pad(tensor, ((0, 0), (0, 0), (top, bottom), (left, right)))
-        windows = np.lib.stride_tricks.sliding_window_view(padded, self._kernel, axis=(2, 3))[:, :, ::step_y, ::step_x]
+        # numpy before 2.3 declares it with a single axis.
+        view: Callable[..., NDArray[np.float32]] = np.lib.stride_tricks.sliding_window_view
+        windows = view(padded, self._kernel, axis=(2, 3))[:, :, ::step_y, ::step_x]
         generator = np.random.default_rng(self._batches)
         self._batches += 1
         rows = generator.integers(0, windows.shape[2], (len(tensor), PATCHES_A_PHOTO))
         columns = generator.integers(0, windows.shape[3], (len(tensor), PATCHES_A_PHOTO))
-        chosen = windows[np.arange(len(tensor))[:, None], :, rows, columns]
+        chosen: NDArray[np.float32] = windows[np.arange(len(tensor))[:, None], :, rows, columns]
         return chosen.reshape(len(tensor), PATCHES_A_PHOTO, -1)
 
     @functools.cached_property

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
+
 import onnx_ir as ir
+from numpy.typing import NDArray
 from onnx_ir.passes import Sequential
 from onnx_ir.passes.common import (
     ClearMetadataAndDocStringPass,
@@ -31,7 +33,7 @@ def tidy(model: ir.Model) -> None:
     )(model)
 
 
-def constant(value: ir.Value | None) -> np.ndarray | None:
+def constant(value: ir.Value | None) -> NDArray[Any] | None:
     """The array behind a value that is an initializer or a Constant node's output."""
     tensor = None if value is None else ir.convenience.get_const_tensor(value)
     return None if tensor is None else tensor.numpy()

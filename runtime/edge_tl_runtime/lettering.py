@@ -141,7 +141,7 @@ def _letter(text: str, em_px: int) -> Lettering | None:
         painter.draw_glyph(glyph.font.shaper, glyph.number)
     image = painter.render()
     extents = None if image is None else image.extents
-    mask = np.zeros((0, 0), np.uint8)
+    mask: NDArray[np.uint8] = np.zeros((0, 0), np.uint8)
     left = ascent = 0
     if extents is not None and extents.width and extents.height:
         rows = np.frombuffer(image.buffer, np.uint8).reshape(extents.height, extents.stride)

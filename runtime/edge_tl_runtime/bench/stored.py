@@ -37,7 +37,7 @@ class Stored(OnPhotos):
         found, complete = in_pieces(bench, self.name, photos.places, judge)
         right = np.array(joined(found, "right"), np.bool_)
         # Per photo and attack: the smallest stored epsilon that fools here, inf for none.
-        radii = np.array(joined(found, "fools"), np.float64).reshape(len(right), len(pack.stored))
+        radii: NDArray[np.float64] = np.array(joined(found, "fools"), np.float64).reshape(len(right), len(pack.stored))
         radii = np.where(radii == 0, np.inf, radii)
         places = photos.places[: len(right)]
         attacks = [_attack(pack, number, radii[:, number], places) for number in range(len(pack.stored))]

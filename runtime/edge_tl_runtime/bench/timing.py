@@ -81,7 +81,8 @@ def single_stream(
     stop: asked about once a second; a true answer ends it after the query at hand. progress: told of each second of `seconds`.
     """
     clock = time.perf_counter_ns
-    begins, took = np.empty(_ROOM, np.int64), np.empty(_ROOM, np.int64)
+    begins: NDArray[np.int64] = np.empty(_ROOM, np.int64)
+    took: NDArray[np.int64] = np.empty(_ROOM, np.int64)
     count, told, items_count = 0, 0, len(items)
     first = clock()
     ends, tick = first + int(1e9 * seconds), first + 1_000_000_000

@@ -46,7 +46,7 @@ def glass_blur(picture: Pixels, strength: tuple[float, int, int], rng: np.random
     reach = max(1, round(reach * unit))
     blurred = smoothed(picture, spread * unit)
     rows, columns = picture.shape[:2]
-    mixed = blurred.reshape(rows * columns, -1)
+    mixed: Values = blurred.reshape(rows * columns, -1)
     for _ in range(turns):
         mixed = mixed[neighbours_taken(rows, columns, reach, rng)]
     return smoothed(mixed.reshape(picture.shape), spread * unit)
@@ -62,7 +62,7 @@ def neighbours_taken(rows: int, columns: int, reach: int, rng: np.random.Generat
     inner = np.zeros((rows, columns), bool)
     inner[reach + 1 : rows - reach + 1, reach + 1 : columns - reach + 1] = True
     down, right = rng.integers(-reach, reach, (2, rows, columns))
-    taken = np.where(inner, source + down * columns + right, source).ravel()
+    taken: NDArray[np.int64] = np.where(inner, source + down * columns + right, source).ravel()
     follow = inner.ravel() & (taken > source.ravel()) & inner.ravel()[taken]
     while follow.any():
         taken, follow = np.where(follow, taken[taken], taken), follow & follow[taken]
@@ -82,8 +82,8 @@ def motion_blur(picture: Pixels, strength: tuple[int, float], rng: np.random.Gen
 def sweep(radius: int, spread: float, angle: float, unit: float) -> NDArray[np.float32]:
     """The kernel of a straight motion, 2 `radius` units into the direction `angle`, weighted by half a gaussian."""
     steps = max(1, math.ceil(unit))
-    along = np.arange(2 * radius * steps + 1) / steps
-    path = np.outer(along, (math.cos(angle), math.sin(angle))) * unit
+    along: NDArray[np.float64] = np.arange(2 * radius * steps + 1) / steps
+    path = along[:, None] * np.array((math.cos(angle), math.sin(angle))) * unit
     return kernel_of(path, np.exp(-(along**2) / (2 * spread**2)))
 
 
@@ -92,12 +92,12 @@ def zoom_blur(picture: Pixels, strength: tuple[float, float], rng: np.random.Gen
     rows, columns = picture.shape[:2]
     centre = np.array([(columns - 1) / 2, (rows - 1) / 2])
     factors = np.arange(1, *strength)
-    total = picture.astype(np.float32)
+    total: Values = picture.astype(np.float32)
     start = total.copy()
     for factor in factors:
         # From where in the picture each pixel comes: the centre stays.
         back = np.column_stack([np.eye(2) / factor, centre - centre / factor])
-        layer = cv2.warpAffine(
+        layer: Values = cv2.warpAffine(
             start,
             back,
             (columns, rows),

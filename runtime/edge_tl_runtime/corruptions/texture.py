@@ -26,7 +26,8 @@ def clouds(rows: int, columns: int, decay: float, rng: np.random.Generator) -> N
     """
     unit = min(rows, columns) / PAPER_SIDE
     height, width = round(rows / unit), round(columns / unit)
-    grid, amount = np.zeros((1, 1)), 1.0
+    grid: NDArray[np.float64] = np.zeros((1, 1))
+    amount = 1.0
     while len(grid) < max(height, width):
         grid = _finer(grid, amount, rng)
         amount /= decay**2
