@@ -31,7 +31,7 @@ from edge_tl_export.differentiable import DifferentiableGraph
 from edge_tl_runtime.classifier import Classifier, SessionSettings
 from edge_tl_runtime.evaluate import Logits
 
-TURNS = 3
+TURNS = 7
 ATTACKS: tuple[tuple[type[GradientAttack], str, float], ...] = (
     (PGD, "linf", 4),
     (PGD, "l2", 127.5),
@@ -48,7 +48,7 @@ class NeverFooled(Misclassification):
 
 def main() -> None:
     path = Path(sys.argv[1])
-    count, steps = (int(argument) for argument in (sys.argv[2:] + ["8", "5"][len(sys.argv) - 2 :]))
+    count, steps = (int(argument) for argument in (sys.argv[2:] + ["8", "10"][len(sys.argv) - 2 :]))
     torch.set_num_threads(1)
     classifier = Classifier(path, SessionSettings(threads=1))
     graph = DifferentiableGraph(path.read_bytes())

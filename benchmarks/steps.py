@@ -72,7 +72,7 @@ STEPS = (
     Step("The same file in other runtimes", "runtimes.py", RUNTIMES + MORE, RUNTIMES + " {imagenet} --photos 40", 20),
     Step("Beside Ultralytics", "ultralytics_classify.py", "{data} --ultralytics {ultralytics}", None, 60),
     Step("Questions beside the bare session", "attack_speed.py", "{model} {imagenet}", "{model} {imagenet} 8 50"),
-    Step("Gradients beside bare passes", "attack_speed_pgd.py", "{model}"),
+    Step("Gradients beside bare passes", "attack_speed_pgd.py", "{model}", minutes=20),
     Step("Attacks beside other libraries'", "attacks_agree.py", f"{AGREE} 120 few", f"{AGREE} 24 few", 40),
     Step("The standard attacks beside theirs", "attacks_agree.py", f"{AGREE} 16 standard", None, 20),
     Step("Corruptions", "corruptions.py", CORRUPTIONS, f"{CORRUPTIONS} --photos 4"),
