@@ -21,9 +21,9 @@ from ratios import quartiles, record
 
 from edge_tl.models import WeightsSource, build_network, find_backbone
 from edge_tl.training.finetune import Finetuner
-from edge_tl.training.heap import keep_heap
 from edge_tl.training.judge import Judge
 from edge_tl.training.settings import FinetuneSettings
+from edge_tl_export.heap import keep_heap
 from edge_tl_runtime.dataset import load_training
 
 BATCH = 32

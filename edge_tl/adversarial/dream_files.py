@@ -21,6 +21,7 @@ from edge_tl.adversarial.settings import DreamSettings
 from edge_tl.adversarial.twin import fp32_twin
 from edge_tl_export import Stage
 from edge_tl_export.differentiable import DifferentiableGraph
+from edge_tl_export.heap import keep_heap
 from edge_tl_runtime.classifier import Classifier, SessionSettings
 from edge_tl_runtime.errors import OutputError, UsageError
 from edge_tl_runtime.files import atomic_path, make_folder, sha256, write_text
@@ -39,6 +40,7 @@ def write_dreams(
     photo: to start from and stay near; None starts as the settings say. Raises UsageError for an unknown class or a twin that is
     not there, BadModelError, ExportError for a graph without gradients, BadImage, OutputError.
     """
+    keep_heap()
     classifier = Classifier(model, SessionSettings(spin=True))
     spec = classifier.spec
     indices = [find_class(name, spec.labels) for name in classes]

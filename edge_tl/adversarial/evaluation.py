@@ -28,6 +28,7 @@ from edge_tl.adversarial.twin import fp32_twin
 from edge_tl.training.adversarial import spread
 from edge_tl.training.devices import pick_device
 from edge_tl_export import Stage
+from edge_tl_export.heap import keep_heap
 from edge_tl_runtime.dataset import LabelledPhotos
 from edge_tl_runtime.errors import BadFrame, BadImage, DataError
 from edge_tl_runtime.evaluate import PixelReader, photos_to_judge
@@ -98,6 +99,7 @@ class Evaluation:
     def __init__(self, model: Path, data: Path, folder: Path, settings: AttackSettings, stage: Stage, say: Say) -> None:
         """Raises UsageError, DataError and BadModelError before anything is attacked."""
         self.started = time.monotonic()
+        keep_heap()
         self.settings, self.stage = settings, stage
         self.device = str(pick_device(settings.device))
         self.effort = _effort(settings)

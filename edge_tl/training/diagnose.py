@@ -16,11 +16,11 @@ from edge_tl.models import Network, WeightsSource, build_network, find_backbone
 from edge_tl.training.devices import pick_device
 from edge_tl.training.features import FeatureExtractor, Features
 from edge_tl.training.finetune import Finetuner, default_epochs
-from edge_tl.training.heap import keep_heap
 from edge_tl.training.judge import Judge
 from edge_tl.training.probe import fit_probe
 from edge_tl.training.settings import FinetuneSettings, TrainSettings
 from edge_tl_export import Stage
+from edge_tl_export.heap import keep_heap
 from edge_tl_runtime.dataset import LabelledPhotos, load_splits
 from edge_tl_runtime.errors import UsageError
 from edge_tl_runtime.evaluate import Evaluation, score

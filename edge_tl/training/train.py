@@ -28,7 +28,6 @@ from edge_tl.training.distill import find_teacher
 from edge_tl.training.distributed import Group, process_group
 from edge_tl.training.features import FeatureExtractor, Features, fingerprint
 from edge_tl.training.finetune import Epoch, Finetuner, default_epochs
-from edge_tl.training.heap import keep_heap
 from edge_tl.training.judge import Judge
 from edge_tl.training.optimize import snapshot
 from edge_tl.training.probe import Probe, fit_probe
@@ -36,6 +35,7 @@ from edge_tl.training.result import TrainResult, figures
 from edge_tl.training.settings import TrainSettings
 from edge_tl.training.standing import Standing, choose
 from edge_tl_export import Stage
+from edge_tl_export.heap import keep_heap
 from edge_tl_runtime.dataset import LabelledPhotos, Splits, load_splits, load_unlabelled
 from edge_tl_runtime.errors import EdgeTLError, UsageError
 from edge_tl_runtime.evaluate import Evaluation, Progress, score

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from edge_tl_export.compare import in_batches, open_model
 from edge_tl_export.differentiable import DifferentiableGraph
+from edge_tl_export.heap import keep_heap
 from edge_tl_runtime.evaluate import Logits
 
 Batches = Callable[[int], Iterable[tuple[NDArray[np.uint8], NDArray[np.int64]]]]
@@ -79,6 +80,7 @@ def quantization_aware(
 
     The same arguments give the same bytes on the same machine with the same number of threads.
     """
+    keep_heap()
     judges, count = _judges(batches, seed)
     best = _Best(model, judges, teacher, progress)
     graph = DifferentiableGraph(model, trainable=True).to(device)
