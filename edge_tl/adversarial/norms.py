@@ -149,7 +149,7 @@ class L2(Norm):
             return moved.add_(photos).round_().clamp_(0, 255).sub_(photos)
 
         counted = torch.float32 if float(radii.max()) < _EXACT else torch.float64
-        largest = torch.linalg.vector_norm(difference.flatten(1), torch.inf, dim=1).clamp_(min=_TINY)
+        largest = difference.abs().flatten(1).amax(1).clamp_(min=_TINY)  # vector_norm takes 20 times as long for it
         # Up to the first of these everything rounds to nothing; from the second on, the largest value alone is too much, unless
         # 0 or 255 stops it.
         low, high = 0.49 / largest, (radii.to(largest.dtype) + 1) / largest
