@@ -86,7 +86,7 @@ class Linf(Norm):
         return np.asarray(largest, np.float64)
 
     def lengths(self, difference: torch.Tensor) -> torch.Tensor:
-        return difference.abs().flatten(1).amax(1)
+        return difference.abs().flatten(1).amax(1)  # vector_norm takes 20 times as long
 
     def dual_lengths(self, gradient: torch.Tensor) -> torch.Tensor:
         return gradient.abs().flatten(1).sum(1)
@@ -149,7 +149,7 @@ class L2(Norm):
             return moved.add_(photos).round_().clamp_(0, 255).sub_(photos)
 
         counted = torch.float32 if float(radii.max()) < _EXACT else torch.float64
-        largest = difference.abs().flatten(1).amax(1).clamp_(min=_TINY)  # vector_norm takes 20 times as long for it
+        largest = Linf().lengths(difference).clamp_(min=_TINY)
         # Up to the first of these everything rounds to nothing; from the second on, the largest value alone is too much, unless
         # 0 or 255 stops it.
         low, high = 0.49 / largest, (radii.to(largest.dtype) + 1) / largest

@@ -180,7 +180,8 @@ def _unpack(archive: Path, folder: Path, limit: int) -> None:
                 for member in tarred:
                     left = _within(archive, left - member.size, limit)
                     _extract(tarred, member, folder)
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, ValueError) as error:  # the last of names
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, ValueError) as error:
+        # ValueError: a name that no file can have.
         archive.unlink()
         raise DownloadError(f"{archive.name} is damaged ({error}) and was removed; try again") from None
     except OSError as error:

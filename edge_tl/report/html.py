@@ -39,13 +39,13 @@ OTHER_SCRIPTS = (
 
 def _families() -> list[str]:
     """Families for the letters of labels, in the order they are asked: the machine's and those that came by pip."""
-    for file in packaged_fonts(""):
-        with contextlib.suppress(OSError, RuntimeError):  # FreeType's for a file that is no font
-            fontManager.addfont(file.path)
-    here = {font.name: font.fname for font in fontManager.ttflist}
     packaged = {str(file.path) for file in packaged_fonts("")}
-    others = sorted(name for name, path in here.items() if path in packaged and name not in OTHER_SCRIPTS)
-    return ["DejaVu Sans", *(name for name in OTHER_SCRIPTS if name in here), *others, "sans-serif"]
+    for path in sorted(packaged):
+        with contextlib.suppress(OSError, RuntimeError):  # FreeType's for a file that is no font
+            fontManager.addfont(path)
+    here = {font.name for font in fontManager.ttflist}
+    others = {font.name for font in fontManager.ttflist if font.fname in packaged} - set(OTHER_SCRIPTS)
+    return ["DejaVu Sans", *(name for name in OTHER_SCRIPTS if name in here), *sorted(others), "sans-serif"]
 
 
 STYLE: Any = {
