@@ -1,0 +1,1 @@
+"""Pictures in files: what a folder holds, what each file is, and how it becomes pixels."""
