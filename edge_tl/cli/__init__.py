@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 
 import click
 
@@ -31,6 +32,30 @@ COMMANDS = {
     "bench": "How fast, how good and how robust a model file is on this machine.",
     "tune": "Find the fastest way to run a model file on this machine.",
     "doctor": "Show what this machine can do, and what is amiss.",
+}
+
+# What people type for a command of another name, after other tools of the field.
+ALSO_CALLED = {
+    "benchmark": "bench",
+    "camera": "run",
+    "check": "data check",
+    "classify": "predict",
+    "convert": "adopt",
+    "download": "data get",
+    "eval": "evaluate",
+    "finetune": "train",
+    "fit": "train",
+    "import": "adopt",
+    "infer": "predict",
+    "info": "inspect",
+    "live": "run",
+    "quantize": "export",
+    "show": "inspect",
+    "stream": "run",
+    "test": "evaluate",
+    "val": "evaluate",
+    "validate": "evaluate",
+    "webcam": "run",
 }
 
 _TRAIN_PACKAGES = {
@@ -65,6 +90,19 @@ class LazyGroup(click.Group):
         module = importlib.import_module(f"edge_tl.cli.{cmd_name}")
         command: click.Command = module.command
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does; a command that does not exist is answered with those that were likely meant."""
+        name = args[0]
+        if name in COMMANDS or name.startswith("-"):
+            return super().resolve_command(ctx, args)
+        meant = [ALSO_CALLED[name.lower()]] if name.lower() in ALSO_CALLED else []
+        meant += get_close_matches(name.lower(), COMMANDS, n=2)
+        hint = " or ".join(f"edge-tl {one}" for one in dict.fromkeys(meant))
+        advice = f"Did you mean {hint}?" if hint else "edge-tl --help lists them."
+        raise click.UsageError(f"No such command {name!r}. {advice}", ctx)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

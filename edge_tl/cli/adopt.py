@@ -41,6 +41,7 @@ def command(
     """Put pixels, crop, labels and a self-test into ORIGINAL, an ONNX classifier, so that every command here can take it."""
     from edge_tl.models.weights import imagenet_labels
     from edge_tl_export.adopt import adopt, checked_labels
+    from edge_tl_runtime.errors import shell_command
     from edge_tl_runtime.files import write_bytes
     from edge_tl_runtime.onnx_file import read_model
     from edge_tl_runtime.preprocess import DEFAULT_RESAMPLE
@@ -60,7 +61,7 @@ def command(
     write_bytes(output, adopted.model)
     for note in adopted.recognised:
         click.echo(f"recognised: {note}")
-    click.echo(f"wrote {output}; next: edge-tl evaluate {output} PHOTOS")
+    click.echo(f"wrote {output}; next: {shell_command('evaluate', output, 'PHOTOS')}")
 
 
 def _lines(path: Path) -> tuple[str, ...]:

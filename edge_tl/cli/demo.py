@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from edge_tl.cli.console import percent, progress, say, table
+from edge_tl_runtime.errors import shell_command
 
 
 @click.command(short_help="The whole path, offline, on built-in photographs.")
@@ -52,6 +53,9 @@ def command(folder: Path) -> None:
     )
     click.echo(f"everything is in {folder}; {time.perf_counter() - started:.0f} s in all. Try next:\n")
     model = result.export.files[-1].path
-    click.echo(f"  edge-tl run {model} --source 0   # your camera; or --source {result.video}")
-    click.echo("  edge-tl train YOUR_PHOTOS -o runs/mine   # a folder with a sub-folder of photos for each class")
-    click.echo(f"  edge-tl inspect {model}   # what the file says of itself")
+    for words, why in (
+        (("run", model, "--source", result.video), "the video that was classified just now; --source 0 is your camera"),
+        (("train", "YOUR_PHOTOS", "-o", "runs/mine"), "a folder with a sub-folder of photos for each class"),
+        (("inspect", model), "what the file says of itself"),
+    ):
+        click.echo(f"  {shell_command(*words)}   # {why}")

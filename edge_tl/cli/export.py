@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edge_tl.cli.console import percent, progress, say, say_skipped, table
+from edge_tl_runtime.errors import shell_command
 from edge_tl_runtime.machine import TARGETS
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def command(
     )
     for path in (*(file.path for file in report.files), report.files[0].path.parent / PAGE):
         click.echo(f"wrote {path}")
-    click.echo(f"next: edge-tl predict {report.files[-1].path} PHOTO")
+    click.echo(f"next: {shell_command('predict', report.files[-1].path, 'PHOTO')}")
 
 
 SHOWN_REFUSED = 3

@@ -34,6 +34,8 @@ def command(
     from edge_tl_runtime.classifier import SessionSettings
     from edge_tl_runtime.sources import Photos
 
+    for image in images:
+        _require_photos(image, model)
     classifier = open_classifier(model, threads, provider, profile, "row", SessionSettings(spin=True))
     sources = [Photos(image) for image in images]
     shown, failed = 0, False
@@ -53,3 +55,22 @@ def command(
         failed |= bool(source.skipped) and not Path(source.name).is_dir()
     if failed or not shown:
         sys.exit(1)
+
+
+def _require_photos(image: str, model: Path) -> None:
+    """Raises UsageError, with the command that takes it, for a video, a camera or a stream."""
+    from edge_tl_runtime.errors import UsageError, shell_command
+    from edge_tl_runtime.sources import VIDEO_ENDINGS, source_kind
+
+    kind = "video" if Path(image).suffix.lower() in VIDEO_ENDINGS else source_kind(image)
+    if kind == "photos" or (kind == "video" and Path(image).suffix.lower() not in VIDEO_ENDINGS):
+        return
+    shown = {"camera": f"the camera {image}", "standard input": kind, "video": f"the video {Path(image).name}"}
+    source: object = Path(image) if kind == "video" else image
+    if "://" in image:  # it may hold a password
+        shown["video"], source = "a video", "URL"
+    given = model if model.suffix.lower() == ".onnx" else "MODEL"
+    raise UsageError(
+        f"predict takes photos, not {shown.get(kind, f'a {kind}')}; classify it with: "
+        f"{shell_command('run', given, '--source', source)}"
+    )

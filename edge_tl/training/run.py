@@ -36,10 +36,11 @@ from safetensors.torch import save
 
 from edge_tl.models import Network, WeightsSource, build_network, find_backbone, is_backbone
 from edge_tl.models.network import restore_network
-from edge_tl.models.weights import CONTRACT_KEY, RUN_WEIGHTS
+from edge_tl.models.weights import CONTRACT_KEY
 from edge_tl_export import PixelModel
-from edge_tl_runtime.errors import BadModelError, OutputError, UsageError
+from edge_tl_runtime.errors import BadModelError, OutputError, UsageError, shell_command
 from edge_tl_runtime.files import make_folder, write_bytes, write_text, write_together
+from edge_tl_runtime.onnx_file import RUN_WEIGHTS
 from edge_tl_runtime.spec import ModelSpec
 
 WEIGHTS = RUN_WEIGHTS
@@ -95,11 +96,17 @@ def check_output(folder: Path) -> None:
     probe.unlink()
 
 
+def _training_into(folder: Path) -> str:
+    """The command that makes a run, in `folder` where `check_output` would take it."""
+    taken = folder.exists() and not (folder.is_dir() and not any(folder.iterdir()))
+    return shell_command("train", "DATA", "-o", "RUN" if taken else folder)
+
+
 def load_run(path: Path) -> Run:
     """Open a run folder, or its weights file. Raises UsageError when it is not one, BadModelError when it is damaged."""
     file = path / WEIGHTS if path.is_dir() else path
     if not file.is_file():
-        raise UsageError(f"{path} is not a run: it has no {WEIGHTS}; make one with: edge-tl train DATA -o {path}")
+        raise UsageError(f"{path} is not a run: it has no {WEIGHTS}; make one with: {_training_into(path)}")
     try:
         with safe_open(file, framework="pt") as content:
             spec_text = (content.metadata() or {}).get(CONTRACT_KEY)
@@ -123,7 +130,7 @@ def open_run(name: str, weights: str = "pretrained") -> Run:
     if not path.exists() and is_backbone(name):
         return published_run(name, weights)
     if not path.exists():
-        raise UsageError(f"no run at {name}, and no backbone of that name; make one with: edge-tl train DATA -o {name}")
+        raise UsageError(f"no run at {name}, and no backbone of that name; make one with: {_training_into(path)}")
     return load_run(path)
 
 
@@ -182,7 +189,7 @@ def interrupted(folder: Path) -> dict[str, Any]:
         return noted
     if (folder / WEIGHTS).is_file():
         raise UsageError(f"the training in {folder} is complete; there is nothing to resume")
-    raise UsageError(f"{folder} holds no interrupted training; start one with: edge-tl train DATA -o {folder}")
+    raise UsageError(f"{folder} holds no interrupted training; start one with: {_training_into(folder)}")
 
 
 def write_checkpoint(folder: Path, state: bytes) -> None:

@@ -13,12 +13,15 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from edge_tl_runtime.errors import BadModelError, one_line
+from edge_tl_runtime.errors import BadModelError, one_line, shell_command
 from edge_tl_runtime.files import read_regular
+from edge_tl_runtime.foreign import instead_of_model
 from edge_tl_runtime.spec import MAX_CONTRACT_BYTES, ModelSpec
 
 SPEC_KEY = "edge_tl.spec"
 SEAL_KEY = "edge_tl.sha256"
+RUN_WEIGHTS = "model.safetensors"
+"""What makes a folder a run of `edge-tl train`."""
 MAX_MODEL_BYTES = 2**31 - 1  # protobuf's own limit for one message
 MAX_TOP_FIELDS = 100_000
 """Fields of the outermost message: a network has its graph, some versions, metadata, and functions by the hundred."""
@@ -45,17 +48,25 @@ def read_model(path: str | os.PathLike[str]) -> bytes:
     try:
         return read_regular(path, MAX_MODEL_BYTES)
     except IsADirectoryError:
-        exported: list[Path] = []
-        with contextlib.suppress(OSError):  # a folder that cannot be listed
-            exported = sorted(path.glob("*.onnx"))
-        hint = f"use {exported[0]}" if exported else f"export it first: edge-tl export {path} --quantize"
-        raise BadModelError(f"{path} is a folder, not a model file; {hint}") from None
+        raise BadModelError(f"{path} is a folder, not a model file; {_model_in(path)}") from None
     except FileNotFoundError:
         raise BadModelError(f"no model file at {path}; make one with: edge-tl export RUN --quantize") from None
     except OSError as error:
         raise BadModelError(
             f"cannot read the model {path}: {error.strerror}; give a file that edge-tl export made"
         ) from None
+
+
+def _model_in(folder: Path) -> str:
+    """What to give instead of a folder."""
+    exported: list[Path] = []
+    with contextlib.suppress(OSError):  # a folder that cannot be listed
+        exported = sorted(folder.glob("*.onnx"))
+    if exported:
+        return f"use {exported[0]}"
+    if (folder / RUN_WEIGHTS).is_file():
+        return f"export the run in it first: {shell_command('export', folder, '--quantize')}"
+    return "the model comes first: give the .onnx file that edge-tl export or adopt wrote"
 
 
 def parse_spec(data: bytes, name: str) -> ModelSpec:
@@ -79,7 +90,8 @@ def parse_spec(data: bytes, name: str) -> ModelSpec:
                 digest.update(view[start:end])
         external = _external_tensor(view)
     except _Malformed as error:
-        raise BadModelError(f"{name} {error}; copy or export it again") from None
+        known = instead_of_model(data, name)
+        raise BadModelError(f"{name} {known or f'{error}; copy or export it again'}") from None
     if SPEC_KEY not in entries:
         raise BadModelError(
             f"{name} carries no edge-tl contract (metadata key {SPEC_KEY!r}); make the file with: edge-tl export "

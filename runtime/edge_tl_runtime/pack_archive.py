@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from edge_tl_runtime.errors import BadPackError, OutputError, one_line
+from edge_tl_runtime.errors import BadPackError, OutputError, one_line, shell_command
 from edge_tl_runtime.files import atomic_path, sha256
 from edge_tl_runtime.strict_json import strict_json
 
@@ -84,7 +84,9 @@ class Archive:
         try:
             self._zip = zipfile.ZipFile(path)
         except FileNotFoundError:
-            raise BadPackError(f"no pack at {path}; make one with: edge-tl pack MODEL DATA -o {path}") from None
+            raise BadPackError(
+                f"no pack at {path}; make one with: {shell_command('pack', 'MODEL', 'DATA', '-o', path)}"
+            ) from None
         except (zipfile.BadZipFile, ValueError, NotImplementedError, UnicodeDecodeError) as error:
             raise BadPackError(f"{path} is no pack, or cut short ({one_line(error)}); {_AGAIN}") from None
         except OSError as error:

@@ -21,6 +21,7 @@ from edge_tl_runtime.sources.watchdog import Patience
 
 __all__ = [
     "SOURCES",
+    "VIDEO_ENDINGS",
     "Counts",
     "FrameRecord",
     "LiveOptions",
@@ -33,6 +34,7 @@ __all__ = [
     "is_live",
     "mask_credentials",
     "open_source",
+    "source_kind",
 ]
 
 VIDEO_ENDINGS = frozenset(
