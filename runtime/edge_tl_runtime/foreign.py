@@ -28,7 +28,7 @@ _KINDS: tuple[tuple[bytes, int, str, str], ...] = (
     (b"\x89HDF\r\n\x1a\n", 0, "an HDF5 file, as Keras writes them", _FROM_ELSEWHERE),
     (b"ORTM", 4, "a model in onnxruntime's own format", "; give the .onnx file that it was made from"),
     (b"\x80\x02", 0, "a pickle, as PyTorch writes its weights", _FROM_ELSEWHERE),
-    (b"version https://git-lfs", 0, "a pointer of Git LFS, not the file itself", "; fetch it with: git lfs pull"),
+    (b"version https://git-lfs", 0, "a pointer of Git LFS", "; fetch the file itself with: git lfs pull"),
     (b"<!doctype html", 0, "a web page", "; download the file itself"),
     (b"<html", 0, "a web page", "; download the file itself"),
     (b"<?xml", 0, "XML, as OpenVINO describes its networks", _FROM_ELSEWHERE),
@@ -43,14 +43,14 @@ def instead_of_model(data: bytes, name: str) -> str:
     head = bytes(data[:100])
     if head.startswith(b"PK\x03\x04"):
         if PurePath(name).suffix == ".pack":
-            return "is a benchmark pack, not a model file; the model comes first, as in: edge-tl bench MODEL PACK"
-        return f"is a ZIP archive, as PyTorch writes its weights, not a model file{_FROM_ELSEWHERE}"
+            return "is not an ONNX file but a benchmark pack; the model comes first, as in: edge-tl bench MODEL PACK"
+        return f"is not an ONNX file but a ZIP archive, as PyTorch writes its weights{_FROM_ELSEWHERE}"
     if head[8:9] == b"{" and head[4:8] == b"\x00\x00\x00\x00":  # a header of JSON after its length: safetensors
-        return f"holds weights alone (safetensors), not a model file; {_of_weights(name)}"
+        return f"is not an ONNX file but weights alone (safetensors); {_of_weights(name)}"
     head = head.lower()
     for magic, at, kind, advice in _KINDS:
         if head.startswith(magic.lower(), at):
-            return f"is {kind}, not a model file{advice}"
+            return f"is not an ONNX file but {kind}{advice}"
     return ""
 
 
