@@ -38,6 +38,7 @@ def command(
     sources = [Photos(image) for image in images]
     shown, failed = 0, False
     for source in sources:
+        before = shown
         for record in source:
             prediction = classifier.classify(record.frame, top_k)
             shown += 1
@@ -49,7 +50,7 @@ def command(
                     f"{record.source}: {prediction.label} {percent(prediction.confidence)}"
                     + (f"  ({others})" if others else "")
                 )
-        say_skipped(source.skipped)
+        say_skipped(source.skipped, shown - before)
         failed |= bool(source.skipped) and not Path(source.name).is_dir()
     if failed or not shown:
         sys.exit(1)
