@@ -42,6 +42,9 @@ class Kind:
     reason: str = ""
 
 
+_PLAIN = "not a photo ("
+
+
 def _photo(name: str) -> Kind:
     return Kind(name, Group.PHOTO)
 
@@ -58,7 +61,12 @@ def _video(name: str) -> Kind:
 
 
 def _none(name: str, reason: str = "") -> Kind:
-    return Kind(name, Group.NO_PICTURE, reason or f"not a photo ({name})")
+    return Kind(name, Group.NO_PICTURE, reason or f"{_PLAIN}{name})")
+
+
+def is_plain(reason: str) -> bool:
+    """Whether the reason is only that a file is something else, such as a text beside the photos: nothing to be done."""
+    return reason.startswith(_PLAIN) and reason.endswith(")")
 
 
 def _pointer(name: str, command: str) -> Kind:

@@ -12,8 +12,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_tl_runtime.errors import one_line
 from edge_tl_runtime.images.junk import is_junk
-from edge_tl_runtime.images.kinds import AVIF, GIF, HEAD, HEIC, RAW, SYSTEM, TIFF, Group, Kind, kind_of
+from edge_tl_runtime.images.kinds import AVIF, GIF, HEAD, HEIC, RAW, SYSTEM, TIFF, Group, Kind, is_plain, kind_of
 from edge_tl_runtime.images.tiff import DamagedTiff, first_directory
 
 RAW_SUFFIXES = frozenset(
@@ -112,15 +113,9 @@ def look(path: Path) -> Unreadable | None:
         return Unreadable(path, lacks, Group.EXTRA)
     if kind.group is Group.PHOTO:
         return None
-    reason = kind.reason
-    if (
-        kind.group is Group.NO_PICTURE
-        and path.suffix.lower() in PICTURE_SUFFIXES
-        and reason.startswith("not a photo (")
-    ):
-        reason = (
-            f"named {path.suffix.lower()}, but its content is no picture{reason[len('not a photo') :]}; fetch it again"
-        )
+    reason, suffix = kind.reason, path.suffix.lower()
+    if is_plain(reason) and suffix in PICTURE_SUFFIXES:
+        reason = f"{reason}, though it is named {suffix}; fetch it again"
     return Unreadable(path, reason, kind.group)
 
 
@@ -161,15 +156,7 @@ def count_reasons(items: Iterable[Unreadable]) -> list[tuple[str, list[Unreadabl
     grouped: dict[str, list[Unreadable]] = {}
     for item in items:
         grouped.setdefault(item.reason, []).append(item)
-    order = list(Group)
-    quiet = (Group.NO_PICTURE, Group.SYSTEM)
-
-    def rank(pair: tuple[str, list[Unreadable]]) -> tuple[bool, int, int]:
-        group = pair[1][0].group
-        plain = group in quiet and pair[0].startswith(("not a photo (", "left by"))
-        return plain, order.index(group) if plain else 0, -len(pair[1])
-
-    return sorted(grouped.items(), key=rank)
+    return sorted(grouped.items(), key=lambda pair: (is_plain(pair[0]) + 2 * (pair[0] == SYSTEM.reason), -len(pair[1])))
 
 
 def why_none(root: Path) -> str:
@@ -185,7 +172,7 @@ def why_none_of(passed_over: Sequence[Unreadable]) -> str:
     reason, items = reasons[0]
     others = len(passed_over) - len(items)
     rest = f" and {others} other{'s' if others > 1 else ''}" if others else ""
-    return f" (of {len(items)} file{'s' if len(items) > 1 else ''}{rest}, as {items[0].path.name}: {reason})"
+    return f" (of {len(items)} file{'s' if len(items) > 1 else ''}{rest}, as {one_line(items[0].path.name)}: {reason})"
 
 
 _SORTS = {
@@ -292,5 +279,5 @@ def _files(number: int) -> str:
 
 
 def _first(items: Sequence[Unreadable], names: int) -> str:
-    shown = ", ".join(item.path.name for item in items[:names])
+    shown = ", ".join(one_line(Path(*item.path.parts[-2:])) for item in items[:names])
     return f"{shown}, ..." if len(items) > names else shown

@@ -66,7 +66,7 @@ class Photos(Source):
             try:
                 return str(path), read_photo(path)
             except BadImage as error:
-                return str(path), Unreadable(path, str(error))
+                return str(path), look(path) or Unreadable(path, str(error))
 
         yield from _records(self, map_in_order(read, self.paths))
 
