@@ -122,10 +122,25 @@ def with_size(data: bytes, width: int, height: int) -> bytes:
 
 
 @pytest.mark.parametrize("format", GOOD)
-@pytest.mark.parametrize("size", [(60_000, 60_000), (2**32 - 1, 2**32 - 1), (9_000, 9_000)])
+@pytest.mark.parametrize("size", [(60_000, 60_000), (2**32 - 1, 2**32 - 1), (10_200, 10_200)])
 def test_a_huge_claim_is_refused_before_decoding(format, size):
     with within(1), pytest.raises(BadImage, match=r"megapixels|MB to decode"):
         decode_photo(with_size(GOOD[format], *size))
+
+
+def test_the_size_inside_an_avif_counts_too():
+    """The box may claim less than the picture makes its decoder allocate."""
+    for size in ((1000, 30), (7, 900), (64, 64)):
+        for options in ({}, {"subsampling": "4:4:4"}, {"speed": 10}):
+            data = encode(Image.new("RGB", size), "AVIF", **options)
+            assert boxed_picture(data).largest == size[0] * size[1]
+            assert boxed_picture(with_size(data, 5, 5)).largest == size[0] * size[1]
+
+
+def test_an_animated_avif_is_named():
+    data = encode(Image.fromarray(COLOURS), "AVIF", save_all=True, append_images=[Image.fromarray(COLOURS[::-1])])
+    with pytest.raises(BadImage, match="animation"):
+        decode_photo(data)
 
 
 @pytest.mark.parametrize("format", GOOD)

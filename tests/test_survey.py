@@ -134,10 +134,10 @@ def test_camera_raw_that_looks_like_a_tiff_is_known_by_its_name_too(suffix, tmp_
 
 
 JUNK = (
-    ".DS_Store", "._IMG_1.jpg", "Thumbs.db", "desktop.ini", "DESKTOP.INI", "Icon\r", ".picasa.ini", "Picasa.ini", "ZbThumbnail.info",
-    "@eaDir", "__MACOSX", ".ipynb_checkpoints", ".thumbnails", "$RECYCLE.BIN", "System Volume Information", "lost+found", "#recycle",
-    "Catalog Previews.lrdata", "Catalog.lrcat", ".git", ".Trash-1000", "Photos Library.photoslibrary", "thumbnails-digikam.db",
-    "SYNOFILE_THUMB_M.jpg", "~$list.docx",
+    ".DS_Store", "._IMG_1.jpg", "Thumbs.db", "desktop.ini", "DESKTOP.INI", "Icon\r", ".picasa.ini", "Picasa.ini",
+    "ZbThumbnail.info", "@eaDir", "__MACOSX", ".ipynb_checkpoints", ".thumbnails", "$RECYCLE.BIN", "#recycle",
+    "System Volume Information", "lost+found", "Catalog Previews.lrdata", "Catalog.lrcat", ".git", ".Trash-1000",
+    "Photos Library.photoslibrary", "thumbnails-digikam.db", "SYNOFILE_THUMB_M.jpg", "~$list.docx",
 )  # fmt: skip
 
 

@@ -50,7 +50,8 @@ def decoder_bytes(data: bytes, kind: str, size: Size) -> int:
             return _tiff_bytes_per_pixel(directory) * pixels + directory.tile_bytes()
         if kind in ("HEIC", "AVIF"):
             picture = boxed_picture(data)
-            return max(pixels, picture.largest) * (20 if picture.alpha or picture.bits > 8 else 14)
+            plain, more = (7, 12) if kind == "HEIC" else (19, 34)
+            return max(pixels, picture.largest) * (more if picture.alpha or picture.bits > 8 else plain)
         return pixels * _BYTES_PER_PIXEL.get(kind, _six)(data)
     except (struct.error, IndexError, _Damaged, DamagedTiff, DamagedBoxes, OverflowError):
         raise BadImage(f"damaged {kind} header") from None
@@ -123,7 +124,8 @@ def _png_bytes(data: bytes) -> int:
 
 def _webp_bytes(data: bytes) -> int:
     animated = data[12:16] == b"VP8X" and data[20] & 2
-    return 12 if animated else 8  # alpha, twice
+    alpha = data[12:16] == b"VP8X" and data[20] & 16
+    return 12 if animated else 11 if alpha else 7
 
 
 _BYTES_PER_PIXEL: dict[str, Callable[[bytes], int]] = {"JPEG": _jpeg_bytes, "PNG": _png_bytes, "WebP": _webp_bytes}

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from edge_tl_runtime.images.av1 import DamagedAv1, largest_frame
 
 HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"})
 AVIF_BRANDS = frozenset({b"avif", b"avis", b"avio"})
@@ -16,6 +18,8 @@ HEIF_BRANDS = frozenset({b"mif1", b"msf1", b"mif2", b"miaf", b"MiHE", b"MiHB", b
 OTHER_PICTURES = {b"jpeg": "JPEG", b"j2ki": "JPEG 2000", b"avci": "AVC", b"vvic": "VVC", b"evbi": "EVC", b"unif": "raw"}
 """Pictures of other encoders in the same boxes, by brand."""
 _ALPHA = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha", b"urn:mpeg:hevc:2015:auxid:1", b"urn:mpeg:avc:2015:auxid:1")
+_HEADERS = 4096
+"""Bytes of an item in which AV1 says its size."""
 MAX_BOXES = 20_000
 """Boxes looked at; a picture of 1000 tiles has a few thousand."""
 
@@ -26,7 +30,7 @@ class DamagedBoxes(Exception):
 
 @dataclass(frozen=True, slots=True)
 class BoxedPicture:
-    """size: px before `steps`. largest: pixels of the largest picture in the file, tiles included.
+    """size: px before `steps`. largest: pixels of the largest picture that the file asks for, tiles and AV1 included.
 
     steps: what is done to the decoded pixels, in order: ("turn", quarter turns against the clock), ("mirror", 0 for top and
     bottom changing places, 1 for left and right). bits: of a colour. cropped: whether only a part of the pixels is to be seen.
@@ -58,18 +62,30 @@ def boxed_picture(data: bytes) -> BoxedPicture:
     associations: dict[int, list[int]] = {}
     alpha_items: set[tuple[int, int]] = set()
     properties: list[tuple[bytes, tuple[int, int]]] = []
+    places: dict[int, bytes] = {}
+    coded: list[int] = []
     for kind, (start, end) in _boxes(data, meta[0] + 4, meta[1], budget):
         if kind == b"pitm":
             primary = _number(data, start + 4, 2 if data[start] == 0 else 4)
         elif kind == b"iref":
             alpha_items = _auxiliaries(data, start, end, budget)
+        elif kind == b"iloc":
+            places = _places(data, start)
+        elif kind == b"iinf":
+            first = start + (6 if data[start] == 0 else 8)
+            coded = [_av1_item(data, a) for _, (a, _) in _boxes(data, first, end, budget)]
         elif kind == b"iprp":
             for inner, (a, b) in _boxes(data, start, end, budget):
                 if inner == b"ipco":
                     properties = list(_boxes(data, a, b, budget))
                 elif inner == b"ipma":
                     associations |= _associations(data, a, b)
-    return _described(data, primary, properties, associations, alpha_items)
+    described = _described(data, primary, properties, associations, alpha_items)
+    try:
+        frames = [largest_frame(places[item]) for item in coded if item]
+    except (KeyError, DamagedAv1):
+        raise DamagedBoxes from None
+    return replace(described, largest=max([described.largest, *(width * height for width, height in frames)]))
 
 
 def _described(
@@ -146,6 +162,39 @@ def _associations(data: bytes, start: int, end: int) -> dict[int, list[int]]:
             for i in range(number)
         ]
         at += number * (2 if wide else 1)
+    return found
+
+
+def _av1_item(data: bytes, at: int) -> int:
+    """Number of an item that holds AV1, 0 for another."""
+    size = 4 if data[at] >= 3 else 2
+    return _number(data, at + 4, size) if data[at + 6 + size : at + 10 + size] == b"av01" else 0
+
+
+def _places(data: bytes, at: int) -> dict[int, bytes]:
+    """Bytes of each item that lies in the file itself, its pieces put together as far as headers go (8.11.3)."""
+    version, sizes = data[at], _number(data, at + 4, 2)
+    offset_size, length_size, base_size = sizes >> 12, sizes >> 8 & 15, sizes >> 4 & 15
+    index_size = sizes & 15 if version else 0
+    wide = 4 if version == 2 else 2
+    count, at = _number(data, at + 6, wide), at + 6 + wide
+    found: dict[int, bytes] = {}
+    for _ in range(min(count, MAX_BOXES)):
+        item, at = _number(data, at, wide), at + wide
+        method = 0
+        if version:
+            method, at = _number(data, at, 2) & 15, at + 2
+        base, at = _number(data, at + 2, base_size), at + 2 + base_size
+        pieces, at = _number(data, at, 2), at + 2
+        content = b""
+        for _ in range(pieces):
+            at += index_size
+            start, at = base + _number(data, at, offset_size), at + offset_size
+            length, at = _number(data, at, length_size), at + length_size
+            if method == 0 and len(content) < _HEADERS:
+                content += data[start : start + min(length, _HEADERS)] if length else data[start : start + _HEADERS]
+        if method == 0:
+            found[item] = content
     return found
 
 

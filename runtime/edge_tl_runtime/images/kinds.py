@@ -192,6 +192,8 @@ def _boxed(found: tuple[bytes, ...]) -> Kind:
     main, every = found[0] if found else b"", frozenset(found)
     if main == b"crx ":
         return RAW
+    if main == b"avis":
+        return _picture("an animated AVIF", "AVIF of several pictures, an animation; save one as JPEG or PNG")
     if main in AVIF_BRANDS or (main in HEIF_BRANDS and every & AVIF_BRANDS):
         return AVIF
     if main in HEIC_BRANDS or (main in HEIF_BRANDS and every & HEIC_BRANDS):
