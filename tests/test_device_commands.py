@@ -76,10 +76,14 @@ def test_predict_fails_for_a_named_photo_and_goes_on(color_model, color_photos):
     named = edge_tl("predict", color_model, broken, color_photos / "red" / "0.png", "--json")
     assert named.returncode == 1
     assert len(lines(named.stdout)) == 1
-    assert "broken.jpg: not a photo" in named.stderr
+    assert "used 1 photo, passed over 1 file: not a photo (text)" in named.stderr
+    assert "red/broken.jpg" in named.stderr
     folder = edge_tl("predict", color_model, color_photos / "red", "--json")
     assert folder.returncode == 0
-    assert "skipped 1 unreadable file" in folder.stderr
+    assert (
+        "used 2 photos, passed over 1 file: not a photo (text), though it is named .jpg; fetch it again (red/broken.jpg)"
+        in folder.stderr
+    )
 
 
 def test_evaluate_prints_the_promised_keys(color_model, color_photos, solid):

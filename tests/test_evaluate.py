@@ -42,7 +42,7 @@ def test_unreadable_photos_are_counted_named_and_skipped(color_model, color_phot
 
 def test_nothing_readable_is_an_error(color_model, tmp_path):
     (tmp_path / "red").mkdir()
-    (tmp_path / "red" / "broken.jpg").write_bytes(b"nothing")
+    (tmp_path / "red" / "broken.jpg").write_bytes(b"\xff\xd8\xff nothing")
     classifier = Classifier(color_model)
     photos = load_labelled(tmp_path, tuple(COLORS))
     with pytest.raises(DataError, match=r"none of the 1 photos .*broken\.jpg"):

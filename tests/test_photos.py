@@ -161,14 +161,17 @@ def test_photos_with_flipped_bytes_are_refused_or_decoded(data):
 def test_a_folder_gives_photos_and_nothing_else(tmp_path):
     inner = tmp_path / "แมว กับ หมา"
     inner.mkdir()
-    kept = [tmp_path / "b.JPG", tmp_path / "new\nline.jpg", inner / "ภาพ.png"]
-    for path in [*kept, tmp_path / "._a.jpg", tmp_path / "Thumbs.db", tmp_path / "note.txt", tmp_path / "x.gif"]:
+    kept = [tmp_path / "b.JPG", tmp_path / "new\nline.jpg", inner / "ภาพ.png", inner / "no suffix", inner / "x.txt"]
+    for path in [*kept, tmp_path / "._a.jpg", tmp_path / "Thumbs.db"]:
         path.write_bytes(encode(scene(), "PNG"))
+    (tmp_path / "note.txt").write_text("of cats")
+    (tmp_path / "x.gif").write_bytes(encode(scene(), "GIF"))
     (tmp_path / "loop").symlink_to(tmp_path, target_is_directory=True)
     os.mkfifo(tmp_path / "pipe.jpg")
     found = photo_files(tmp_path)
-    assert set(found) == {*kept, tmp_path / "pipe.jpg"}
-    assert [item.path.name for item in foreign_files(tmp_path)] == ["x.gif"]
+    assert set(found) == set(kept)
+    names = [item.path.name for item in foreign_files(tmp_path)]
+    assert names == ["._a.jpg", "Thumbs.db", "loop", "note.txt", "pipe.jpg", "x.gif"]
     with pytest.raises(BadImage, match="not a regular file"):
         read_photo(tmp_path / "pipe.jpg")
 

@@ -63,7 +63,7 @@ def test_encoded_photos_on_standard_input(color_model, color_photos):
     )
     assert result.returncode == 0, result.stderr
     assert [row["label"] for row in lines(result.stdout.decode())] == list(COLORS)
-    assert b"skipped 1 unreadable" in result.stderr
+    assert b"used 3 photos, passed over 1 file: " in result.stderr
 
 
 def test_photos_of_a_list(color_model, color_photos):
@@ -71,7 +71,7 @@ def test_photos_of_a_list(color_model, color_photos):
     listed.write_text(f"green/0.png\n{THAI}/1.png\nnowhere.png\n", "utf-8")
     result = edge_tl("run", color_model, "--source", listed, "--headless", "--json")
     assert [row["label"] for row in lines(result.stdout)] == ["green", THAI]
-    assert "nowhere.png: no such file" in result.stderr
+    assert "used 2 photos, passed over 1 file: no such file (photos/nowhere.png)" in result.stderr
 
 
 @pytest.mark.parametrize("batch", [2, 3, 64])

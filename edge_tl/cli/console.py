@@ -5,9 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from edge_tl_runtime.images.survey import Unreadable
 
 
 @contextmanager
@@ -37,15 +40,12 @@ def say(message: str) -> None:
     click.echo(message, err=True)
 
 
-def say_skipped(skipped: Sequence[Any], limit: int = 5) -> None:
-    """Count and name the files that were passed over."""
-    if not skipped:
-        return
-    say(f"skipped {len(skipped)} unreadable file{'s' if len(skipped) != 1 else ''}:")
-    for item in skipped[:limit]:
-        say(f"  {item}")
-    if len(skipped) > limit:
-        say(f"  and {len(skipped) - limit} more")
+def say_skipped(skipped: Sequence[Unreadable], used: int | None = None) -> None:
+    """Say how many photos were used and which files were passed over, by reason. used: None where that is said elsewhere."""
+    from edge_tl_runtime.images.survey import say_counts
+
+    for line in say_counts(used, list(dict.fromkeys(skipped))):
+        say(line)
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

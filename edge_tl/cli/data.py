@@ -32,6 +32,7 @@ def check(data: str, output: Path, arch: str, weights: str, device: str, as_json
     from edge_tl.data.named import resolve
     from edge_tl.report.data_page import write_data_page
     from edge_tl.training.devices import pick_device
+    from edge_tl_runtime.images.survey import count_reasons, say_counts
 
     stage = silent if as_json else progress
     found = run(resolve(data, stage, say), arch, weights, stage, pick_device(device))
@@ -49,9 +50,17 @@ def check(data: str, output: Path, arch: str, weights: str, device: str, as_json
         ["labels to look at", str(len(found.suspects)), _first([s.photo.name for s in found.suspects])],
         ["photos repeated at all", str(len(found.repeated)), _first([g.photos[-1].name for g in found.repeated])],
         ["tiny or odd pictures", str(len(found.odd)), _first([f"{o.photo.name}: {o.why[0]}" for o in found.odd])],
-        ["files that cannot be used", str(len(found.unreadable)), _first([str(u) for u in found.unreadable])],
+        [
+            "files passed over",
+            str(len(found.unreadable)),
+            _first([reason for reason, _ in count_reasons(found.unreadable)]),
+        ],
     ]
     table("", ["finding", "number", "the first"], rows)
+    for line in say_counts(found.used, found.unreadable):
+        click.echo(line)
+    for note, photos in found.adjusted.items():
+        click.echo(f"{len(photos)} photo{'s' if len(photos) > 1 else ''}: {note} ({photos[0].name})")
     if found.held_out is not None:
         click.echo(f"a linear probe gets {percent(found.held_out)} of held-out photos right")
     click.echo(f"largest class over smallest: {found.imbalance:.1f}")

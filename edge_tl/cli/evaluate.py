@@ -71,7 +71,7 @@ def command(
         photos = photos.subset(evenly(len(photos), count), photos.split)
     with progress("evaluating", len(photos)) as done:
         evaluation = evaluate(logits, photos, spec.resize, part, done, spec.scores)
-    say_skipped(evaluation.skipped)
+    say_skipped(evaluation.skipped, evaluation.n)
     corrupted = None
     if wanted:
         from edge_tl_runtime.corrupted import corrupted_accuracy

@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from edge_tl.cli.console import percent, say_skipped
 from edge_tl.cli.session import open_classifier, session_options
+
+if TYPE_CHECKING:
+    from edge_tl_runtime.photos import Unreadable
 
 
 @click.command(short_help="Classify photos.")
@@ -39,6 +43,7 @@ def command(
     classifier = open_classifier(model, threads, provider, profile, "row", SessionSettings(spin=True))
     sources = [Photos(image) for image in images]
     shown, failed = 0, False
+    skipped: list[Unreadable] = []
     for source in sources:
         for record in source:
             prediction = classifier.classify(record.frame, top_k)
@@ -51,8 +56,9 @@ def command(
                     f"{record.source}: {prediction.label} {percent(prediction.confidence)}"
                     + (f"  ({others})" if others else "")
                 )
-        say_skipped(source.skipped)
+        skipped += source.skipped
         failed |= bool(source.skipped) and not Path(source.name).is_dir()
+    say_skipped(skipped, shown)
     if failed or not shown:
         sys.exit(1)
 

@@ -201,7 +201,7 @@ def _told(plan: Plan) -> Any:
 
 def _sum_up(runner: Runner) -> None:
     source, health = runner.stream.source, runner.health
-    say_skipped(source.skipped)
+    say_skipped(source.skipped, health.frames)
     if source.skipped_count > len(source.skipped):
         say(f"  {source.skipped_count} in all")
     for name in runner.stuck:

@@ -141,7 +141,7 @@ def _page(result: TrainResult, tensorboard: bool) -> None:
 
 
 def _print(result: TrainResult, as_json: bool) -> None:
-    say_skipped(result.skipped)
+    say_skipped(result.skipped, sum(result.photos) + (result.test.n if result.test else 0))
     if as_json:
         click.echo(json.dumps(result.to_dict(), ensure_ascii=False))
         return

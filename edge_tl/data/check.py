@@ -80,7 +80,10 @@ class Suspect:
 
 @dataclass(frozen=True)
 class Findings:
-    """counts: photos by split and label. held_out: accuracy of the cross-validated probe, None where none was made."""
+    """counts: photos by split and label. held_out: accuracy of the cross-validated probe, None where none was made.
+
+    used: photos that can be read. adjusted: those whose pixels had to be changed for that, by what was done.
+    """
 
     root: Path
     labels: tuple[str, ...]
@@ -90,6 +93,8 @@ class Findings:
     odd: tuple[Odd, ...]
     suspects: tuple[Suspect, ...]
     held_out: float | None
+    used: int
+    adjusted: dict[str, tuple[Photo, ...]]
 
     @property
     def leaks(self) -> tuple[Repeated, ...]:
@@ -111,7 +116,9 @@ class Findings:
             "data": str(self.root),
             "counts": self.counts,
             "imbalance": round(self.imbalance, 3),
+            "used": self.used,
             "unreadable": [item.to_dict() for item in self.unreadable],
+            "adjusted": {note: [str(photo.path) for photo in photos] for note, photos in self.adjusted.items()},
             "duplicates": [
                 {
                     "photos": [str(p.path) for p in g.photos],
@@ -172,7 +179,17 @@ def check(root: Path, arch: str, weights: str, stage: Stage, device: torch.devic
         tuple(Odd(photo, p.oddities) for photo, p in zip(photos, pictures, strict=True) if p.oddities),
         suspects,
         held_out,
+        len(photos),
+        _adjusted(photos, pictures),
     )
+
+
+def _adjusted(photos: Sequence[Photo], pictures: Sequence[Picture]) -> dict[str, tuple[Photo, ...]]:
+    found: dict[str, tuple[Photo, ...]] = {}
+    for photo, picture in zip(photos, pictures, strict=True):
+        for note in picture.notes:
+            found[note] = (*found.get(note, ()), photo)
+    return found
 
 
 def _features(

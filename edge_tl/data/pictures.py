@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edge_tl_runtime.errors import BadImage
-from edge_tl_runtime.photos import Frame, Unreadable, decode_photo, read_file
+from edge_tl_runtime.photos import Frame, Unreadable, decode_noted, read_file
 
 TINY_PX = 64
 EXTREME_ASPECT = 4.0
@@ -26,7 +26,7 @@ _WORKING_SIDE = 256
 class Picture:
     """width, height: px. digest: SHA-256 of the file. phash, mirrored: 64 bits as bool arrays, as it is and mirrored.
 
-    oddities: in words, () for an ordinary photo.
+    oddities: in words, () for an ordinary photo. notes: what was done to its pixels to make it one (`decode_noted`).
     """
 
     width: int
@@ -35,13 +35,14 @@ class Picture:
     phash: NDArray[np.bool_]
     mirrored: NDArray[np.bool_]
     oddities: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def look_at(path: Path) -> Picture | Unreadable:
     """Read and describe one file."""
     try:
         data = read_file(path)
-        frame = decode_photo(data)
+        frame, notes = decode_noted(data)
     except BadImage as error:
         return Unreadable(path, str(error))
     small = _small(frame)
@@ -52,6 +53,7 @@ def look_at(path: Path) -> Picture | Unreadable:
         _phash(small),
         _phash(np.ascontiguousarray(small[:, ::-1])),
         _oddities(frame, small),
+        notes,
     )
 
 

@@ -46,7 +46,7 @@ class TrainResult:
             "train_photos": self.photos[0],
             "val_photos": self.photos[1],
             "labels": list(self.spec.labels),
-            "skipped": [item.to_dict() for item in self.skipped],
+            "skipped": [item.to_dict() for item in dict.fromkeys(self.skipped)],
             "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
         }
 

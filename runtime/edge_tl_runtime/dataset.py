@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from edge_tl_runtime.errors import UNPRINTABLE, DataError, one_line
+from edge_tl_runtime.images.survey import survey, why_none, why_none_of
 from edge_tl_runtime.manifest import Row, is_manifest, read_manifest
 from edge_tl_runtime.photos import Unreadable, foreign_files, photo_files, require_folder
 
@@ -114,7 +115,7 @@ def load_unlabelled(root: Path) -> LabelledPhotos:
     """Photos of any folder, whatever its sub-folders mean; every target is -1. Raises DataError where there are none."""
     files = photo_files(require_folder(root))
     if not files:
-        raise DataError(f"no photos in {root}")
+        raise DataError(f"no photos in {root}{why_none(root)}")
     return LabelledPhotos(root, (), tuple(files), (-1,) * len(files), "unlabelled", tuple(foreign_files(root)))
 
 
@@ -281,7 +282,7 @@ def _class_folders(root: Path, base: Path, split: str) -> LabelledPhotos:
     labels = _class_names(base)
     if not labels:
         loose = len(photo_files(base))
-        found = f"{loose} photos but no class folders" if loose else "no photos"
+        found = f"{loose} photos but no class folders" if loose else f"no photos{why_none(base)}"
         raise DataError(f"{base} holds {found}; put the photos of each class in a sub-folder named after the class")
     if len(labels) == 1:
         raise DataError(f"{base} holds a single class, {labels[0]!r}; a classifier needs at least two class folders")
@@ -298,7 +299,9 @@ def _judged(root: Path, base: Path, labels: Sequence[str], split: str) -> Labell
         return _collect(root, base, names, labels, split)
     files = photo_files(base)
     if not files:
-        raise DataError(f"no photos in {base}; it needs class folders, or photos named by class index (0007_name.jpg)")
+        raise DataError(
+            f"no photos in {base}{why_none(base)}; it needs class folders, or photos named by class index (0007_name.jpg)"
+        )
     targets = []
     for path in files:
         match = _INDEXED.match(path.name)
@@ -317,10 +320,11 @@ def _collect(root: Path, base: Path, names: Sequence[str], labels: Sequence[str]
     targets: list[int] = []
     skipped: list[Unreadable] = []
     for name in names:
-        files = photo_files(base / name)
-        skipped += foreign_files(base / name)
+        found = survey(base / name)
+        files, skipped = found.photos, skipped + list(found.passed_over)
         if not files:
-            raise DataError(f"class {name!r} in {base} holds no photos; add some or remove the folder")
+            why = why_none_of(found.passed_over)
+            raise DataError(f"class {name!r} in {base} holds no photos{why}; add some or remove the folder")
         paths += files
         targets += [index[name]] * len(files)
     return LabelledPhotos(root, tuple(labels), tuple(paths), tuple(targets), split, tuple(skipped))

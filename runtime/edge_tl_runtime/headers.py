@@ -10,31 +10,31 @@ import struct
 from collections.abc import Callable
 
 from edge_tl_runtime.errors import BadImage
+from edge_tl_runtime.images.isobmff import DamagedBoxes, boxed_picture
+from edge_tl_runtime.images.kinds import HEAD, RAW, Group, kind_of
+from edge_tl_runtime.images.pnm import pnm_header
+from edge_tl_runtime.images.tiff import DamagedTiff, Directory, first_directory
 
 Size = tuple[int, int]
 """Width and height in pixels."""
 
 
 def picture_header(data: bytes) -> tuple[str, Size]:
-    """Kind ("JPEG", "PNG", "WebP", "BMP", "TIFF") and size. Raises BadImage for anything else or a damaged header."""
-    if not data:
-        raise BadImage("empty file")
-    found = next(((kind, read) for magic, offset, kind, read in _FORMATS if data.startswith(magic, offset)), None)
-    if found is None:
-        raise BadImage(
-            GIF if data.startswith(b"GIF8") else "not a photo (its content is no JPEG, PNG, WebP, BMP or TIFF)"
-        )
-    kind, read = found
+    """Kind ("JPEG", "PNG", "WebP", "BMP", "TIFF", "PNM", "HEIC", "AVIF") and size as stored, before any turn.
+
+    Raises BadImage for anything else, with what it is, for a damaged header, and for samples that cannot become a photo.
+    """
+    found = kind_of(data[:HEAD])
+    if found.group is not Group.PHOTO:
+        raise BadImage(found.reason)
+    kind = found.name
     try:
-        width, height = read(data)
-    except (struct.error, IndexError, _Damaged):
+        width, height = _SIZES[kind](data)
+    except (struct.error, IndexError, _Damaged, DamagedTiff, DamagedBoxes, OverflowError):
         raise BadImage(f"damaged {kind} header") from None
     if width <= 0 or height <= 0:
         raise BadImage(f"damaged {kind} header (no picture size)")
     return kind, (width, height)
-
-
-GIF = "GIF holds a palette or an animation, not a photo; save a PNG or JPEG"
 
 
 def decoder_bytes(data: bytes, kind: str, size: Size) -> int:
@@ -46,9 +46,14 @@ def decoder_bytes(data: bytes, kind: str, size: Size) -> int:
     pixels = size[0] * size[1]
     try:
         if kind == "TIFF":
-            return 6 * pixels + _tiff_tile_bytes(data)
+            directory = first_directory(data)
+            return _tiff_bytes_per_pixel(directory) * pixels + directory.tile_bytes()
+        if kind in ("HEIC", "AVIF"):
+            picture = boxed_picture(data)
+            plain, more = (7, 12) if kind == "HEIC" else (19, 34)
+            return max(pixels, picture.largest) * (more if picture.alpha or picture.bits > 8 else plain)
         return pixels * _BYTES_PER_PIXEL.get(kind, _six)(data)
-    except (struct.error, IndexError, _Damaged):
+    except (struct.error, IndexError, _Damaged, DamagedTiff, DamagedBoxes, OverflowError):
         raise BadImage(f"damaged {kind} header") from None
 
 
@@ -65,6 +70,8 @@ class _Damaged(Exception):
     pass
 
 
+_PNG_START = 1 << 20
+"""Where a PNG's tRNS stands: before its pixels, after profiles and texts."""
 MAX_SEGMENTS = 20_000
 """Markers before a JPEG's picture: twice what 512 MB of metadata need, of 64 KB each."""
 
@@ -107,13 +114,18 @@ def _jpeg_bytes(data: bytes) -> int:
 
 
 def _png_bytes(data: bytes) -> int:
-    """The frames of an animation are drawn over each other with alpha."""
-    return 14 if b"acTL" in data else 6
+    """The frames of an animation are drawn over each other with alpha; 16 bits and alpha are decoded as stored, twice."""
+    channels = {0: 1, 2: 3, 3: 3, 4: 4, 6: 4}.get(data[25], 4)
+    transparent = channels == 4 or b"tRNS" in data[:_PNG_START]
+    stored = (4 if transparent else channels) * (2 if data[24] == 16 else 1)
+    plain = 2 * stored + 3 if transparent or data[24] == 16 else 6
+    return max(14, plain) if b"acTL" in data else max(6, plain)
 
 
 def _webp_bytes(data: bytes) -> int:
     animated = data[12:16] == b"VP8X" and data[20] & 2
-    return 12 if animated else 7  # alpha is the seventh
+    alpha = data[12:16] == b"VP8X" and data[20] & 16
+    return 12 if animated else 11 if alpha else 7
 
 
 _BYTES_PER_PIXEL: dict[str, Callable[[bytes], int]] = {"JPEG": _jpeg_bytes, "PNG": _png_bytes, "WebP": _webp_bytes}
@@ -146,49 +158,36 @@ def _webp(data: bytes) -> Size:
     return 0, 0
 
 
-_WIDTH, _HEIGHT, _BITS, _SAMPLES, _ROWS, _TILE_WIDTH, _TILE_HEIGHT = 256, 257, 258, 277, 278, 322, 323
-
-
 def _tiff(data: bytes) -> Size:
-    tags = _tiff_tags(data)
-    return tags.get(_WIDTH, 0), tags.get(_HEIGHT, 0)
+    directory = first_directory(data)
+    if directory.is_raw:
+        raise BadImage(RAW.reason)
+    return directory.size
 
 
-def _tiff_tile_bytes(data: bytes) -> int:
-    """One tile or strip, which is decoded at a time: as it is stored, or as RGBA if that is more."""
-    tags = _tiff_tags(data)
-    width, height = tags[_WIDTH], tags[_HEIGHT]
-    rows = min(tags.get(_ROWS, height), height)
-    pixels = max(width * rows, tags.get(_TILE_WIDTH, 0) * tags.get(_TILE_HEIGHT, 0))
-    return pixels * max(4, -(-tags.get(_SAMPLES, 1) * tags.get(_BITS, 8) // 8))
+def _tiff_bytes_per_pixel(directory: Directory) -> int:
+    """Samples as they are stored, twice, where they are not made 8 bits by the decoder."""
+    if directory.bits <= 8:
+        return 8 if directory.alpha else 6
+    return 4 * min(4, max(1, directory.samples)) + 3
 
 
-def _tiff_tags(data: bytes) -> dict[int, int]:
-    """Numbers of the first directory that say how large it decodes (TIFF 6.0, section 2)."""
-    order = "<" if data[:2] == b"II" else ">"
-    at = struct.unpack_from(order + "I", data, 4)[0]
-    count = struct.unpack_from(order + "H", data, at)[0]
-    found: dict[int, int] = {}
-    for entry in range(at + 2, at + 2 + 12 * count, 12):
-        tag, kind, values = struct.unpack_from(order + "HHI", data, entry)
-        if tag not in (_WIDTH, _HEIGHT, _BITS, _SAMPLES, _ROWS, _TILE_WIDTH, _TILE_HEIGHT):
-            continue
-        # Readers differ in which of two they believe, and in numbers of other kinds than SHORT and LONG.
-        if tag in found or kind not in (3, 4) or values < 1:
-            raise _Damaged
-        place = entry + 8
-        if values * (2 if kind == 3 else 4) > 4:  # the entry says where the numbers are
-            place = struct.unpack_from(order + "I", data, place)[0]
-        found[tag] = struct.unpack_from(order + ("H" if kind == 3 else "I"), data, place)[0]
-    return found
+def _pnm(data: bytes) -> Size:
+    _, width, height, _, _ = pnm_header(data)
+    return width, height
 
 
-# First bytes, their offset, name, and what reads the size.
-_FORMATS: tuple[tuple[bytes, int, str, Callable[[bytes], Size]], ...] = (
-    (b"\xff\xd8\xff", 0, "JPEG", _jpeg),
-    (b"\x89PNG\r\n\x1a\n", 0, "PNG", _png),
-    (b"WEBP", 8, "WebP", _webp),
-    (b"BM", 0, "BMP", _bmp),
-    (b"II*\x00", 0, "TIFF", _tiff),
-    (b"MM\x00*", 0, "TIFF", _tiff),
-)
+def _boxed(data: bytes) -> Size:
+    return boxed_picture(data).size
+
+
+_SIZES: dict[str, Callable[[bytes], Size]] = {
+    "JPEG": _jpeg,
+    "PNG": _png,
+    "WebP": _webp,
+    "BMP": _bmp,
+    "TIFF": _tiff,
+    "PNM": _pnm,
+    "HEIC": _boxed,
+    "AVIF": _boxed,
+}

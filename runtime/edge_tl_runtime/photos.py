@@ -1,15 +1,15 @@
 """Photo files: which ones a folder holds, and how one becomes a frame.
 
-Every stage reads photos here, so training, calibration, prediction and attacks see the same bytes: OpenCV's decoder,
-8 bits, three channels, EXIF orientation applied.
+Every stage reads photos here, so training, calibration, prediction and attacks see the same bytes: 8 bits, three channels,
+orientation applied, nothing transparent.
 """
 
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,13 +19,19 @@ from numpy.typing import NDArray
 
 from edge_tl_runtime.errors import BadImage, DataError
 from edge_tl_runtime.files import read_regular
-from edge_tl_runtime.headers import GIF, decoder_bytes, jpeg_segments, picture_header
+from edge_tl_runtime.headers import decoder_bytes, jpeg_segments, picture_header
+from edge_tl_runtime.images.decoders import decode
+from edge_tl_runtime.images.isobmff import DamagedBoxes
+from edge_tl_runtime.images.pixels import Decoded
+from edge_tl_runtime.images.survey import Unreadable as Unreadable
+from edge_tl_runtime.images.survey import survey
+from edge_tl_runtime.images.tiff import DamagedTiff
 
 Frame = NDArray[np.uint8]
 """uint8 (H, W, 3), BGR."""
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
-NOT_PHOTOS = {".gif": GIF, ".svg": "SVG is a drawing, not a photo"}
+"""Usual names of photos, for those who write or guess some; which files are photos is decided by their content."""
 MAX_MEGAPIXELS = 108.0
 """The largest photo: what phones' largest sensors give. Decoding takes 648 MB, since OpenCV's binding copies the picture."""
 MAX_DECODE_BYTES = round(6e6 * MAX_MEGAPIXELS)
@@ -35,20 +41,6 @@ MAX_FILE_BYTES = 512 * 2**20
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
-
-
-@dataclass(frozen=True, slots=True)
-class Unreadable:
-    """A file that was passed over, and why."""
-
-    path: Path
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.reason}"
-
-    def to_dict(self) -> dict[str, str]:
-        return {"path": str(self.path), "reason": self.reason}
 
 
 def read_photo(path: str | os.PathLike[str]) -> Frame:
@@ -71,9 +63,15 @@ def read_file(path: Path) -> bytes:
 def decode_photo(data: bytes) -> Frame:
     """Decode the bytes of a photo to uint8 (H, W, 3), BGR.
 
-    EXIF orientation is applied; 16-bit and grey files become 8-bit BGR; CMYK JPEGs are converted; alpha is dropped.
-    The size in the header is checked before anything is decoded. Raises BadImage with the reason.
+    Orientation is applied; grey becomes three channels; CMYK JPEGs are converted; transparent photos are composed over mid grey;
+    16 bits become 8, and fewer bits in 16 are scaled where that is certain. The size in the header is checked before decoding.
+    Raises BadImage with the reason.
     """
+    return decode_noted(data).frame
+
+
+def decode_noted(data: bytes) -> Decoded:
+    """As `decode_photo`, with what was done to the pixels of a photo that is not ordinary, in words."""
     kind, (width, height) = picture_header(data)
     if width * height > MAX_MEGAPIXELS * 1e6:
         raise BadImage(f"{width}x{height} px is more than {MAX_MEGAPIXELS:.0f} megapixels")
@@ -88,24 +86,23 @@ def decode_photo(data: bytes) -> Frame:
     if kind == "PNG" and b"IEND" not in data[-64:]:
         raise BadImage("truncated PNG (its end is missing)")
     try:
-        frame = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        return decode(data, kind)
     except (cv2.error, MemoryError) as error:
         # `err` is there only when OpenCV itself threw; a library below it may throw anything, of several lines.
         reason = " ".join(str(getattr(error, "err", "")).split())[:200]
         raise BadImage(f"damaged {kind} ({reason or 'decoder error'})") from None
-    if frame is None or frame.size == 0:
-        raise BadImage(f"damaged {kind} (the decoder gave no picture)")
-    return np.asarray(frame, dtype=np.uint8)
+    except (struct.error, IndexError, ValueError, DamagedTiff, DamagedBoxes):
+        raise BadImage(f"damaged {kind} (its parts do not fit together)") from None
 
 
 def photo_files(root: Path) -> list[Path]:
-    """The files below `root` whose name says photo, sorted by path; links are followed once, hidden files passed over."""
-    return [path for path in _walk(root) if path.suffix.lower() in EXTENSIONS]
+    """The files below `root` whose content is a photo, sorted by path; see `survey`, which also gives the others."""
+    return list(survey(root).photos)
 
 
 def foreign_files(root: Path) -> list[Unreadable]:
-    """Files below `root` that look like pictures but are of a kind we do not take."""
-    return [Unreadable(p, NOT_PHOTOS[p.suffix.lower()]) for p in _walk(root) if p.suffix.lower() in NOT_PHOTOS]
+    """Every other file below `root`, with the reason; see `survey`."""
+    return list(survey(root).passed_over)
 
 
 def map_in_order(
@@ -144,20 +141,6 @@ def require_folder(root: Path) -> Path:
     if not os.access(root, os.R_OK | os.X_OK):
         raise DataError(f"cannot list the folder {root}: permission denied")
     return root
-
-
-def _walk(root: Path) -> Iterator[Path]:
-    found: list[Path] = []
-    visited: set[str] = set()
-    for folder, folders, files in os.walk(root, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in visited:  # a symbolic link back up the tree
-            folders.clear()
-            continue
-        visited.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [Path(folder, name) for name in files if not name.startswith(".")]
-    return iter(sorted(found))
 
 
 def _check_scans(data: bytes) -> None:

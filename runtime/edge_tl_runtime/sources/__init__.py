@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from edge_tl_runtime.cameras import camera_path
-from edge_tl_runtime.photos import EXTENSIONS
+from edge_tl_runtime.images.survey import is_still
 from edge_tl_runtime.sources.base import Counts, FrameRecord, Source, State, mask_credentials
 from edge_tl_runtime.sources.stills import LISTS, Photos, StandardInput
 from edge_tl_runtime.sources.video import Video
@@ -109,7 +109,7 @@ def _is_camera(name: str) -> bool:
 
 def _is_stills(name: str) -> bool:
     path = Path(name)
-    return path.is_dir() or not path.exists() or path.suffix.lower() in EXTENSIONS | LISTS
+    return path.is_dir() or not path.exists() or path.suffix.lower() in LISTS or is_still(path)
 
 
 # In order: the first whose test says yes opens the string.

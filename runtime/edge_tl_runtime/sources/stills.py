@@ -11,16 +11,8 @@ from typing import BinaryIO
 
 from edge_tl_runtime.errors import BadImage, SourceError, UsageError
 from edge_tl_runtime.files import read_regular
-from edge_tl_runtime.photos import (
-    EXTENSIONS,
-    Frame,
-    Unreadable,
-    decode_photo,
-    foreign_files,
-    map_in_order,
-    photo_files,
-    read_photo,
-)
+from edge_tl_runtime.images.survey import look, survey, why_none_of
+from edge_tl_runtime.photos import Frame, Unreadable, decode_photo, map_in_order, read_photo
 from edge_tl_runtime.sources.base import FrameRecord, Source
 from edge_tl_runtime.sources.split import split_pictures
 
@@ -37,26 +29,44 @@ class Photos(Source):
     def __init__(self, name: str) -> None:
         super().__init__(name)
         path = Path(name)
+        self.paths: list[Path]
         if path.is_dir():
-            self.paths = photo_files(path)
-            for item in foreign_files(path):
+            found = survey(path)
+            self.paths = list(found.photos)
+            for item in found.passed_over:
                 self.skip(item)
         elif path.suffix.lower() in LISTS and path.is_file():
             self.paths = read_list(path)
         elif path.exists():
             self.paths = [path]
         else:
-            found = sorted(Path(match) for match in glob.glob(name, recursive=True))
-            self.paths = [match for match in found if match.suffix.lower() in EXTENSIONS and match.is_file()]
+            self.paths = self._matching(name)
         if not self.paths:
-            raise SourceError(f"no photos at {name}; give a photo, a folder, a pattern, a video or a camera index")
+            found_instead = why_none_of(self.skipped)
+            raise SourceError(
+                f"no photos at {name}{found_instead}"
+                + ("" if found_instead else "; give a photo, a folder, a pattern, a video or a camera index")
+            )
+
+    def _matching(self, pattern: str) -> list[Path]:
+        """Photos that a pattern names; the other files it names are passed over, folders are those of `**`."""
+        photos = []
+        for match in sorted(map(Path, glob.glob(pattern, recursive=True))):
+            if match.is_dir():
+                continue
+            item = look(match)
+            if item is None:
+                photos.append(match)
+            else:
+                self.skip(item)
+        return photos
 
     def __iter__(self) -> Iterator[FrameRecord]:
         def read(path: Path) -> tuple[str, Frame | Unreadable]:
             try:
                 return str(path), read_photo(path)
             except BadImage as error:
-                return str(path), Unreadable(path, str(error))
+                return str(path), look(path) or Unreadable(path, str(error))
 
         yield from _records(self, map_in_order(read, self.paths))
 
