@@ -28,6 +28,8 @@ class CalibrationPhotos:
 
     def __init__(self, photos: LabelledPhotos | None, rule: ResizeRule, size: int) -> None:
         self._rule, self._all = rule, photos
+        if photos is not None and len(photos) // 4 >= BATCH:  # some are left to rank on, where there are enough
+            size = min(size, len(photos) - min(RANKING, len(photos) // 4))
         self._chosen = None if photos is None else photos.subset(evenly(photos, size), photos.split)
         self.count = 0 if self._chosen is None else len(self._chosen)
         self.read = 0
@@ -59,7 +61,7 @@ class CalibrationPhotos:
         if 2 * plain > self.read:
             raise DataError(
                 f"{plain} of {self.read} calibration photos in {self._chosen.root} are of one colour, so they show no ranges; "
-                "give photos like those of the camera with --data FOLDER"
+                "give photos like those of the camera with --photos FOLDER"
             )
         if self.read < FEW:
             self.warnings.append(
