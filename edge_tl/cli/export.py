@@ -152,7 +152,6 @@ COLUMNS = [
     "top-1",
     "drop, points",
     "agrees with FP32",
-    "on this machine",
 ]
 
 
