@@ -8,7 +8,7 @@ from pathlib import Path
 from edge_tl.report.export_page import write_export_page
 from edge_tl.training.run import WEIGHTS, Run, open_run
 from edge_tl_export import ExportReport, ExportSettings, Stage, export_file, export_model
-from edge_tl_export.calibration import FEW
+from edge_tl_export.calibration import FEW, shares
 from edge_tl_runtime.dataset import LabelledPhotos, load_labelled, split_photos
 from edge_tl_runtime.errors import DataError, UsageError
 from edge_tl_runtime.files import sha256
@@ -23,7 +23,7 @@ def deploy(
     model: str,
     folder: Path | None,
     settings: ExportSettings,
-    data: Path | None,
+    photos: Path | None,
     weights: str,
     seed: int,
     stage: Stage,
@@ -31,17 +31,18 @@ def deploy(
 ) -> ExportReport:
     """Export a run folder, a backbone by name or an FP32 file to `folder`, with its page.
 
-    folder: None is the run's own, one named after the backbone, or that of the file. data: labelled photos to calibrate and
+    folder: None is the run's own, one named after the backbone, or that of the file. photos: labelled, to calibrate and
     evaluate on; None takes those the run was trained on. Raises UsageError, DataError, and whatever `edge_tl_export` raises.
     """
     if folder is not None and folder.suffix == ".onnx":
         raise UsageError(
             f"-o takes a folder, and {folder} is the name of a file; the files in it are named by what they are"
         )
-    if Path(model).suffix == ".onnx":
-        return _deploy_file(Path(model), folder, settings, data, seed, stage, say)
+    path = Path(model)
+    if path.suffix == ".onnx" or (path.is_file() and path.suffix != Path(WEIGHTS).suffix):
+        return _deploy_file(path, folder, settings, photos, seed, stage, say)
     source = open_run(model, weights)
-    photos = data or _training_data(source, needed=settings.quantization == "int8")
+    photos = photos or _training_data(source, needed=settings.quantization == "int8")
     calibration, validation = _parts(photos, source.spec, settings, seed, say)
     weights_file = source.folder / WEIGHTS
     parent = sha256(weights_file.read_bytes()) if weights_file.is_file() else source.network.weights_sha256
@@ -63,18 +64,20 @@ def _deploy_file(
     path: Path,
     folder: Path | None,
     settings: ExportSettings,
-    data: Path | None,
+    photos: Path | None,
     seed: int,
     stage: Stage,
     say: Callable[[str], None],
 ) -> ExportReport:
     spec = read_spec(path)
-    if settings.quantization == "int8" and spec.precision == "fp32" and data is None:
+    if settings.quantization == "int8" and spec.precision == "fp32" and photos is None:
         raise DataError(
             "INT8 needs photos to calibrate on, and a file has none of its own; give them with --photos FOLDER"
         )
     calibration, validation = (
-        _parts(data, spec, settings, seed, say) if spec.precision == "fp32" and settings.quantization else (None, None)
+        _parts(photos, spec, settings, seed, say)
+        if spec.precision == "fp32" and settings.quantization
+        else (None, None)
     )
     report = export_file(
         path, folder or path.parent, settings, calibration=calibration, validation=validation, stage=stage
@@ -89,8 +92,9 @@ def _parts(
     if photos is None:
         return None, None
     calibration, validation = _split(photos, spec, seed)
-    count = min(settings.calibration_size, len(calibration))
-    say(f"{photos}: calibrating on {count}, evaluating on {len(validation)} photos, none of them the same")
+    count, others = shares(len(calibration), settings.calibration_size)
+    ranking = f"ranking on {others}, " if settings.quantization == "int8" and others else ""
+    say(f"{photos}: calibrating on {count}, {ranking}evaluating on {len(validation)} photos, none of them the same")
     return calibration, validation
 
 

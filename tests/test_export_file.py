@@ -22,6 +22,7 @@ from torch import nn
 from edge_tl.cli.export import command
 from edge_tl_export import ExportError, ExportSettings, export_file
 from edge_tl_export.adopt import adopt
+from edge_tl_export.calibration import CalibrationPhotos, shares
 from edge_tl_export.compare import PairedTime, paired_time
 from edge_tl_export.plain_graph import plain_graph
 from edge_tl_runtime.classifier import Classifier
@@ -394,3 +395,20 @@ def in_colour(model: onnx.ModelProto) -> onnx.ModelProto:
     graph.node.insert(0, helper.make_node("Conv", [name, "weights_of_colours"], ["brightness"]))
     graph.input[0].type.tensor_type.shape.dim[1].dim_value = 3
     return model
+
+
+@pytest.mark.parametrize(
+    ("total", "size"), [(1, 200), (12, 3), (31, 200), (32, 200), (67, 200), (200, 200), (900, 200)]
+)
+def test_photos_that_calibrate_and_those_that_rank_are_never_the_same(total, size, tmp_path):
+    paths = tuple(write_photo(tmp_path / f"{i}.png", np.full((4, 4, 3), i % 250, np.uint8)) for i in range(total))
+    part = LabelledPhotos(tmp_path, ("a", "b"), paths, tuple(i % 2 for i in range(total)))
+    photos = CalibrationPhotos(part, ResizeRule(height=4, width=4, crop_pct=1, resample="area-linear"), size)
+    count, others = shares(total, size)
+    assert photos.count == count
+    assert 1 <= count <= size
+    assert count + others <= total
+    if total >= 32:
+        assert others >= 8
+        assert len(photos.ranking()) == others
+        assert photos.warnings == []

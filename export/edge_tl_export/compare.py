@@ -24,7 +24,7 @@ from edge_tl_runtime.statistics import discordant, paired_interval
 MAX_DROP = 0.005
 """Loss of top-1 against FP32, as a fraction, that a quantized file may have unless the caller says otherwise."""
 WARM_UP, RUNS, MOST_RUNS = 10, 60, 20_000
-LEAST_SECONDS = 0.3
+LEAST_SECONDS = 0.1
 """Time that a pair of small files is given at least: the kernel counts in hundredths of a second what other programs take."""
 Open = Callable[[bytes, str], Logits]
 MAX_KEPT_BYTES = 2**30

@@ -96,7 +96,7 @@ def _gather(node: Node, values: Values) -> torch.Tensor:
     axis = node.attributes.get("axis", 0) % x.ndim
     index = index.long() % x.shape[axis]
     taken = x.index_select(axis, index.reshape(-1).to(x.device))
-    gathered: torch.Tensor = taken.reshape(*x.shape[:axis], *index.shape, *x.shape[axis + 1 :])
+    gathered: torch.Tensor = taken.reshape((*x.shape[:axis], *index.shape, *x.shape[axis + 1 :]))
     return gathered
 
 

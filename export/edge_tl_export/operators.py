@@ -166,7 +166,7 @@ def _reshape(node: Node, values: Values) -> torch.Tensor:
     x, wanted = values[0], [int(size) for size in values[1]]
     if not node.attributes.get("allowzero"):
         wanted = [size or x.shape[place] for place, size in enumerate(wanted)]
-    reshaped: torch.Tensor = x.reshape(wanted)
+    reshaped: torch.Tensor = x.reshape(tuple(wanted))
     return reshaped
 
 

@@ -97,41 +97,82 @@ def _simplified(proto: onnx.ModelProto, name: str) -> onnx.ModelProto:
 
 
 def _fix_shapes(proto: onnx.ModelProto) -> None:
-    """Let reshapes whose target is computed from the batch have a constant one, where two batches show that it may.
+    """Let shapes, places and axes that the graph computes from the batch be constant, where two batches show that they may.
 
-    What stays the same for one photo and for two is constant; the batch itself is a leading 0, "as it comes in".
+    What stays the same for two photos and for three others is constant; the batch itself is a leading 0, "as it comes in".
     """
-    arrays = {tensor.name for tensor in proto.graph.initializer}
-    reshapes = [node for node in proto.graph.node if node.op_type == "Reshape" and node.input[1] not in arrays]
-    if not reshapes:
+    arrays = {tensor.name for tensor in proto.graph.initializer} | {INPUT_NAME, ""}
+    computed = [
+        (node, place)
+        for node in proto.graph.node
+        if node.op_type in _SHAPED
+        for place in range(1, len(node.input))
+        if node.input[place] not in arrays
+    ]
+    if not computed:
         return
-    names = list(dict.fromkeys(name for node in reshapes for name in (node.input[1], node.input[0])))
-    given = {value.name for value in proto.graph.input}
+    names = [name for node, place in computed for name in (node.input[place], node.input[0]) if name != INPUT_NAME]
+    seen = _run_twice(proto, list(dict.fromkeys(names)))
+    for node, place in computed:
+        first, second = (values[node.input[place]] for values in seen)
+        if first.dtype != np.int64 or first.shape != second.shape:
+            continue
+        constant_now: NDArray[Any] | None = first
+        if node.op_type == "Reshape" and first.ndim == 1:
+            constant_now = _free_batch(first, second, [values[node.input[0]].shape[0] for values in seen])
+        elif not np.array_equal(first, second):
+            continue
+        if constant_now is not None:
+            fixed = f"{node.output[0]}_fixed_{place}"
+            proto.graph.initializer.append(numpy_helper.from_array(constant_now, fixed))
+            node.input[place] = fixed
+
+
+_SHAPED = (
+    "Reshape",
+    "Slice",
+    "Expand",
+    "Tile",
+    "Resize",
+    "Pad",
+    "Squeeze",
+    "Unsqueeze",
+    "Split",
+    "ReduceMean",
+    "Gather",
+)
+
+
+def _run_twice(proto: onnx.ModelProto, names: Sequence[str]) -> list[dict[str, NDArray[Any]]]:
+    """Values of the graph by name, for two photos and for three others."""
     probe = onnx.ModelProto()
     probe.CopyFrom(proto)
     del probe.graph.output[:]
-    probe.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in given)
-    session = onnxruntime.InferenceSession(probe.SerializeToString(), providers=["CPUExecutionProvider"])
-    outputs = [value.name for value in session.get_outputs()]
-    shape = [value if isinstance(value, int) else 1 for value in session.get_inputs()[0].shape]
-    seen: list[dict[str, Any]] = []
+    probe.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(probe.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    sides = [value if isinstance(value, int) else 1 for value in session.get_inputs()[0].shape][1:]
+    seen = []
     for batch in (2, 3):
-        pixels = np.zeros((batch, *shape[1:]), np.uint8)
-        values = session.run(outputs, {INPUT_NAME: pixels})
-        seen.append({INPUT_NAME: pixels, **dict(zip(outputs, values, strict=True))})
-    for node in reshapes:
-        first, second = (values[node.input[1]].tolist() for values in seen)
-        leading = [values[node.input[0]].shape[0] for values in seen]
-        moving = [place for place, (a, b) in enumerate(zip(first, second, strict=True)) if a != b]
-        if moving == [0] and [first[0], second[0]] == leading:
-            first[0] = 0
-        elif len(moving) == 1 and -1 not in first:
-            first[moving[0]] = -1
-        elif moving:
-            continue
-        fixed = f"{node.output[0]}_fixed_shape"
-        proto.graph.initializer.append(numpy_helper.from_array(np.array(first, np.int64), fixed))
-        node.input[1] = fixed
+        pixels = np.random.default_rng(batch).integers(0, 256, (batch, *sides), np.uint8)
+        seen.append({INPUT_NAME: pixels, **dict(zip(names, session.run(names, {INPUT_NAME: pixels}), strict=True))})
+    return seen
+
+
+def _free_batch(
+    first: NDArray[np.int64], second: NDArray[np.int64], leading: Sequence[int]
+) -> NDArray[np.int64] | None:
+    """A shape that holds for any number of photos, from those for two numbers of them; None where there is none."""
+    moving = np.flatnonzero(first != second).tolist()
+    free: NDArray[np.int64] = first.copy()
+    if moving == [0] and [first[0], second[0]] == list(leading):
+        free[0] = 0
+    elif len(moving) == 1 and -1 not in first:
+        free[moving[0]] = -1
+    elif moving:
+        return None
+    return free
 
 
 def _name_nodes(model: ir.Model) -> None:

@@ -23,6 +23,7 @@ from edge_tl_runtime.errors import BadModelError, UsageError
 from edge_tl_runtime.familiarity import EXPORT_KEY
 from edge_tl_runtime.files import sha256, write_together
 from edge_tl_runtime.onnx_file import read_spec, sealed
+from edge_tl_runtime.spec import SelfTest
 
 QUANTIZED = ("int8", "fp16")
 
@@ -72,7 +73,8 @@ def write_files(
         if precision == "fp32" and source.existing is not None:
             data = source.fp32
         else:
-            data = _sealed(source, precision, item, samples, source.parent_sha256 if not files else files[0].sha256)
+            test = make_self_test(logits, source.spec, list(samples), precision)
+            data = _sealed(source, precision, item, test, source.parent_sha256 if not files else files[0].sha256)
         is_new = not (path.exists() and _is_same(path, source))
         if is_new:
             contents[path] = data
@@ -89,7 +91,7 @@ def write_files(
     return tuple(files), warnings
 
 
-def _sealed(source: Fp32Source, precision: str, item: Made, samples: NDArray[np.uint8], parent_sha256: str) -> bytes:
+def _sealed(source: Fp32Source, precision: str, item: Made, test: SelfTest, parent_sha256: str) -> bytes:
     row = item.row
     how = {**item.how, **({} if row.familiarity is None else {EXPORT_KEY: row.familiarity.to_dict()})}
     proto = onnx.load_from_string(item.model)
@@ -100,7 +102,7 @@ def _sealed(source: Fp32Source, precision: str, item: Made, samples: NDArray[np.
         validation=None if row.evaluation is None else row.evaluation.accuracy,
         export={**source.settings_kept(), "opset": opset_of(proto), **how, "versions": versions},
         parent_sha256=parent_sha256,
-        self_test=make_self_test(open_model(item.model, precision), source.spec, list(samples), precision),
+        self_test=test,
     )
     if not source.metadata:
         return sealed(item.model, spec, source.carried)
