@@ -151,7 +151,7 @@ def _of_imagenet(name: str, arch: str, *words: str) -> Callable[[Workshop], Path
     """The files of a published network in FP32 and INT8. words: as `_filled` takes them."""
 
     def make(shop: Workshop) -> Path:
-        given = (*_filled(shop, words), "--quantize", "--no-layers", "--data", shop.find("imagenet"))
+        given = (*_filled(shop, words), "--quantize", "--no-layers", "--photos", shop.find("imagenet"))
         return shop.edge_tl(name, "model-int8.onnx", "export", arch, *given)
 
     return make

@@ -1,4 +1,4 @@
-"""From a run to verified ONNX files: finds the run and its photos, then hands over to `edge_tl_export`."""
+"""From a run, a backbone or an FP32 file to verified ONNX files: finds it and its photos, then hands over to `edge_tl_export`."""
 
 from __future__ import annotations
 
@@ -7,33 +7,43 @@ from pathlib import Path
 
 from edge_tl.report.export_page import write_export_page
 from edge_tl.training.run import WEIGHTS, Run, open_run
-from edge_tl_export import ExportReport, ExportSettings, Stage, export_model
+from edge_tl_export import ExportReport, ExportSettings, Stage, export_file, export_model
+from edge_tl_export.calibration import FEW, shares
 from edge_tl_runtime.dataset import LabelledPhotos, load_labelled, split_photos
-from edge_tl_runtime.errors import DataError
+from edge_tl_runtime.errors import DataError, UsageError
 from edge_tl_runtime.files import sha256
+from edge_tl_runtime.onnx_file import read_spec
+from edge_tl_runtime.spec import ModelSpec
+
+VAL_FRACTION = 0.8
+"""Of photos that no training split: the larger part evaluates, for ranges need fewer than an accuracy does."""
 
 
 def deploy(
-    run: str,
+    model: str,
     folder: Path | None,
     settings: ExportSettings,
-    data: Path | None,
+    photos: Path | None,
     weights: str,
     seed: int,
     stage: Stage,
     say: Callable[[str], None],
 ) -> ExportReport:
-    """Export a run folder, or a backbone by name, to `folder` (the run's own, or one named after the backbone), with its page.
+    """Export a run folder, a backbone by name or an FP32 file to `folder`, with its page.
 
-    data: labelled photos to calibrate and judge on; None takes those the run was trained on.
-    Raises UsageError, DataError, and whatever `edge_tl_export.export_model` raises.
+    folder: None is the run's own, one named after the backbone, or that of the file. photos: labelled, to calibrate and
+    evaluate on; None takes those the run was trained on. Raises UsageError, DataError, and whatever `edge_tl_export` raises.
     """
-    source = open_run(run, weights)
-    photos = data or _training_data(source, needed=settings.quantization == "int8")
-    calibration, validation = (None, None) if photos is None else _split(photos, source, seed)
-    if photos is not None and validation is not None and calibration is not None:
-        count = min(settings.calibration_size, len(calibration))
-        say(f"{photos}: calibrating on {count}, judging on {len(validation)} photos")
+    if folder is not None and folder.suffix == ".onnx":
+        raise UsageError(
+            f"-o takes a folder, and {folder} is the name of a file; the files in it are named by what they are"
+        )
+    path = Path(model)
+    if path.suffix == ".onnx" or (path.is_file() and path.suffix != Path(WEIGHTS).suffix):
+        return _deploy_file(path, folder, settings, photos, seed, stage, say)
+    source = open_run(model, weights)
+    photos = photos or _training_data(source, needed=settings.quantization == "int8")
+    calibration, validation = _parts(photos, source.spec, settings, seed, say)
     weights_file = source.folder / WEIGHTS
     parent = sha256(weights_file.read_bytes()) if weights_file.is_file() else source.network.weights_sha256
     report = export_model(
@@ -50,6 +60,44 @@ def deploy(
     return report
 
 
+def _deploy_file(
+    path: Path,
+    folder: Path | None,
+    settings: ExportSettings,
+    photos: Path | None,
+    seed: int,
+    stage: Stage,
+    say: Callable[[str], None],
+) -> ExportReport:
+    spec = read_spec(path)
+    if settings.quantization == "int8" and spec.precision == "fp32" and photos is None:
+        raise DataError(
+            "INT8 needs photos to calibrate on, and a file has none of its own; give them with --photos FOLDER"
+        )
+    calibration, validation = (
+        _parts(photos, spec, settings, seed, say)
+        if spec.precision == "fp32" and settings.quantization
+        else (None, None)
+    )
+    report = export_file(
+        path, folder or path.parent, settings, calibration=calibration, validation=validation, stage=stage
+    )
+    write_export_page(report, spec)
+    return report
+
+
+def _parts(
+    photos: Path | None, spec: ModelSpec, settings: ExportSettings, seed: int, say: Callable[[str], None]
+) -> tuple[LabelledPhotos | None, LabelledPhotos | None]:
+    if photos is None:
+        return None, None
+    calibration, validation = _split(photos, spec, seed)
+    count, others = shares(len(calibration), settings.calibration_size)
+    ranking = f"ranking on {others}, " if settings.quantization == "int8" and others else ""
+    say(f"{photos}: calibrating on {count}, {ranking}evaluating on {len(validation)} photos, none of them the same")
+    return calibration, validation
+
+
 def _training_data(run: Run, needed: bool) -> Path | None:
     recorded = run.settings.get("data")
     path = Path(recorded) if recorded else None
@@ -57,17 +105,20 @@ def _training_data(run: Run, needed: bool) -> Path | None:
         return path
     if needed:
         where = f"the run's photos are no longer at {path}" if path else "a backbone has no photos of its own"
-        raise DataError(f"INT8 needs photos to calibrate on and {where}; give them with --data FOLDER")
+        raise DataError(f"INT8 needs photos to calibrate on and {where}; give them with --photos FOLDER")
     return None
 
 
-def _split(data: Path, run: Run, seed: int) -> tuple[LabelledPhotos, LabelledPhotos]:
-    """Photos to calibrate on and photos to judge on, never the same ones."""
-    settings = run.spec.training
-    fraction = settings.get("val_fraction", 0.8)
+def _split(data: Path, spec: ModelSpec, seed: int) -> tuple[LabelledPhotos, LabelledPhotos]:
+    """Photos to calibrate on and photos to evaluate on, never the same ones: parted as for the training, if there was one."""
+    settings = spec.training
+    fraction = settings.get("val_fraction")
     seed = settings.get("seed", seed)
+    if fraction is None:
+        few = (1 - VAL_FRACTION) * len(load_labelled(data, spec.labels, "all")) < FEW
+        fraction = 0.5 if few else VAL_FRACTION
     calibration, validation = (
-        load_labelled(data, run.spec.labels, split, val_fraction=fraction, seed=seed) for split in ("train", "val")
+        load_labelled(data, spec.labels, split, val_fraction=fraction, seed=seed) for split in ("train", "val")
     )
     if set(calibration.paths) & set(validation.paths):
         return split_photos(validation, fraction, seed)

@@ -30,6 +30,8 @@ ints, floats = (lambda *values: np.array(values, np.int64)), (lambda *values: np
 CASES = [
     ("Abs", {}, []),
     ("BatchNormalization", {"epsilon": 1e-3}, [floats(1, 2, 3), floats(0, 1, 2), floats(1, 1, 2), floats(1, 4, 9)]),
+    ("Celu", {"alpha": 0.7}, []),
+    ("Cos", {}, []),
     ("Div", {}, [floats(3)]),
     ("Elu", {"alpha": 0.7}, []),
     ("Erf", {}, []),
@@ -38,33 +40,52 @@ CASES = [
     ("Gather", {"axis": 1}, [ints(2, 0)]),
     ("Gelu", {}, []),
     ("Gelu", {"approximate": "tanh"}, []),
+    ("GlobalMaxPool", {}, []),
+    ("InstanceNormalization", {"epsilon": 1e-3}, [floats(1, 2, 3), floats(0, 1, 2)]),
+    ("LRN", {"size": 3, "alpha": 0.5, "bias": 2.0}, []),
     ("LayerNormalization", {"axis": -1}, [np.arange(SIDE, dtype=np.float32), np.ones(SIDE, np.float32)]),
     ("Log", {}, []),
     ("LogSoftmax", {"axis": 1}, []),
+    ("LpNormalization", {"axis": 1, "p": 2}, []),
     ("MatMul", {}, [np.linspace(-1, 1, SIDE * 4, dtype=np.float32).reshape(SIDE, 4)]),
     ("Max", {}, [floats(0.5)]),
     ("Min", {}, [floats(0.5), floats(0.4)]),
+    ("Mean", {}, [floats(0.5), floats(0.4)]),
+    ("Mish", {}, []),
     ("Neg", {}, []),
     ("PRelu", {}, [floats(0.1, 0.2, 0.3).reshape(3, 1, 1)]),
     ("Pad", {}, [ints(0, 0, 1, 2, 0, 0, 0, 1), floats(0.3).reshape(())]),
+    ("Pad", {}, [ints(1, 0), floats(0.0).reshape(()), ints(-1)]),
+    ("Pad", {"mode": "wrap"}, [ints(0, 0, 1, 2, 0, 0, 2, 1)]),
     ("Pad", {"mode": "reflect"}, [ints(0, 0, 1, 2, 0, 0, 2, 1)]),
     ("Pad", {"mode": "edge"}, [ints(0, 0, 1, 2, 0, 0, 2, 1)]),
     ("Pow", {}, [floats(2.5)]),
+    ("Reciprocal", {}, []),
+    ("ReduceL1", {}, [ints(1)]),
+    ("ReduceL2", {}, [ints(2, 3)]),
+    ("ReduceLogSumExp", {}, [ints(2, 3)]),
+    ("ReduceMin", {"keepdims": 0}, [ints(2, 3)]),
+    ("ReduceProd", {}, [ints(1, 3)]),
+    ("ReduceSumSquare", {"keepdims": 0}, [ints(2)]),
     ("ReduceMax", {"keepdims": 0}, [ints(2, 3)]),
     ("ReduceMean", {}, [ints(2, 3)]),
     ("ReduceSum", {"keepdims": 0}, [ints(-1)]),
     ("Selu", {}, []),
+    ("Sin", {}, []),
     ("Slice", {}, [ints(1, 0), ints(5, 2**31), ints(2, 3), ints(2, 1)]),
     ("Slice", {}, [ints(-1), ints(-(2**62)), ints(3), ints(-2)]),
     ("Softmax", {"axis": 1}, []),
     ("Softplus", {}, []),
+    ("Softsign", {}, []),
     ("Sqrt", {}, []),
     ("Sub", {}, [floats(0.2)]),
+    ("Sum", {}, [floats(0.5), floats(0.4)]),
     ("Tanh", {}, []),
+    ("ThresholdedRelu", {"alpha": 0.885}, []),
 ]
 ROUGH = [("Ceil", {}, []), ("Floor", {}, []), ("Round", {}, []), ("Sign", {}, [])]
-NOT_ALONE = {"Cast", "Dropout", "RandomNormalLike", "Shape"}
-"""In every graph here, or without an answer to compare."""
+NOT_ALONE = {"Cast", "Dropout", "GroupNormalization", "RandomNormalLike", "Shape", "Swish"}
+"""In every graph here, without an answer to compare, or of another opset: tests/test_foreign_operators.py."""
 
 
 def single(kind: str, attributes: dict, constants: list[np.ndarray]) -> bytes:

@@ -26,7 +26,7 @@ from edge_tl_export import (
     quantize,
     to_onnx,
 )
-from edge_tl_export.compare import Against
+from edge_tl_export.compare import Against, PairedTime
 from edge_tl_runtime.classifier import Classifier
 from edge_tl_runtime.dataset import LabelledPhotos, load_training
 from edge_tl_runtime.errors import BadModelError, DataError, OutputError
@@ -181,14 +181,14 @@ def test_nothing_is_written_when_verification_fails(network, photos, tmp_path, m
     with torch.no_grad():
         other = tiny()
         other[-1].bias += 1
-    monkeypatch.setattr("edge_tl_export.export.to_onnx", lambda *_: real)
+    monkeypatch.setattr("edge_tl_export.fp32_source.to_onnx", lambda *_: real)
     with pytest.raises(ExportError):
         export_model(other, SPEC, tmp_path, INT8, calibration=photos[0], validation=None, stage=silent)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_int8_without_photos_is_an_error(network, tmp_path):
-    with pytest.raises(DataError, match="--data"):
+    with pytest.raises(DataError, match="--photos"):
         export_model(network, SPEC, tmp_path, INT8, calibration=None, validation=None, stage=silent)
 
 
@@ -208,17 +208,22 @@ def test_pixel_model_normalises_as_the_formula_says():
 
 
 @pytest.mark.parametrize(
-    ("speedup", "drop", "words"),
+    ("speedup", "counts", "words"),
     [
-        (1.5, 0.0, "faster, accuracy kept"),
-        (0.76, 0.0, "SLOWER than FP32 (0.76x)"),
-        (1.5, 0.014, "1.4 points LESS ACCURATE than FP32"),
-        (0.5, 0.5, "SLOWER than FP32 (0.50x) and 50.0 points LESS ACCURATE than FP32"),
-        (1.2, None, "faster, accuracy not judged"),
+        (1.5, (0, 0, 1000), "faster; accuracy kept: at most 0.5 points lost (95 %, 1,000 photos)"),
+        (1.5, (0, 0, 16), "faster; not shown to be worse; 16 photos cannot tell, about 2,500 could"),
+        (0.76, (0, 0, 1000), "SLOWER than FP32 (0.76x); accuracy kept: at most 0.5 points lost (95 %, 1,000 photos)"),
+        (1.5, (50, 2, 1000), "faster; 4.8 points LESS ACCURATE than FP32"),
+        (
+            0.5,
+            (1, 0, 16),
+            "SLOWER than FP32 (0.50x); 6.2 points LESS ACCURATE than FP32 on 16 photos, which chance could explain",
+        ),
+        (1.2, None, "faster; accuracy not judged"),
     ],
 )
-def test_the_verdict_is_in_words(speedup, drop, words):
+def test_the_verdict_is_in_words(speedup, counts, words):
     evaluation = score(np.eye(3, dtype=np.float32), np.arange(3), SPEC.labels, "")
-    against = None if drop is None else Against(drop, (drop, drop), 1.0, 0, 0, ())
-    row = Row("int8", 1, 1.0, speedup, evaluation, against)
+    against = None if counts is None else Against(counts[2], counts[0], counts[1], 1.0, ())
+    row = Row("int8", 1, PairedTime(speedup, 1.0), evaluation, against)
     assert row.verdict == words

@@ -1,4 +1,4 @@
-"""`edge-tl export RUN --quantize`."""
+"""`edge-tl export RUN|FILE.onnx --quantize`."""
 
 from __future__ import annotations
 
@@ -16,9 +16,15 @@ if TYPE_CHECKING:
     from edge_tl_export import Row
 
 
-@click.command(short_help="Make verified ONNX files, FP32 and INT8, from a run.")
-@click.argument("run")
-@click.option("-o", "--output", "folder", type=click.Path(path_type=Path), help="Folder for the files; the run's own.")
+@click.command(short_help="Make verified ONNX files, FP32 and INT8, from a run or an ONNX file.")
+@click.argument("model", metavar="RUN")
+@click.option(
+    "-o",
+    "--output",
+    "folder",
+    type=click.Path(path_type=Path),
+    help="Folder for the files; the run's own, or that of the file.",
+)
 @click.option(
     "--quantize",
     is_flag=False,
@@ -26,7 +32,12 @@ if TYPE_CHECKING:
     type=click.Choice(["int8", "fp16"]),
     help="Also write a quantized file (int8 when no kind is given).",
 )
-@click.option("--data", type=click.Path(path_type=Path), help="Photos to calibrate and judge on; the run's own.")
+@click.option(
+    "--photos",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Labelled photos to calibrate and evaluate on, never the same ones; the run's own.",
+)
 @click.option("--weights", default="pretrained", show_default=True, help="For a backbone's name instead of a run.")
 @click.option("--calibration-photos", default=200, show_default=True, type=click.IntRange(1))
 @click.option(
@@ -41,7 +52,7 @@ if TYPE_CHECKING:
     default=0.5,
     show_default=True,
     type=click.FloatRange(0, 100),
-    help="Points of top-1 that a quantized file may lose against FP32; none is written that loses more.",
+    help="Points of top-1 that a quantized file may be seen to lose against FP32; none is written that loses more.",
 )
 @click.option(
     "--search",
@@ -64,10 +75,10 @@ if TYPE_CHECKING:
 @click.option("--seed", default=0, show_default=True, type=int)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(
-    run: str,
+    model: str,
     folder: Path | None,
     quantize: str | None,
-    data: Path | None,
+    photos: Path | None,
     weights: str,
     calibration_photos: int,
     target: str,
@@ -78,13 +89,15 @@ def command(
     seed: int,
     as_json: bool,
 ) -> None:
-    """Export RUN, a run folder or the name of a backbone (with its ImageNet head), to verified ONNX files.
+    """Export RUN to verified ONNX files: a run folder, the name of a backbone (with its ImageNet head), or an FP32 file of
+    edge-tl, exported or adopted.
 
-    INT8 is calibrated on training photos; every candidate is judged on the validation photos, and one is written only when it
-    keeps the accuracy and is faster than FP32. What was measured is kept in export.html and export.json.
+    INT8 is calibrated on some photos and evaluated on others; a file is written only when it was seen to lose no more than
+    allowed and to be faster than FP32. What the photos can show, and what they cannot, is said; all that was measured is kept in
+    export.html and export.json.
     """
     from edge_tl.deploy import deploy
-    from edge_tl.report.export_page import PAGE
+    from edge_tl.report.export_page import page_name
     from edge_tl_export import ExportSettings
 
     settings = ExportSettings(
@@ -97,7 +110,7 @@ def command(
         layers=layers,
         seed=seed,
     )
-    report = deploy(run, folder, settings, data, weights, seed, progress, say)
+    report = deploy(model, folder, settings, photos, weights, seed, progress, say)
     for warning in report.warnings:
         say(f"warning: {warning}")
     say_skipped(report.skipped)
@@ -112,25 +125,35 @@ def command(
             [_cells(c.name, c.row) for c in report.front if c.row],
         )
     refused = report.nearest[:SHOWN_REFUSED] if report.refused else []
-    table(
-        "",
-        COLUMNS,
-        [_cells(file.row.precision.upper(), file.row) for file in report.files]
-        + [_cells(f"not written: INT8, {c.name}", c.row) for c in refused if c.row],
-    )
+    named = [(file.row.precision.upper(), file.row) for file in report.files]
+    named += [(f"not written: INT8, {candidate.name}", candidate.row) for candidate in refused if candidate.row]
+    table("", COLUMNS, [_cells(name, row) for name, row in named])
+    for name, row in named:
+        if row.precision != "fp32":
+            click.echo(f"{name}: {row.verdict}")
     if report.refused:
         click.echo(report.refused)
     click.echo(
-        f"parity with PyTorch: largest logit difference {report.parity.max_difference:.2g} "
+        f"parity with {report.parity.reference}: largest logit difference {report.parity.max_difference:.2g} "
         f"on {report.parity.n} photos (bound {report.parity.tolerance:g})"
     )
-    for path in (*(file.path for file in report.files), report.files[0].path.parent / PAGE):
+    written = [file.path for file in report.files if file.is_new]
+    for path in (*written, report.files[0].path.parent / page_name(report.stem)):
         click.echo(f"wrote {path}")
     click.echo(f"next: {shell_command('predict', report.files[-1].path, 'PHOTO')}")
 
 
 SHOWN_REFUSED = 3
-COLUMNS = ["file", "MB", "ms a photo", "speed", "top-1", "drop, points", "agrees with FP32", "on this machine"]
+COLUMNS = [
+    "file",
+    "MB",
+    "ms a photo",
+    "FP32 beside it, ms",
+    "speed",
+    "top-1",
+    "drop, points",
+    "agrees with FP32",
+]
 
 
 def _cells(name: str, row: Row) -> list[str]:
@@ -142,10 +165,10 @@ def _cells(name: str, row: Row) -> list[str]:
     return [
         name,
         f"{row.bytes / 1e6:.2f}",
-        f"{row.latency_ms:.2f}",
-        f"{row.speedup:.2f}x",
+        row.time.this_shown,
+        "" if row.precision == "fp32" else row.time.fp32_shown,
+        "" if row.precision == "fp32" else f"{row.speedup:.2f}x",
         "n/a" if row.top1 is None else percent(row.top1),
         drop if row.precision != "fp32" else "",
         "n/a" if against is None and row.precision != "fp32" else "" if against is None else percent(against.agreement),
-        row.verdict,
     ]

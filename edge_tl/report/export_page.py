@@ -12,18 +12,23 @@ from markupsafe import Markup
 
 from edge_tl.report.html import BLUE, GREY, ORANGE, new_figure, picture, render, styled, svg
 from edge_tl_export import Candidate, ExportReport, Layer, Row
+from edge_tl_export.fp32_source import STEM
 from edge_tl_runtime.files import write_text
 from edge_tl_runtime.machine import cpu_name
 from edge_tl_runtime.photos import Frame
 from edge_tl_runtime.spec import ModelSpec
 
-PAGE, DOCUMENT = "export.html", "export.json"
 CARDS = 24
 THUMBNAIL = 156
 
 
+def page_name(stem: str, ending: str = "html") -> str:
+    """`export.html` for a run's model; for a file of its own name, which may have others beside it, `NAME-export.html`."""
+    return f"export.{ending}" if stem == STEM else f"{stem}-export.{ending}"
+
+
 def write_export_page(report: ExportReport, spec: ModelSpec) -> Path:
-    """Write `export.html` and `export.json` beside the files of an export; returns the page. Raises OutputError."""
+    """Write the page and the document of an export beside its files; returns the page. Raises OutputError."""
     folder = report.files[0].path.parent
     last = report.files[-1].row
     judged = [candidate for candidate in report.tried if candidate.row is not None]
@@ -31,7 +36,7 @@ def write_export_page(report: ExportReport, spec: ModelSpec) -> Path:
     page = render(
         "export.html.j2",
         version=version("edge-tl"),
-        name=folder.resolve().name,
+        name=folder.resolve().name if report.stem == STEM else report.files[0].path.name,
         report=report,
         last=last,
         machine=cpu_name(),
@@ -43,9 +48,11 @@ def write_export_page(report: ExportReport, spec: ModelSpec) -> Path:
         sensitivity=sensitivity(report.layers) if report.layers else None,
         cards=[(item, picture(_bgr(item.pixels, spec), THUMBNAIL)) for item in report.changed[:CARDS]],
     )
-    write_text(folder / DOCUMENT, json.dumps(report.to_dict(), ensure_ascii=False, indent=1))
-    write_text(folder / PAGE, page)
-    return folder / PAGE
+    document = folder / page_name(report.stem, "json")
+    write_text(document, json.dumps(report.to_dict(), ensure_ascii=False, indent=1))
+    target = folder / page_name(report.stem)
+    write_text(target, page)
+    return target
 
 
 @styled

@@ -1,7 +1,8 @@
 """PyTorch to ONNX: one graph from pixels to logits, quantization, and the checks a file must pass before it is handed over."""
 
 from edge_tl_export.compare import Comparison, Judge, Row
-from edge_tl_export.export import ExportReport, ExportSettings, ModelFile, Stage, export_model
+from edge_tl_export.export import Stage, export_file, export_model
+from edge_tl_export.export_report import ExportReport, ExportSettings, ModelFile
 from edge_tl_export.graph import OPSET, PixelModel, to_onnx
 from edge_tl_export.quantize import Quantizer, quantize, to_fp16
 from edge_tl_export.recipe import Recipe
@@ -25,6 +26,7 @@ __all__ = [
     "Row",
     "Search",
     "Stage",
+    "export_file",
     "export_model",
     "make_self_test",
     "parity",

@@ -28,7 +28,9 @@ class CalibrationPhotos:
 
     def __init__(self, photos: LabelledPhotos | None, rule: ResizeRule, size: int) -> None:
         self._rule, self._all = rule, photos
-        self._chosen = None if photos is None else photos.subset(evenly(photos, size), photos.split)
+        self._chosen = (
+            None if photos is None else photos.subset(evenly(photos, shares(len(photos), size)[0]), photos.split)
+        )
         self.count = 0 if self._chosen is None else len(self._chosen)
         self.read = 0
         self.skipped: tuple[Unreadable, ...] = ()
@@ -59,7 +61,7 @@ class CalibrationPhotos:
         if 2 * plain > self.read:
             raise DataError(
                 f"{plain} of {self.read} calibration photos in {self._chosen.root} are of one colour, so they show no ranges; "
-                "give photos like those of the camera with --data FOLDER"
+                "give photos like those of the camera with --photos FOLDER"
             )
         if self.read < FEW:
             self.warnings.append(
@@ -91,6 +93,17 @@ class CalibrationPhotos:
         rest = self._all.subset(left, self._all.split)
         some = rest.subset(evenly(rest, RANKING), rest.split)
         return np.concatenate([batch.pixels for batch in PixelReader(some, self._rule)])
+
+
+def shares(total: int, size: int) -> tuple[int, int]:
+    """How many of the photos of a part calibrate, `size` at most, and how many others are left to rank candidates on.
+
+    Where a quarter is a batch or more, so many are left; where it is not, those that calibrate rank too, and the second is 0.
+    """
+    if total // 4 >= BATCH:
+        size = min(size, total - min(RANKING, total // 4))
+    count = min(size, total)
+    return count, min(RANKING, total - count) if total - count >= BATCH else 0
 
 
 def evenly(photos: LabelledPhotos, size: int) -> list[int]:

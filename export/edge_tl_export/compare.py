@@ -11,17 +11,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_tl_runtime.accuracy_claim import AccuracyClaim
 from edge_tl_runtime.classifier import INPUT_NAME, OUTPUT_NAME, SessionSettings, open_session
 from edge_tl_runtime.dataset import LabelledPhotos
 from edge_tl_runtime.evaluate import Evaluation, Logits, PixelReader, Progress, score
 from edge_tl_runtime.familiarity import Familiarity, fit_familiarity
+from edge_tl_runtime.machine import OtherPrograms
 from edge_tl_runtime.photos import Unreadable
 from edge_tl_runtime.spec import ResizeRule
 from edge_tl_runtime.statistics import discordant, paired_interval
 
 MAX_DROP = 0.005
 """Loss of top-1 against FP32, as a fraction, that a quantized file may have unless the caller says otherwise."""
-WARM_UP, RUNS = 10, 60
+WARM_UP, RUNS, MOST_RUNS = 10, 60, 20_000
+LEAST_SECONDS = 0.1
+"""Time that a pair of small files is given at least: the kernel counts in hundredths of a second what other programs take."""
 Open = Callable[[bytes, str], Logits]
 MAX_KEPT_BYTES = 2**30
 
@@ -30,32 +34,75 @@ MAX_KEPT_BYTES = 2**30
 class Against:
     """Answers of a file against those of FP32 on the same n photos.
 
-    drop: top-1 of FP32 minus this file's, as a fraction, with its paired 95 % interval. agreement: share of equal labels.
-    only_fp32, only_this: photos that only one of the two gets right. changed: places of the photos with another label.
+    only_fp32, only_this: photos that only one of the two gets right. agreement: share of equal labels. changed: places of the
+    photos with another label.
     """
 
-    drop: float
-    interval: tuple[float, float]
-    agreement: float
+    n: int
     only_fp32: int
     only_this: int
+    agreement: float
     changed: tuple[int, ...]
+
+    def claim(self, max_drop: float) -> AccuracyClaim:
+        """What these photos show, where a loss of max_drop is allowed."""
+        return AccuracyClaim(self.only_fp32, self.only_this, self.n, max_drop)
+
+    @property
+    def drop(self) -> float:
+        """Top-1 of FP32 minus this file's, a fraction."""
+        return (self.only_fp32 - self.only_this) / self.n
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Of the drop, paired, 95 %."""
+        return paired_interval(self.only_fp32, self.only_this, self.n)
+
+
+@dataclass(frozen=True)
+class PairedTime:
+    """Two files timed in turns on one photo. fp32_ms, this_ms: medians of the same turns, in milliseconds.
+
+    others: part of the machine's processor time, in [0, 1], that other programs took meanwhile.
+    """
+
+    fp32_ms: float
+    this_ms: float
+    others: float = 0.0
+
+    @property
+    def speedup(self) -> float:
+        """The ratio of the two medians, so that a table never contradicts itself."""
+        return self.fp32_ms / self.this_ms
+
+    @property
+    def fp32_shown(self) -> str:
+        return _shown(self.fp32_ms)
+
+    @property
+    def this_shown(self) -> str:
+        return _shown(self.this_ms)
+
+
+def _shown(milliseconds: float) -> str:
+    """Two decimals, or three digits where these would hide what a ratio is made of: 17.20, 0.0213."""
+    return f"{milliseconds:.2f}" if milliseconds >= 1 else f"{milliseconds:.3g}"
 
 
 @dataclass(frozen=True)
 class Row:
     """One file of the table.
 
-    latency_ms: median, one photo, model alone. speedup: median of paired ratios FP32 / this.
+    time: model alone, one photo, beside FP32; for FP32 itself both are the same.
     evaluation and against are None where there were no photos to judge on, against for FP32 itself too.
-    sqnr: signal to quantization noise of the logits, decibels; None for FP32. max_drop: what the verdict allows.
-    familiarity: thresholds from the file's own answers; None where too few photos judged it.
+    sqnr: signal to quantization noise of the logits, decibels, on the photos that rank candidates; None for FP32, and without
+    such photos. max_drop: what the verdict allows. familiarity: thresholds from the file's own answers; None where too few photos
+    judged it.
     """
 
     precision: str
     bytes: int
-    latency_ms: float
-    speedup: float
+    time: PairedTime
     evaluation: Evaluation | None = None
     against: Against | None = None
     sqnr: float | None = None
@@ -71,9 +118,18 @@ class Row:
         return None if self.against is None else self.against.drop
 
     @property
+    def speedup(self) -> float:
+        return self.time.speedup
+
+    @property
+    def claim(self) -> AccuracyClaim | None:
+        """What the photos show of its accuracy; None where none judged it."""
+        return None if self.against is None else self.against.claim(self.max_drop)
+
+    @property
     def is_accurate(self) -> bool:
-        """Whether it lost no more than allowed, as far as that was judged."""
-        return self.drop is None or self.drop <= self.max_drop + 1e-9
+        """Whether it was seen to lose no more than allowed, as far as that was judged. `claim` says what that shows."""
+        return self.claim is None or self.claim.is_within
 
     @property
     def is_faster(self) -> bool:
@@ -84,14 +140,8 @@ class Row:
         """In words: whether this file is worth having on this machine."""
         if self.precision == "fp32":
             return "reference"
-        said = []
-        if not self.is_faster:
-            said.append(f"SLOWER than FP32 ({self.speedup:.2f}x)")
-        if not self.is_accurate:
-            said.append(f"{100 * (self.drop or 0):.1f} points LESS ACCURATE than FP32")
-        if said:
-            return " and ".join(said)
-        return "faster, accuracy not judged" if self.drop is None else "faster, accuracy kept"
+        speed = "faster" if self.is_faster else f"SLOWER than FP32 ({self.speedup:.2f}x)"
+        return f"{speed}; {'accuracy not judged' if self.claim is None else self.claim.words}"
 
     def to_dict(self) -> dict[str, Any]:
         evaluation, against = self.evaluation, self.against
@@ -104,9 +154,12 @@ class Row:
             "agreement": None if against is None else round(against.agreement, 6),
             "drop": None if against is None else round(100 * against.drop, 4),
             "drop_ci95": None if against is None else [round(100 * x, 4) for x in against.interval],
+            "accuracy_claim": None if self.claim is None else self.claim.to_dict(),
             "sqnr_db": None if self.sqnr is None else round(self.sqnr, 2),
-            "latency_ms": round(self.latency_ms, 4),
+            "latency_ms": round(self.time.this_ms, 5),
+            "fp32_latency_ms": round(self.time.fp32_ms, 5),
             "speedup": round(self.speedup, 4),
+            "others": round(self.time.others, 3),
             "verdict": self.verdict,
         }
 
@@ -142,13 +195,11 @@ class Judge:
         first, second = self.reference.argmax(1), answers.argmax(1)
         right_first, right_second = first == self._targets, second == self._targets
         only_first, only_second = discordant(right_first, right_second)
-        n = len(answers)
         return Against(
-            drop=(only_first - only_second) / n,
-            interval=paired_interval(only_first, only_second, n),
-            agreement=float((first == second).mean()),
+            n=len(answers),
             only_fp32=only_first,
             only_this=only_second,
+            agreement=float((first == second).mean()),
             changed=tuple(int(i) for i in np.flatnonzero(first != second)),
         )
 
@@ -205,25 +256,31 @@ class Comparison:
         if judge is not None:
             evaluation, judge.reference = judge.judge(self.fp32, progress)
             familiarity = fit_familiarity(judge.reference, evaluation.data)
-        milliseconds, _, _ = paired_latency(self.fp32, self.fp32, rule)
         self.reference = Row(
-            "fp32", len(fp32), milliseconds, 1.0, evaluation, max_drop=max_drop, familiarity=familiarity
+            "fp32",
+            len(fp32),
+            paired_time(self.fp32, self.fp32, rule),
+            evaluation,
+            max_drop=max_drop,
+            familiarity=familiarity,
         )
 
-    def row(self, precision: str, model: bytes, name: str) -> Row:
-        """A file's row: its answers and its time against those of FP32."""
+    def time(self, model: bytes, name: str) -> PairedTime:
+        """A file beside FP32, in turns; nothing is judged."""
+        return paired_time(self.fp32, self.open(model, name), self._rule)
+
+    def row(self, precision: str, model: bytes, name: str, sqnr: float | None = None) -> Row:
+        """A file's row: its answers and its time against those of FP32. sqnr: as in Row, where it is known."""
         logits = self.open(model, name)
-        _, milliseconds, speedup = paired_latency(self.fp32, logits, self._rule)
-        row = Row(precision, len(model), milliseconds, speedup, max_drop=self.max_drop)
+        time = paired_time(self.fp32, logits, self._rule)
+        row = Row(precision, len(model), time, sqnr=sqnr, max_drop=self.max_drop)
         if self.judge is None:
             return row
         evaluation, answers = self.judge.judge(logits)
-        assert self.judge.reference is not None
         return replace(
             row,
             evaluation=evaluation,
             against=self.judge.against(answers),
-            sqnr=sqnr(self.judge.reference, answers),
             familiarity=fit_familiarity(answers, evaluation.data),
         )
 
@@ -240,23 +297,28 @@ def sqnr(reference: NDArray[np.float32], answers: NDArray[np.float32]) -> float:
     return 120.0 if power <= signal * 1e-12 else float(10 * np.log10(signal / power)) if signal > 0 else 0.0
 
 
-def paired_latency(reference: Logits, other: Logits, rule: ResizeRule, runs: int = RUNS) -> tuple[float, float, float]:
-    """Median milliseconds of `reference` and of `other` for one photo, taken in turns, and the median of reference / other."""
+def paired_time(
+    reference: Logits,
+    other: Logits,
+    rule: ResizeRule,
+    runs: int = RUNS,
+    seconds: float = LEAST_SECONDS,
+    clock: Callable[[], float] = time.perf_counter,
+) -> PairedTime:
+    """`reference` and `other` on one photo, in turns: so many runs at least, more of small networks to fill the seconds."""
     pixels = np.random.default_rng(0).integers(0, 256, (1, rule.height, rule.width, 3), np.uint8)
-    times: tuple[list[float], list[float]] = ([], [])
-    for turn in range(WARM_UP + runs):
-        for logits, spent in zip((reference, other), times, strict=True):
-            seconds = _timed(logits, pixels)
-            if turn >= WARM_UP:
-                spent.append(seconds)
-    first, second = (1e3 * statistics.median(spent) for spent in times)
-    return first, second, statistics.median(a / b for a, b in zip(*times, strict=True))
-
-
-def _timed(function: Callable[[NDArray[np.uint8]], object], pixels: NDArray[np.uint8]) -> float:
-    started = time.perf_counter()
-    function(pixels)
-    return time.perf_counter() - started
+    for _ in range(WARM_UP):
+        reference(pixels)
+        other(pixels)
+    first: list[float] = []
+    second: list[float] = []
+    watch, started = OtherPrograms(), clock()
+    while len(first) < runs or (clock() - started < seconds and len(first) < MOST_RUNS):
+        for logits, spent in ((reference, first), (other, second)):
+            before = clock()
+            logits(pixels)
+            spent.append(clock() - before)
+    return PairedTime(1e3 * statistics.median(first), 1e3 * statistics.median(second), watch.share())
 
 
 def open_model(model: bytes, name: str) -> Logits:

@@ -24,6 +24,7 @@ from edge_tl_export.plan import (
     with_last_uses,
 )
 from edge_tl_export.qdq import MAX_BIAS
+from edge_tl_export.shaping import in_current_form, spell_out_splits
 from edge_tl_runtime.classifier import INPUT_NAME, OUTPUT_NAME
 
 Watch = Callable[[str, torch.Tensor], None]
@@ -58,9 +59,10 @@ class DifferentiableGraph(nn.Module):
     def __init__(self, model: bytes, *, trainable: bool = False) -> None:
         super().__init__()
         self._model = model
-        self._proto = onnx.load_from_string(model)
+        self._proto = in_current_form(onnx.load_from_string(model))
         self._trainable = trainable
         lift_constants(self._proto)
+        spell_out_splits(self._proto)
         refuse_unknown(self._proto)
         split_shared_constants(self._proto)
         self._arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in self._proto.graph.initializer}

@@ -11,6 +11,8 @@ import onnx
 import torch
 from torch.nn import functional
 
+from edge_tl_export.verify import ExportError
+
 if TYPE_CHECKING:
     from edge_tl_export.operators import Node
 
@@ -48,14 +50,21 @@ def _pad(node: Node, values: Values) -> torch.Tensor:
     pads = node.attributes.get("pads") or [int(size) for size in values[1]]
     mode = node.attributes.get("mode", b"constant").decode()
     fill = float(values[2]) if len(values) > 2 and values[2] is not None else node.attributes.get("value", 0.0)
-    sides = [(pads[axis], pads[axis + x.ndim]) for axis in range(x.ndim)]
+    named = [int(axis) for axis in values[3]] if len(values) > 3 and values[3] is not None else list(range(x.ndim))
+    around = {axis % x.ndim: (pads[place], pads[place + len(named)]) for place, axis in enumerate(named)}
+    sides = [around.get(axis, (0, 0)) for axis in range(x.ndim)]
     while sides and sides[0] == (0, 0):
         sides = sides[1:]
     flat = [size for pair in reversed(sides) for size in pair]
     if mode == "constant" or not flat:
         padded: torch.Tensor = functional.pad(x, flat, value=fill) if flat else x
         return padded
-    return functional.pad(x, flat, mode={"edge": "replicate", "reflect": "reflect"}[mode])
+    if mode not in _PAD_MODES:
+        raise ExportError(f"no gradients through Pad, {mode} ({node.output})")
+    return functional.pad(x, flat, mode=_PAD_MODES[mode])
+
+
+_PAD_MODES = {"edge": "replicate", "reflect": "reflect", "wrap": "circular"}
 
 
 def _slice(node: Node, values: Values) -> torch.Tensor:
@@ -87,7 +96,7 @@ def _gather(node: Node, values: Values) -> torch.Tensor:
     axis = node.attributes.get("axis", 0) % x.ndim
     index = index.long() % x.shape[axis]
     taken = x.index_select(axis, index.reshape(-1).to(x.device))
-    gathered: torch.Tensor = taken.reshape(*x.shape[:axis], *index.shape, *x.shape[axis + 1 :])
+    gathered: torch.Tensor = taken.reshape((*x.shape[:axis], *index.shape, *x.shape[axis + 1 :]))
     return gathered
 
 
@@ -115,13 +124,56 @@ def _random(node: Node, values: Values) -> torch.Tensor:
     return drawn
 
 
+def _divided(node: Node, values: Values) -> torch.Tensor:
+    a, b = values
+    whole = not (a.is_floating_point() or b.is_floating_point())  # sizes, which ONNX divides without a rest
+    divided: torch.Tensor = torch.div(a, b, rounding_mode="trunc") if whole else a / b
+    return divided
+
+
+def _reduced_norm(order: float) -> Callable[[Node, Values], torch.Tensor]:
+    return _reduced(lambda x, over, keep: torch.linalg.vector_norm(x, order, over, keep))
+
+
+def _product_of(x: torch.Tensor, over: Sequence[int], keep: bool) -> torch.Tensor:
+    for axis in sorted((axis % x.ndim for axis in over), reverse=True):
+        x = x.prod(axis, keepdim=keep)
+    return x
+
+
+def _instance_normalized(node: Node, values: Values) -> torch.Tensor:
+    x, scale, bias = values
+    return functional.instance_norm(x, weight=scale, bias=bias, eps=node.attributes.get("epsilon", 1e-5))
+
+
+def _group_normalized(node: Node, values: Values) -> torch.Tensor:
+    x, scale, bias = values
+    groups = node.attributes["num_groups"]
+    if len(scale) != x.shape[1]:  # before opset 21 there is one for each group
+        scale, bias = (value.repeat_interleave(x.shape[1] // groups) for value in (scale, bias))
+    return functional.group_norm(x, groups, scale, bias, node.attributes.get("epsilon", 1e-5))
+
+
+def _lp_normalized(node: Node, values: Values) -> torch.Tensor:
+    attributes = node.attributes
+    return functional.normalize(values[0], attributes.get("p", 2), attributes.get("axis", -1), eps=0.0)
+
+
+def _local_response_normalized(node: Node, values: Values) -> torch.Tensor:
+    attributes = node.attributes
+    rest = attributes.get("alpha", 1e-4), attributes.get("beta", 0.75), attributes.get("bias", 1.0)
+    return functional.local_response_norm(values[0], attributes["size"], *rest)
+
+
 ELEMENTWISE: Mapping[str, Callable[[Node, Values], torch.Tensor]] = {
     "Abs": lambda node, values: values[0].abs(),
     "BatchNormalization": _normalized,
     "Cast": _cast,
     # Rounding that is no quantization has its true slope here, none: so does the attacker's, and the evaluation says so.
     "Ceil": lambda node, values: values[0].ceil(),
-    "Div": lambda node, values: values[0] / values[1],
+    "Celu": lambda node, values: functional.celu(values[0], node.attributes.get("alpha", 1.0)),
+    "Cos": lambda node, values: torch.cos(values[0]),
+    "Div": _divided,
     "Dropout": lambda node, values: values[0],
     "Elu": lambda node, values: functional.elu(values[0], node.attributes.get("alpha", 1.0)),
     "Erf": lambda node, values: torch.erf(values[0]),
@@ -132,32 +184,51 @@ ELEMENTWISE: Mapping[str, Callable[[Node, Values], torch.Tensor]] = {
     "Gelu": lambda node, values: functional.gelu(
         values[0], approximate=node.attributes.get("approximate", b"none").decode()
     ),
+    "GlobalMaxPool": lambda node, values: values[0].amax((2, 3), keepdim=True),
+    "GroupNormalization": _group_normalized,
+    "InstanceNormalization": _instance_normalized,
+    "LRN": _local_response_normalized,
     "LayerNormalization": _layer_normalized,
     "Log": lambda node, values: torch.log(values[0]),
     "LogSoftmax": lambda node, values: torch.log_softmax(values[0], node.attributes.get("axis", -1)),
+    "LpNormalization": _lp_normalized,
     "MatMul": lambda node, values: values[0] @ values[1],
     "Max": lambda node, values: reduce(torch.maximum, values),
+    "Mean": lambda node, values: reduce(torch.add, values) / len(values),
     "Min": lambda node, values: reduce(torch.minimum, values),
+    "Mish": lambda node, values: functional.mish(values[0]),
     "Neg": lambda node, values: -values[0],
     "PRelu": _parametric_relu,
     "Pad": _pad,
     "Pow": _power,
     "RandomNormalLike": _random,
+    "Reciprocal": lambda node, values: 1 / values[0],
+    "ReduceL1": _reduced_norm(1),
+    "ReduceL2": _reduced_norm(2),
+    "ReduceLogSumExp": _reduced(torch.logsumexp),
     "ReduceMax": _reduced(torch.amax),
     "ReduceMean": _reduced(torch.mean),
+    "ReduceMin": _reduced(torch.amin),
+    "ReduceProd": _reduced(_product_of),
     "ReduceSum": _reduced(torch.sum),
+    "ReduceSumSquare": _reduced(lambda x, over, keep: x.square().sum(over, keep)),
     "Round": lambda node, values: values[0].round(),
     "Selu": lambda node, values: functional.selu(values[0]),
     "Shape": lambda node, values: torch.tensor(
         values[0].shape[node.attributes.get("start", 0) : node.attributes.get("end", 2**31)]
     ),
     "Sign": lambda node, values: values[0].sign(),
+    "Sin": lambda node, values: torch.sin(values[0]),
     "Slice": _slice,
     "Softmax": lambda node, values: torch.softmax(values[0], node.attributes.get("axis", -1)),
     "Softplus": lambda node, values: functional.softplus(values[0]),
+    "Softsign": lambda node, values: functional.softsign(values[0]),
     "Sqrt": lambda node, values: values[0].sqrt(),
     "Sub": lambda node, values: values[0] - values[1],
+    "Sum": lambda node, values: reduce(torch.add, values),
+    "Swish": lambda node, values: values[0] * torch.sigmoid(node.attributes.get("alpha", 1.0) * values[0]),
     "Tanh": lambda node, values: torch.tanh(values[0]),
+    "ThresholdedRelu": lambda node, values: functional.threshold(values[0], node.attributes.get("alpha", 1.0), 0.0),
 }
 
 

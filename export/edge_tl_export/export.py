@@ -1,163 +1,39 @@
-"""From a network to model files that were verified, measured and sealed."""
+"""From a network, or an FP32 file, to model files that were verified, measured and sealed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
 from edge_tl_export.calibration import CalibrationPhotos
-from edge_tl_export.compare import MAX_DROP, Comparison, Judge, Row, open_model
-from edge_tl_export.engines import Opinion, second_opinions
-from edge_tl_export.graph import OPSET, to_onnx
+from edge_tl_export.compare import Comparison, Judge, Row, in_batches, open_model, sqnr
+from edge_tl_export.export_report import Changed, ExportReport, ExportSettings
+from edge_tl_export.fp32_source import Fp32Source, from_file, from_network
 from edge_tl_export.qat import quantization_aware
 from edge_tl_export.quantize import Quantizer, to_fp16
 from edge_tl_export.recipe import CALIBRATIONS
-from edge_tl_export.search import EQUALIZE, Candidate, Layer, Search
-from edge_tl_export.verify import (
-    FIXED_BATCHES,
-    Parity,
-    check_repeatable,
-    check_structure,
-    make_self_test,
-    parity,
-    with_batch,
-)
-from edge_tl_runtime.classifier import Classifier
+from edge_tl_export.search import EQUALIZE, HOPELESS, Candidate, Layer, Search
+from edge_tl_export.verify import check_repeatable, check_structure
+from edge_tl_export.written import Made, check_targets, write_files
 from edge_tl_runtime.dataset import LabelledPhotos
-from edge_tl_runtime.errors import BadModelError, DataError
-from edge_tl_runtime.familiarity import EXPORT_KEY
-from edge_tl_runtime.files import make_folder, sha256, write_together
+from edge_tl_runtime.errors import DataError
+from edge_tl_runtime.files import make_folder
 from edge_tl_runtime.machine import cpu_name, this_target
-from edge_tl_runtime.onnx_file import read_spec, sealed
-from edge_tl_runtime.photos import Unreadable
 from edge_tl_runtime.spec import ModelSpec
+from edge_tl_runtime.tune import BUSY
 
 Stage = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 """Opens a stage of so many steps; what it gives is called with the number just done."""
 
 PARITY_PHOTOS = 16
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExportSettings:
-    """quantization: "int8", "fp16" or None. target: one of `edge_tl_runtime.machine.TARGETS`; "auto" is this machine.
-
-    max_drop: loss of top-1 against FP32, as a fraction, up to which a quantized file is handed over.
-    search: "first" stops at the first file that passes, "full" judges every candidate. calibration_size: photos.
-    qat_epochs: epochs of quantization-aware training, where no candidate passes without.
-    layers: whether to measure what each layer alone costs, for the page.
-    """
-
-    quantization: str | None = None
-    target: str = "auto"
-    max_drop: float = MAX_DROP
-    search: str = "first"
-    calibration_size: int = 200
-    qat_epochs: int = 0
-    layers: bool = False
-    seed: int = 0
-
-    @property
-    def for_target(self) -> str:
-        return this_target() if self.target == "auto" else self.target
-
-
-@dataclass(frozen=True)
-class ModelFile:
-    """A file that was written, with its row of the table and what other engines made of it."""
-
-    path: Path
-    sha256: str
-    row: Row
-    opinions: tuple[Opinion, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        opinions = [opinion.to_dict() for opinion in self.opinions]
-        return {"path": str(self.path), "sha256": self.sha256, **self.row.to_dict(), "engines": opinions}
-
-
-@dataclass(frozen=True)
-class Changed:
-    """A judged photo whose label the quantized file changes. pixels: uint8 (H, W, 3), in the network's colour order."""
-
-    name: str
-    truth: str
-    fp32: str
-    quantized: str
-    pixels: NDArray[np.uint8] = field(repr=False)
-
-
-@dataclass(frozen=True)
-class ExportReport:
-    """files: what was written, FP32 first. drop (points of top-1) and speedup are those of the last file against FP32.
-
-    tried: candidates of the search. layers: what each layer alone costs, where that was measured. warnings: lines for a person.
-    chosen: name of the candidate that was written.
-    refused: in words, why the kind asked for was not written; "" when it was. changed: photos that the last file labels
-    otherwise.
-    """
-
-    files: tuple[ModelFile, ...]
-    parity: Parity
-    target: str
-    max_drop: float
-    calibration_photos: int = 0
-    tried: tuple[Candidate, ...] = ()
-    front: tuple[Candidate, ...] = ()
-    layers: tuple[Layer, ...] = ()
-    changed: tuple[Changed, ...] = ()
-    chosen: str = ""
-    warnings: tuple[str, ...] = ()
-    refused: str = ""
-    skipped: tuple[Unreadable, ...] = ()
-
-    @property
-    def by_noise(self) -> list[Candidate]:
-        """What was tried, the cleanest first."""
-        return sorted(self.tried, key=lambda candidate: -candidate.sqnr)
-
-    @property
-    def nearest(self) -> list[Candidate]:
-        """What was judged, the smallest loss of accuracy first."""
-        judged = [candidate for candidate in self.tried if candidate.row is not None]
-        return sorted(judged, key=lambda c: (c.row.drop or 0) if c.row else 0.0)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The document of `edge-tl export --json`."""
-        last = self.files[-1].row
-        return {
-            "models": [file.to_dict() for file in self.files],
-            "drop": None if last.drop is None else round(100 * last.drop, 4),
-            "speedup": round(last.speedup, 4),
-            "size_ratio": round(self.files[0].row.bytes / last.bytes, 4),
-            "max_drop": round(100 * self.max_drop, 4),
-            "target": self.target,
-            "machine": cpu_name(),
-            "refused": self.refused,
-            "parity": {
-                "max_difference": self.parity.max_difference,
-                "tolerance": self.parity.tolerance,
-                "top1_equal": self.parity.top1_equal,
-                "n": self.parity.n,
-            },
-            "calibration_photos": self.calibration_photos,
-            "candidates": [candidate.to_dict() for candidate in self.tried],
-            "front": [candidate.name for candidate in self.front],
-            "layers": [layer.to_dict() for layer in self.layers],
-            "changed": [
-                {"photo": x.name, "truth": x.truth, "fp32": x.fp32, "quantized": x.quantized} for x in self.changed
-            ],
-            "warnings": list(self.warnings),
-            "skipped": [item.to_dict() for item in self.skipped],
-        }
+LEAST_PHOTOS = 8
+"""To calibrate and to evaluate on, together; so few only keep the search from failing, they tell nothing."""
 
 
 def export_model(
@@ -180,25 +56,74 @@ def export_model(
     calibration: photos for INT8; validation: photos to judge on, never the same ones. network: on the CPU.
     Raises ExportError when a file fails a check, DataError for INT8 without photos or with photos that show nothing, OutputError.
     """
-    if settings.quantization == "int8" and calibration is None:
-        raise DataError("INT8 needs photos to calibrate on; give them with --data FOLDER")
+    _check_photos(settings, calibration, validation)
     make_folder(folder)
     with stage("exporting", 1) as done:
-        fp32 = to_onnx(network, spec)
+        source = from_network(network, spec, parent_sha256)
         done(1)
+    return _export(source, folder, settings, calibration, validation, stage)
+
+
+def export_file(
+    path: Path,
+    folder: Path,
+    settings: ExportSettings,
+    *,
+    calibration: LabelledPhotos | None,
+    validation: LabelledPhotos | None,
+    stage: Stage,
+) -> ExportReport:
+    """Write `NAME-<precision>.onnx` for an FP32 file NAME.onnx, exported or adopted, where one passes; as `export_model`.
+
+    The file itself is never changed; a copy of it goes along into another folder. The contract of what is made from it is its
+    own but for precision, accuracy, self-test and parent. What cannot be quantized is refused before photos are read.
+    Raises as `export_model`, and UsageError, BadModelError.
+    """
+    source = from_file(path, settings.quantization, bool(settings.qat_epochs))
+    _check_photos(settings, calibration, validation)
+    check_targets(source, folder)
+    make_folder(folder)
+    return _export(source, folder, settings, calibration, validation, stage)
+
+
+def _check_photos(
+    settings: ExportSettings, calibration: LabelledPhotos | None, validation: LabelledPhotos | None
+) -> None:
+    if settings.quantization != "int8":
+        return
+    if calibration is None:
+        raise DataError("INT8 needs photos to calibrate on; give them with --photos FOLDER")
+    count = len(calibration) + (0 if validation is None else len(validation))
+    if count < LEAST_PHOTOS:
+        raise DataError(
+            f"{count} photos in {calibration.root} are too few: INT8 is calibrated on some and evaluated on others, which takes "
+            f"{LEAST_PHOTOS} at the very least and some hundreds to tell half a point; add photos"
+        )
+
+
+def _export(
+    source: Fp32Source,
+    folder: Path,
+    settings: ExportSettings,
+    calibration: LabelledPhotos | None,
+    validation: LabelledPhotos | None,
+    stage: Stage,
+) -> ExportReport:
+    spec = source.spec
     photos = CalibrationPhotos(calibration, spec.resize, settings.calibration_size)
     samples = photos.samples(PARITY_PHOTOS)
-    compared = _verify_fp32(network, spec, fp32, samples)
+    compared = source.verified(samples)
     with stage("judging", 0 if validation is None else len(validation)) as done:
         judge = None if validation is None else Judge(validation, spec.resize)
-        comparison = Comparison(fp32, spec.resize, judge, open_model, settings.max_drop, done)
-    found = _Found({"fp32": (fp32, comparison.reference, {})})
+        comparison = Comparison(source.fp32, spec.resize, judge, open_model, settings.max_drop, done)
+    found = _Found({"fp32": Made(source.fp32, comparison.reference, {})})
     if settings.quantization == "int8":
-        _find_int8(found, photos, comparison, settings, stage)
-    if settings.quantization == "fp16" or (settings.quantization == "int8" and "int8" not in found.models):
-        _find_fp16(found, comparison, asked=settings.quantization == "fp16")
-    files = _write(found, spec, folder, samples, parent_sha256, settings.quantization)
-    return ExportReport(
+        _find_int8(found, source, photos, comparison, settings, stage)
+    if settings.quantization == "fp16" or (settings.quantization == "int8" and "int8" not in found.made):
+        _find_fp16(found, source, photos, comparison, asked=settings.quantization == "fp16")
+    files, doubts = write_files(source, found.beside_each_other(), folder, samples, settings.quantization)
+    last = files[-1].row
+    report = ExportReport(
         files=files,
         parity=compared,
         target=settings.for_target,
@@ -208,41 +133,68 @@ def export_model(
         front=tuple(found.front),
         layers=tuple(found.layers),
         chosen=found.chosen,
-        changed=_changed(comparison, files[-1].row, found.models[files[-1].row.precision][0], spec),
-        warnings=(*photos.warnings, *found.warnings),
+        changed=_changed(comparison, last, found.made[last.precision].model, spec),
+        warnings=(*photos.warnings, *found.warnings, *doubts),
         refused=found.refused,
         skipped=(*photos.skipped, *(() if judge is None else judge.skipped)),
+        stem=source.stem,
+    )
+    return replace(report, warnings=(*report.warnings, *_busy(report.others)))
+
+
+def _busy(others: float) -> tuple[str, ...]:
+    if others <= BUSY:
+        return ()
+    return (
+        f"other programs took {100 * others:.0f} % of the processor while files were timed: the milliseconds are too high and "
+        "the speeds, of files timed in turns, less certain; export again when the machine is idle",
     )
 
 
 @dataclass
 class _Found:
-    """models: by precision, the bytes, the row, and what the contract says of how it was made."""
+    """made: by precision, FP32 first. ranking: pixels that SQNR is measured on, once they were read."""
 
-    models: dict[str, tuple[bytes, Row, dict[str, Any]]]
+    made: dict[str, Made]
     tried: list[Candidate] = field(default_factory=list)
     front: list[Candidate] = field(default_factory=list)
     layers: list[Layer] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    ranking: NDArray[np.uint8] | None = None
     chosen: str = ""
     refused: str = ""
 
-
-def _verify_fp32(network: nn.Module, spec: ModelSpec, fp32: bytes, samples: NDArray[np.uint8]) -> Parity:
-    check_structure(fp32)
-    fixed = {batch: open_model(with_batch(fp32, batch), "fp32") for batch in FIXED_BATCHES}
-    return parity(network, spec, open_model(fp32, "fp32"), samples, fixed)
+    def beside_each_other(self) -> dict[str, Made]:
+        """With the time of FP32 from the run that the quantized file was timed in, so that a table agrees with itself."""
+        (_, fp32), *others = self.made.items()
+        if not others:
+            return self.made
+        time = others[-1][1].row.time
+        row = replace(fp32.row, time=replace(time, this_ms=time.fp32_ms))
+        return {**self.made, "fp32": replace(fp32, row=row)}
 
 
 def _find_int8(
-    found: _Found, photos: CalibrationPhotos, comparison: Comparison, settings: ExportSettings, stage: Stage
+    found: _Found,
+    source: Fp32Source,
+    photos: CalibrationPhotos,
+    comparison: Comparison,
+    settings: ExportSettings,
+    stage: Stage,
 ) -> None:
-    fp32 = found.models["fp32"][0]
     with stage("reading calibration photos", photos.count) as done:
         batches, ranking = photos.batches(done), photos.ranking()
+    found.ranking = ranking
+    quantizer = Quantizer(source.quantizable, batches)
     with stage("searching", len(CALIBRATIONS) * len(EQUALIZE)) as done:
-        quantizer = Quantizer(fp32, batches)
         search = Search(quantizer, ranking, comparison, settings.for_target, done)
+        speed = search.plain_speed() if settings.search == "first" else 1.0
+        if speed < HOPELESS:
+            found.refused = (
+                f"INT8 was not written: it is slower than FP32 here ({speed:.2f}x), as a first look before the search showed; "
+                "--search full measures every candidate all the same"
+            )
+            return
         chosen = search.full() if settings.search == "full" else search.first()
     if chosen is None and settings.qat_epochs:
         chosen = _train(search, photos, comparison, settings, stage)
@@ -266,9 +218,24 @@ def _find_int8(
     found.chosen = chosen.name
     check_structure(chosen.model)
     check_repeatable(chosen.model, open_model, ranking[:1])
-    made = {**chosen.recipe.to_dict(), "trained": chosen.trained, "target": settings.for_target, "machine": cpu_name()}
-    made |= {"calibration_photos": photos.read, "calibration_sha256": photos.digest}
-    found.models["int8"] = chosen.model, chosen.row, made
+    how = {**chosen.recipe.to_dict(), "trained": chosen.trained, "target": settings.for_target, "machine": cpu_name()}
+    how |= {"calibration_photos": photos.read, "calibration_sha256": photos.digest}
+    found.made["int8"] = Made(chosen.model, chosen.row, how)
+
+
+def _find_fp16(
+    found: _Found, source: Fp32Source, photos: CalibrationPhotos, comparison: Comparison, asked: bool
+) -> None:
+    """Half precision: written when it was asked for, or in place of INT8 when it is faster here and was not seen to lose more."""
+    model = to_fp16(source.quantizable)
+    ranking = photos.ranking() if found.ranking is None and photos.count else found.ranking
+    noise = None
+    if ranking is not None:
+        answers = in_batches(comparison.open(model, "fp16"), ranking)
+        noise = sqnr(in_batches(comparison.fp32, ranking), answers)
+    row = comparison.row("fp16", model, "fp16", noise)
+    if asked or (row.is_accurate and row.is_faster):
+        found.made["fp16"] = Made(model, row, {})
 
 
 def _train(
@@ -291,73 +258,23 @@ def _train(
 
 
 def _why_none(search: Search, max_drop: float) -> str:
-    nearest = search.nearest
     accurate = [c for c in search.candidates if c.row is not None and c.row.is_accurate]
     if accurate:
         fastest = max(c.row.speedup for c in accurate if c.row is not None)
-        return f"the {len(accurate)} that keep the accuracy are slower than FP32 here ({fastest:.2f}x at best)"
+        return f"the {len(accurate)} that lose no more than allowed are slower than FP32 here ({fastest:.2f}x at best)"
+    nearest = search.nearest
     assert nearest is not None
     assert nearest.row is not None
-    lost = 100 * (nearest.row.drop or 0)
+    claim = nearest.row.claim
+    assert claim is not None
+    lost = 100 * claim.drop
     judged = sum(candidate.row is not None for candidate in search.candidates)
     advice = "" if any(candidate.trained for candidate in search.candidates) else "train in INT8 (--qat 5), or "
+    more = f"{claim.n} photos cannot tell that from chance: evaluate on more, " if claim.interval[0] <= 0 else ""
     return (
         f"the best of {judged} judged loses {lost:.1f} points ({nearest.name}), allowed {100 * max_drop:g}; "
-        f"{advice}allow more (--max-drop {np.ceil(10 * lost) / 10:g})"
+        f"{more}{advice}allow more (--max-drop {np.ceil(10 * lost) / 10:g})"
     )
-
-
-def _find_fp16(found: _Found, comparison: Comparison, asked: bool) -> None:
-    """Half precision: written when it was asked for, or, in place of INT8, when it is faster here and as accurate."""
-    model = to_fp16(found.models["fp32"][0])
-    row = comparison.row("fp16", model, "fp16")
-    if asked or (row.is_accurate and row.is_faster):
-        found.models["fp16"] = model, row, {}
-
-
-def _write(
-    found: _Found, spec: ModelSpec, folder: Path, samples: NDArray[np.uint8], parent_sha256: str, asked: str | None
-) -> tuple[ModelFile, ...]:
-    files: list[ModelFile] = []
-    contents: dict[Path, bytes] = {}
-    versions = {name: version(name) for name in ("torch", "onnx", "onnxruntime")}
-    for precision, (model, row, made) in found.models.items():
-        logits = open_model(model, precision)
-        if row.familiarity is not None:
-            made = {**made, EXPORT_KEY: row.familiarity.to_dict()}
-        sealed_spec = replace(
-            spec,
-            precision=precision,
-            validation=None if row.evaluation is None else row.evaluation.accuracy,
-            export={"opset": OPSET, **made, "versions": versions},
-            parent_sha256=parent_sha256 if not files else files[0].sha256,
-            self_test=make_self_test(logits, spec, list(samples), precision),
-        )
-        data = sealed(model, sealed_spec)
-        path = folder / file_name(precision)
-        contents[path] = data
-        opinions = second_opinions(model, logits(samples), samples, precision)
-        found.warnings += [opinion.describe() for opinion in opinions if opinion.read and not opinion.agrees]
-        files.append(ModelFile(path, sha256(data), replace(row, bytes=len(data)), opinions))
-    write_together(contents)
-    for precision in {"int8", "fp16"} - found.models.keys():
-        path = folder / file_name(precision)
-        if path.exists() and (precision == asked or not _is_made_from(path, files[0].sha256)):
-            path.unlink()
-    for path in contents:
-        Classifier(path)  # what the device will do first: seal, signature, self-test
-    return tuple(files)
-
-
-def _is_made_from(path: Path, parent: str) -> bool:
-    try:
-        return read_spec(path).parent_sha256 == parent
-    except BadModelError:
-        return False
-
-
-def file_name(precision: str) -> str:
-    return "model.onnx" if precision == "fp32" else f"model-{precision}.onnx"
 
 
 def _changed(comparison: Comparison, row: Row, model: bytes, spec: ModelSpec) -> tuple[Changed, ...]:

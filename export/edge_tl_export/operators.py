@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional
 
 from edge_tl_export.elementwise import ELEMENTWISE, Values, axes
+from edge_tl_export.shaping import SHAPING
 from edge_tl_export.verify import ExportError
 
 
@@ -95,21 +96,36 @@ def _dequantize(node: Node, values: Values) -> torch.Tensor:
     return real
 
 
-def _pads(node: Node, fill: float, x: torch.Tensor) -> tuple[torch.Tensor, tuple[int, int]]:
-    """The picture with what padding PyTorch's operators cannot do, and the rest of it."""
-    top, left, bottom, right = node.attributes.get("pads", (0, 0, 0, 0))
-    if node.attributes.get("auto_pad", b"NOTSET") not in (b"NOTSET", b""):
-        raise ExportError(f"no gradients for {node.kind} with padding by name ({node.output})")
-    kernel = node.attributes.get("kernel_shape", (2**31, 2**31))
-    if top == bottom and left == right and top <= kernel[0] // 2 and left <= kernel[1] // 2:
+def _pads(node: Node, fill: float, x: torch.Tensor, sides: Sequence[int]) -> tuple[torch.Tensor, tuple[int, int]]:
+    """The picture with what padding PyTorch's operators cannot do, and the rest of it. sides: of the window."""
+    if x.ndim != 4:
+        raise ExportError(f"no gradients through {node.kind} of {x.ndim - 2} dimensions ({node.output})")
+    top, left, bottom, right = _padding(node, x, sides)
+    if top == bottom and left == right and top <= sides[0] // 2 and left <= sides[1] // 2:
         return x, (top, left)
     return functional.pad(x, (left, right, top, bottom), value=fill), (0, 0)
+
+
+def _padding(node: Node, x: torch.Tensor, sides: Sequence[int]) -> tuple[int, ...]:
+    """Top, left, bottom, right; by name as TensorFlow has it, such that the result is as large as the strides leave it."""
+    named = node.attributes.get("auto_pad", b"NOTSET")
+    if named in (b"NOTSET", b""):
+        return tuple(node.attributes.get("pads", (0, 0, 0, 0)))
+    strides, dilations = node.attributes.get("strides", (1, 1)), node.attributes.get("dilations", (1, 1))
+    first, last = [], []
+    for size, side, stride, dilation in zip(x.shape[2:], sides, strides, dilations, strict=True):
+        missing = (-(-size // stride) - 1) * stride + (side - 1) * dilation + 1 - size
+        total = 0 if named == b"VALID" else max(0, missing)
+        small, large = total // 2, total - total // 2
+        first.append(large if named == b"SAME_LOWER" else small)
+        last.append(small if named == b"SAME_LOWER" else large)
+    return (*first, *last)
 
 
 def _convolution(node: Node, values: Values) -> torch.Tensor:
     x, weight, *bias = values
     attributes = node.attributes
-    x, padding = _pads(node, 0.0, x)
+    x, padding = _pads(node, 0.0, x, weight.shape[2:])
     strides, dilations = tuple(attributes.get("strides", (1, 1))), tuple(attributes.get("dilations", (1, 1)))
     return functional.conv2d(
         x, weight, bias[0] if bias else None, strides, padding, dilations, attributes.get("group", 1)
@@ -126,7 +142,7 @@ def _matrix_product(node: Node, values: Values) -> torch.Tensor:
 
 def _max_pool(node: Node, values: Values) -> torch.Tensor:
     attributes = node.attributes
-    x, padding = _pads(node, -torch.inf, values[0])
+    x, padding = _pads(node, -torch.inf, values[0], node.attributes["kernel_shape"])
     strides, dilations = attributes.get("strides", (1, 1)), attributes.get("dilations", (1, 1))
     kernel, ceil = attributes["kernel_shape"], bool(attributes.get("ceil_mode"))
     return functional.max_pool2d(x, tuple(kernel), tuple(strides), padding, tuple(dilations), ceil)
@@ -134,19 +150,23 @@ def _max_pool(node: Node, values: Values) -> torch.Tensor:
 
 def _average_pool(node: Node, values: Values) -> torch.Tensor:
     attributes = node.attributes
-    count_padding = bool(attributes.get("count_include_pad"))
-    x, padding = _pads(node, 0.0, values[0])
-    if x is not values[0] and not count_padding:
-        raise ExportError(f"no gradients for AveragePool with uneven padding ({node.output})")
     strides, kernel = tuple(attributes.get("strides", (1, 1))), tuple(attributes["kernel_shape"])
-    return functional.avg_pool2d(x, kernel, strides, padding, bool(attributes.get("ceil_mode")), count_padding)
+    if tuple(attributes.get("dilations", (1, 1))) != (1, 1):
+        raise ExportError(f"no gradients through AveragePool with holes in its window ({node.output})")
+    ceil, count_padding = bool(attributes.get("ceil_mode")), bool(attributes.get("count_include_pad"))
+    x, padding = _pads(node, 0.0, values[0], kernel)
+    pooled = functional.avg_pool2d(x, kernel, strides, padding, ceil, count_padding)
+    if x is values[0] or count_padding:
+        return pooled
+    inside = _pads(node, 0.0, torch.ones_like(values[0][:1, :1]), kernel)[0]
+    return pooled / functional.avg_pool2d(inside, kernel, strides, padding, ceil, count_padding)
 
 
 def _reshape(node: Node, values: Values) -> torch.Tensor:
     x, wanted = values[0], [int(size) for size in values[1]]
     if not node.attributes.get("allowzero"):
         wanted = [size or x.shape[place] for place, size in enumerate(wanted)]
-    reshaped: torch.Tensor = x.reshape(wanted)
+    reshaped: torch.Tensor = x.reshape(tuple(wanted))
     return reshaped
 
 
@@ -186,6 +206,7 @@ def _hard_sigmoid(node: Node, values: Values) -> torch.Tensor:
 
 OPERATORS: Mapping[str, Callable[[Node, Values], torch.Tensor]] = {
     **ELEMENTWISE,
+    **SHAPING,
     "Add": lambda node, values: values[0] + values[1],
     "AveragePool": _average_pool,
     "Clip": _clip,
@@ -206,10 +227,12 @@ OPERATORS: Mapping[str, Callable[[Node, Values], torch.Tensor]] = {
     "Reshape": _reshape,
     "Sigmoid": lambda node, values: torch.sigmoid(values[0]),
     "Squeeze": _squeeze,
-    "Transpose": lambda node, values: values[0].permute(node.attributes["perm"]),
+    "Transpose": lambda node, values: values[0].permute(
+        node.attributes.get("perm", tuple(reversed(range(values[0].ndim))))
+    ),
     "Unsqueeze": _unsqueeze,
 }
-"""What each operator does with its inputs; a new one is added here, or to ELEMENTWISE."""
+"""What each operator does with its inputs; a new one is added here, or to ELEMENTWISE or SHAPING."""
 
 
 def run(node: Node, values: Values) -> torch.Tensor:

@@ -69,7 +69,7 @@ def quantized_tensors(model: ir.Model) -> list[str]:
     names: list[str] = []
     pixels = {str(value.name) for value in model.graph.inputs}
     for node in model.graph:
-        if node.op_type not in QUANTIZABLE:
+        if node.op_type not in QUANTIZABLE or not _is_real(node):
             continue
         if any(value is not None and value.name in pixels for value in node.inputs):
             pixels |= {str(value.name) for value in node.outputs}  # moved, but integers still
@@ -111,7 +111,7 @@ class _Writer:
                 self._drop_if_done_by_scale(node)
 
     def _can_be_integer(self, node: ir.Node) -> bool:
-        if node.op_type not in QUANTIZABLE or node.name in self._recipe.float_nodes:
+        if node.op_type not in QUANTIZABLE or node.name in self._recipe.float_nodes or not _is_real(node):
             return False
         source = node.inputs[0].producer() if node.inputs[0] is not None else None
         if node.op_type in WEIGHTED:
@@ -321,6 +321,11 @@ class _Writer:
         low, high = _bounds(node)
         if scale.range.low >= low - 1e-6 and scale.range.high <= high * (1 + 1e-6):
             node.outputs[0].replace_all_uses_with(node.inputs[0])  # type: ignore[arg-type]
+
+
+def _is_real(node: ir.Node) -> bool:
+    """Whether an operator gives real numbers, as far as the graph says: graphs from elsewhere compute shapes, too."""
+    return all(value.dtype in (None, ir.DataType.FLOAT) for value in node.outputs)
 
 
 def _addition_before(value: ir.Value) -> ir.Node | None:

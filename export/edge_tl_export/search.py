@@ -31,9 +31,10 @@ both kinds of machine; int8 is several times slower on x86. 7-bit weights where 
 EQUALIZE = (0.0, 0.25)
 FLOAT_LAYERS = (1, 2, 4, 8, 16)
 JUDGED_FIRST = 3
-SENSITIVITY_PHOTOS = 24
 WORTH_ASKING = 0.5
 """Decibels within which two candidates are as good as each other."""
+HOPELESS = 0.8
+"""Speed over FP32 of the plain candidate below which no search is begun: others differ from it by a few percent."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,8 @@ class Candidate:
             "recipe": self.recipe.to_dict(),
             "trained": self.trained,
             "bytes": len(self.model),
-            "ranking_sqnr_db": round(self.sqnr, 2),
             **({} if self.row is None else self.row.to_dict()),
+            "sqnr_db": round(self.sqnr, 2),
         }
 
 
@@ -103,6 +104,11 @@ class Search:
         self._expected = in_batches(comparison.fp32, ranking)
         self.candidates: list[Candidate] = []
         self.layers: list[Layer] = []
+
+    def plain_speed(self) -> float:
+        """Speed over FP32 before anything is searched: of the plain recipe, or of that with float hard-swishes if faster."""
+        recipes = [self._base, *([self._base.but(hard_swish=False)] if self._quantizer.has("HardSwish") else [])]
+        return max(self._comparison.time(self._quantizer.make(recipe), str(recipe)).speedup for recipe in recipes)
 
     def ranked(self) -> list[Candidate]:
         """The plain candidates, calibrations and equalizations, the least noise first; nothing is judged."""
@@ -159,7 +165,7 @@ class Search:
 
     def judged(self, candidate: Candidate) -> Candidate:
         """The candidate with its row: accuracy against FP32 on the judging photos, time against FP32 on this machine."""
-        row = self._comparison.row("int8", candidate.model, candidate.name)
+        row = self._comparison.row("int8", candidate.model, candidate.name, candidate.sqnr)
         judged = replace(candidate, row=row)
         self.candidates = [judged if c is candidate else c for c in self.candidates]
         return judged
@@ -173,18 +179,18 @@ class Search:
         return candidate
 
     def sensitivity(self, recipe: Recipe, progress: Callable[[int], None] = lambda done: None) -> list[Layer]:
-        """Each layer quantized alone, the others float: what it costs by itself. Most sensitive first; measured once.
+        """Each layer quantized alone, the others float: what it costs by itself, on the photos that rank. Most sensitive first;
+        measured once.
 
         progress: called with 1 for each layer.
         """
         if not self.layers:
             names = self._quantizer.layers(recipe)
-            pixels, expected = self._ranking[:SENSITIVITY_PHOTOS], self._expected[:SENSITIVITY_PHOTOS]
             for place, name in enumerate(names):
                 alone = recipe.but(float_nodes=tuple(n for n in names if n != name))
-                answers = in_batches(self._comparison.open(self._quantizer.make(alone), name), pixels)
-                same = float((answers.argmax(1) == expected.argmax(1)).mean())
-                self.layers.append(Layer(name, place, sqnr(expected, answers), same))
+                answers = in_batches(self._comparison.open(self._quantizer.make(alone), name), self._ranking)
+                same = float((answers.argmax(1) == self._expected.argmax(1)).mean())
+                self.layers.append(Layer(name, place, sqnr(self._expected, answers), same))
                 progress(1)
             self.layers.sort(key=lambda layer: layer.sqnr)
         return self.layers

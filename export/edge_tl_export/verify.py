@@ -37,6 +37,7 @@ class ExportError(EdgeTLError):
 class Parity:
     """PyTorch against onnxruntime on the same pixels. max_difference: largest absolute one between two logits.
 
+    reference: what was compared with: "PyTorch", or "the file" where an existing file was brought into another form.
     tolerance: what was allowed: PARITY_TOLERANCE, scaled up where the largest logit exceeds 10 (float32 has 7 digits).
     """
 
@@ -44,6 +45,7 @@ class Parity:
     tolerance: float
     top1_equal: int
     n: int
+    reference: str = "PyTorch"
 
 
 def check_structure(model: bytes) -> None:
@@ -116,6 +118,19 @@ def parity(
         )
     equal = int((single.argmax(1) == expected.argmax(1)).sum())
     return Parity(worst, tolerance, equal, len(pixels))
+
+
+def graph_parity(reference: Logits, rewritten: Logits, pixels: NDArray[np.uint8]) -> Parity:
+    """Compare a file with its graph in another form, pixels uint8 (N, H, W, 3). Raises ExportError as `parity`."""
+    expected, got = reference(pixels), rewritten(pixels)
+    worst = float(np.abs(got - expected).max())
+    tolerance = PARITY_TOLERANCE * max(1.0, float(np.abs(expected).max()) / 10)
+    if not worst <= tolerance:
+        raise ExportError(
+            f"the graph in the form that can be quantized differs from the file by {worst:.3g} on logits, allowed "
+            f"{tolerance:.3g}; nothing was written. Use the file as it is"
+        )
+    return Parity(worst, tolerance, int((got.argmax(1) == expected.argmax(1)).sum()), len(pixels), "the file")
 
 
 def make_self_test(

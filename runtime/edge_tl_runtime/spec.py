@@ -227,8 +227,15 @@ class ModelSpec:
         """The document as JSON values; `from_dict` of it gives an equal spec."""
         return {item.name: _plain(getattr(self, item.name)) for item in dataclasses.fields(self)}
 
-    def to_json(self) -> str:
-        return json.dumps(self.to_dict(), ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    def to_json(self, more: Mapping[str, Any] | None = None) -> str:
+        """more: keys of a later release, kept as they came."""
+        return json.dumps(
+            {**(more or {}), **self.to_dict()},
+            ensure_ascii=False,
+            sort_keys=True,
+            separators=(",", ":"),
+            allow_nan=False,
+        )
 
     @classmethod
     def from_dict(cls, document: Any) -> ModelSpec:

@@ -51,10 +51,10 @@ def surely_more(gained: int, lost: int) -> bool:
     return gained > lost and mcnemar(gained, lost) < SIGNIFICANT
 
 
-def paired_interval(only_first: int, only_second: int, n: int, z: float = Z95) -> tuple[float, float]:
+def paired_interval(only_first: float, only_second: float, n: int, z: float = Z95) -> tuple[float, float]:
     """Interval of the difference of two rates on the same n items (Bonett and Price 2012): first minus second, in [-1, 1].
 
-    only_first, only_second: items that only one of the two got right. (-1, 1) when n is 0.
+    only_first, only_second: items that only one of the two got right, or how many are expected. (-1, 1) when n is 0.
     """
     if n == 0:
         return -1.0, 1.0

@@ -1,0 +1,141 @@
+"""What was asked of an export, and what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_tl_export.compare import MAX_DROP, Row
+from edge_tl_export.engines import Opinion
+from edge_tl_export.search import Candidate, Layer
+from edge_tl_export.verify import Parity
+from edge_tl_runtime.machine import cpu_name, this_target
+from edge_tl_runtime.photos import Unreadable
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportSettings:
+    """quantization: "int8", "fp16" or None. target: one of `edge_tl_runtime.machine.TARGETS`; "auto" is this machine.
+
+    max_drop: loss of top-1 against FP32, as a fraction, up to which a quantized file is handed over.
+    search: "first" stops at the first file that passes, "full" judges every candidate. calibration_size: photos.
+    qat_epochs: epochs of quantization-aware training, where no candidate passes without.
+    layers: whether to measure what each layer alone costs, for the page.
+    """
+
+    quantization: str | None = None
+    target: str = "auto"
+    max_drop: float = MAX_DROP
+    search: str = "first"
+    calibration_size: int = 200
+    qat_epochs: int = 0
+    layers: bool = False
+    seed: int = 0
+
+    @property
+    def for_target(self) -> str:
+        return this_target() if self.target == "auto" else self.target
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A file of the table, with its row and what other engines made of it. is_new: not one that was there and is unchanged."""
+
+    path: Path
+    sha256: str
+    row: Row
+    opinions: tuple[Opinion, ...] = ()
+    is_new: bool = True
+
+    def to_dict(self) -> dict[str, Any]:
+        opinions = [opinion.to_dict() for opinion in self.opinions]
+        return {"path": str(self.path), "sha256": self.sha256, **self.row.to_dict(), "engines": opinions}
+
+
+@dataclass(frozen=True)
+class Changed:
+    """A judged photo whose label the quantized file changes. pixels: uint8 (H, W, 3), in the network's colour order."""
+
+    name: str
+    truth: str
+    fp32: str
+    quantized: str
+    pixels: NDArray[np.uint8] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """files: what was written, FP32 first. drop (points of top-1) and speedup are those of the last file against FP32.
+
+    tried: candidates of the search. layers: what each layer alone costs, where that was measured. warnings: lines for a person.
+    chosen: name of the candidate that was written.
+    refused: in words, why the kind asked for was not written; "" when it was. changed: photos that the last file labels
+    otherwise. stem: of the files' names.
+    """
+
+    files: tuple[ModelFile, ...]
+    parity: Parity
+    target: str
+    max_drop: float
+    calibration_photos: int = 0
+    tried: tuple[Candidate, ...] = ()
+    front: tuple[Candidate, ...] = ()
+    layers: tuple[Layer, ...] = ()
+    changed: tuple[Changed, ...] = ()
+    chosen: str = ""
+    warnings: tuple[str, ...] = ()
+    refused: str = ""
+    skipped: tuple[Unreadable, ...] = ()
+    stem: str = "model"
+
+    @property
+    def others(self) -> float:
+        """Part of the processor that other programs took while files were timed: of the worst of those that are shown."""
+        judged = [candidate.row for candidate in self.tried if candidate.row is not None]
+        return max(row.time.others for row in (*(file.row for file in self.files), *judged))
+
+    @property
+    def by_noise(self) -> list[Candidate]:
+        """What was tried, the cleanest first."""
+        return sorted(self.tried, key=lambda candidate: -candidate.sqnr)
+
+    @property
+    def nearest(self) -> list[Candidate]:
+        """What was judged, the smallest loss of accuracy first."""
+        judged = [candidate for candidate in self.tried if candidate.row is not None]
+        return sorted(judged, key=lambda c: (c.row.drop or 0) if c.row else 0.0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document of `edge-tl export --json`."""
+        last = self.files[-1].row
+        return {
+            "models": [file.to_dict() for file in self.files],
+            "drop": None if last.drop is None else round(100 * last.drop, 4),
+            "speedup": round(last.speedup, 4),
+            "others": round(self.others, 3),
+            "size_ratio": round(self.files[0].row.bytes / last.bytes, 4),
+            "max_drop": round(100 * self.max_drop, 4),
+            "target": self.target,
+            "machine": cpu_name(),
+            "refused": self.refused,
+            "parity": {
+                "reference": self.parity.reference,
+                "max_difference": self.parity.max_difference,
+                "tolerance": self.parity.tolerance,
+                "top1_equal": self.parity.top1_equal,
+                "n": self.parity.n,
+            },
+            "calibration_photos": self.calibration_photos,
+            "candidates": [candidate.to_dict() for candidate in self.tried],
+            "front": [candidate.name for candidate in self.front],
+            "layers": [layer.to_dict() for layer in self.layers],
+            "changed": [
+                {"photo": x.name, "truth": x.truth, "fp32": x.fp32, "quantized": x.quantized} for x in self.changed
+            ],
+            "warnings": list(self.warnings),
+            "skipped": [item.to_dict() for item in self.skipped],
+        }

@@ -1,0 +1,131 @@
+"""Model files on the disk: contract, self-test and checksum put in, written together, opened as the device opens them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from edge_tl_export.compare import Row, open_model
+from edge_tl_export.engines import second_opinions
+from edge_tl_export.export_report import ModelFile
+from edge_tl_export.fp32_source import Fp32Source
+from edge_tl_export.plain_graph import opset_of
+from edge_tl_export.verify import make_self_test
+from edge_tl_runtime.classifier import Classifier
+from edge_tl_runtime.errors import BadModelError, UsageError
+from edge_tl_runtime.familiarity import EXPORT_KEY
+from edge_tl_runtime.files import sha256, write_together
+from edge_tl_runtime.onnx_file import read_spec, sealed
+from edge_tl_runtime.spec import SelfTest
+
+QUANTIZED = ("int8", "fp16")
+
+
+@dataclass(frozen=True)
+class Made:
+    """A file to be: its graph, its row of the table, and what its contract says of how it was made."""
+
+    model: bytes
+    row: Row
+    how: Mapping[str, Any]
+
+
+def file_name(stem: str, precision: str) -> str:
+    return f"{stem}.onnx" if precision == "fp32" else f"{stem}-{precision}.onnx"
+
+
+def check_targets(source: Fp32Source, folder: Path) -> None:
+    """Raises UsageError, before any work, where a file that somebody else made would be replaced."""
+    if source.existing is None:
+        return
+    for precision in QUANTIZED:
+        path = folder / file_name(source.stem, precision)
+        if path.exists() and not _is_export(path):
+            raise UsageError(
+                f"{path} is there already and is no export of {source.existing.name}; give another folder with -o"
+            )
+    copy = folder / source.existing.name
+    if copy.exists() and not _is_same(copy, source):
+        raise UsageError(f"{copy} is there already and is another file; give another folder with -o")
+
+
+def write_files(
+    source: Fp32Source, made: Mapping[str, Made], folder: Path, samples: NDArray[np.uint8], asked: str | None
+) -> tuple[tuple[ModelFile, ...], list[str]]:
+    """Write what was made, FP32 first, and remove what an earlier export left that does not belong to it.
+
+    made: by precision, FP32 first. samples: pixels to choose a self-test from. asked: the precision that was asked for.
+    Returns the files, and lines for a person.
+    """
+    files: list[ModelFile] = []
+    contents: dict[Path, bytes] = {}
+    warnings: list[str] = []
+    for precision, item in made.items():
+        path = folder / file_name(source.stem, precision)
+        logits = open_model(item.model, precision)
+        if precision == "fp32" and source.existing is not None:
+            data = source.fp32
+        else:
+            test = make_self_test(logits, source.spec, list(samples), precision)
+            data = _sealed(source, precision, item, test, source.parent_sha256 if not files else files[0].sha256)
+        is_new = not (path.exists() and _is_same(path, source))
+        if is_new:
+            contents[path] = data
+        opinions = second_opinions(item.model, logits(samples), samples, precision)
+        warnings += [opinion.describe() for opinion in opinions if opinion.read and not opinion.agrees]
+        files.append(ModelFile(path, sha256(data), replace(item.row, bytes=len(data)), opinions, is_new))
+    write_together(contents)
+    for precision in set(QUANTIZED) - made.keys():
+        path = folder / file_name(source.stem, precision)
+        if path.exists() and (precision == asked or not _is_made_from(path, files[0].sha256)):
+            path.unlink()
+    for path in contents:
+        Classifier(path)  # what the device will do first: checksum, signature, self-test
+    return tuple(files), warnings
+
+
+def _sealed(source: Fp32Source, precision: str, item: Made, test: SelfTest, parent_sha256: str) -> bytes:
+    row = item.row
+    how = {**item.how, **({} if row.familiarity is None else {EXPORT_KEY: row.familiarity.to_dict()})}
+    proto = onnx.load_from_string(item.model)
+    versions = {name: version(name) for name in ("torch", "onnx", "onnxruntime")}
+    spec = replace(
+        source.spec,
+        precision=precision,
+        validation=None if row.evaluation is None else row.evaluation.accuracy,
+        export={**source.settings_kept(), "opset": opset_of(proto), **how, "versions": versions},
+        parent_sha256=parent_sha256,
+        self_test=test,
+    )
+    if not source.metadata:
+        return sealed(item.model, spec, source.carried)
+    del proto.metadata_props[:]
+    onnx.helper.set_model_props(proto, dict(source.metadata))
+    return sealed(proto.SerializeToString(deterministic=True), spec, source.carried)
+
+
+def _is_same(path: Path, source: Fp32Source) -> bool:
+    """Whether a path is that of the FP32 file the export begins with, or of a copy of it."""
+    return source.existing is not None and (path.samefile(source.existing) or path.read_bytes() == source.fp32)
+
+
+def _is_export(path: Path) -> bool:
+    """Whether `edge-tl export` made it, and may make it again."""
+    try:
+        return "versions" in read_spec(path).export
+    except BadModelError:
+        return False
+
+
+def _is_made_from(path: Path, parent: str) -> bool:
+    try:
+        return read_spec(path).parent_sha256 == parent
+    except BadModelError:
+        return False
