@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import errno
-import mmap
 import os
 import stat
-import struct
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from edge_tl_runtime.errors import one_line
 from edge_tl_runtime.images.junk import is_junk
-from edge_tl_runtime.images.kinds import AVIF, GIF, HEAD, HEIC, RAW, SYSTEM, TIFF, Group, Kind, is_plain, kind_of
-from edge_tl_runtime.images.tiff import DamagedTiff, first_directory
+from edge_tl_runtime.images.kinds import (
+    AVIF,
+    GIF,
+    HEAD,
+    HEIC,
+    RAW,
+    SYSTEM,
+    TIFF,
+    Damaged,
+    Group,
+    Kind,
+    is_plain,
+    kind_of,
+)
 
 RAW_SUFFIXES = frozenset(
     {
@@ -78,8 +89,7 @@ class Unreadable:
         return {"path": str(self.path), "reason": self.reason, "group": self.group.value}
 
 
-@dataclass(frozen=True, slots=True)
-class Survey:
+class Survey(NamedTuple):
     """Every regular file below a folder is in exactly one of the two, and so is every link that leads nowhere, pipe, socket,
     device, and folder that cannot be listed. Both are sorted by path."""
 
@@ -194,10 +204,15 @@ def _lacks(kind: Kind) -> str:
 
 def _is_raw(handle: int) -> bool:
     """A TIFF's directory may stand anywhere in the file."""
+    import mmap
+    import struct
+
+    from edge_tl_runtime.images.tiff import first_directory
+
     try:
         with mmap.mmap(handle, 0, access=mmap.ACCESS_READ) as data:
             return first_directory(data).is_raw
-    except (DamagedTiff, struct.error, ValueError, OverflowError):
+    except (Damaged, struct.error, ValueError, OverflowError):
         return False
 
 
