@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -181,8 +180,8 @@ def why_none_of(passed_over: Sequence[Unreadable]) -> str:
         return ""
     reason, items = reasons[0]
     others = len(passed_over) - len(items)
-    rest = f" and {others} other{'s' if others > 1 else ''}" if others else ""
-    return f" (of {len(items)} file{'s' if len(items) > 1 else ''}{rest}, as {one_line(items[0].path.name)}: {reason})"
+    rest = f", and {others} other{'s' if others > 1 else ''}" if others else ""
+    return f" ({_files(len(items))}, such as {one_line(items[0].path.name)}{rest}: {reason})"
 
 
 _SORTS = {
@@ -282,11 +281,6 @@ def say_counts(used: int | None, passed_over: Sequence[Unreadable], names: int =
         reason, items = reasons[0]
         return [f"{head}: {reason} ({_first(items, names)})"]
     return [f"{head}:", *(f"  {len(items)}: {reason} ({_first(items, names)})" for reason, items in reasons)]
-
-
-def by_group(passed_over: Iterable[Unreadable]) -> Counter[str]:
-    """How many of each group."""
-    return Counter(item.group.value for item in passed_over)
 
 
 def _files(number: int) -> str:
