@@ -9,6 +9,7 @@ import zlib
 import cv2
 import numpy as np
 import pytest
+from hostile import encoded as encode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -24,12 +25,6 @@ def scene(height: int = 40, width: int = 60) -> np.ndarray:
     y, x = np.mgrid[:height, :width]
     rgb = np.stack([255 * x / (width - 1), 255 * y / (height - 1), 128 + 127 * np.sin(x / 9)], 2)
     return rgb.astype(np.uint8)
-
-
-def encode(image: Image.Image, format: str, **options: object) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, format, **options)
-    return buffer.getvalue()
 
 
 def rgb(data: bytes) -> np.ndarray:
@@ -214,6 +209,14 @@ def test_a_dark_photo_in_true_16_bits_stays_dark(factor):
     decoded = decode_noted(png16(values))
     assert decoded.notes == (DARK,)
     assert np.abs(decoded.frame[:, :, ::-1] - values // 256).max() == 0
+
+
+def test_what_was_done_to_a_photo_is_told_to_the_data_check(tmp_path):
+    pictures = pytest.importorskip("edge_tl.data.pictures", reason="the extra train is not installed")
+    (tmp_path / "x.png").write_bytes(encode(RGBA, "PNG"))
+    (tmp_path / "y.png").write_bytes(encode(Image.fromarray(scene()), "PNG"))
+    assert pictures.look_at(tmp_path / "x.png").notes == (COMPOSED,)
+    assert pictures.look_at(tmp_path / "y.png").notes == ()
 
 
 def test_eight_bits_spread_over_16_stay_dark():

@@ -20,12 +20,10 @@ from numpy.typing import NDArray
 from edge_tl_runtime.errors import BadImage, DataError
 from edge_tl_runtime.files import read_regular
 from edge_tl_runtime.headers import decoder_bytes, jpeg_segments, picture_header
-from edge_tl_runtime.images.decoders import decode
-from edge_tl_runtime.images.isobmff import DamagedBoxes
-from edge_tl_runtime.images.pixels import Decoded
+from edge_tl_runtime.images.kinds import Damaged
+from edge_tl_runtime.images.pixels import Decoded, as_opencv_reads
 from edge_tl_runtime.images.survey import Unreadable as Unreadable
 from edge_tl_runtime.images.survey import survey
-from edge_tl_runtime.images.tiff import DamagedTiff
 
 Frame = NDArray[np.uint8]
 """uint8 (H, W, 3), BGR."""
@@ -86,12 +84,17 @@ def decode_noted(data: bytes) -> Decoded:
     if kind == "PNG" and b"IEND" not in data[-64:]:
         raise BadImage("truncated PNG (its end is missing)")
     try:
+        if kind == "JPEG":
+            return Decoded(as_opencv_reads(data, cv2.IMREAD_COLOR, kind))
+        # What other kinds need is not loaded where there are only JPEGs.
+        from edge_tl_runtime.images.decoders import decode
+
         return decode(data, kind)
     except (cv2.error, MemoryError) as error:
         # `err` is there only when OpenCV itself threw; a library below it may throw anything, of several lines.
         reason = " ".join(str(getattr(error, "err", "")).split())[:200]
         raise BadImage(f"damaged {kind} ({reason or 'decoder error'})") from None
-    except (struct.error, IndexError, ValueError, DamagedTiff, DamagedBoxes):
+    except (struct.error, IndexError, ValueError, Damaged):
         raise BadImage(f"damaged {kind} (its parts do not fit together)") from None
 
 

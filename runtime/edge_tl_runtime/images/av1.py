@@ -5,13 +5,11 @@ An AVIF says its size twice, in a box and here. A decoder allocates by this one,
 
 from __future__ import annotations
 
-
-class DamagedAv1(Exception):
-    """No sequence header where there must be one."""
+from edge_tl_runtime.images.kinds import Damaged
 
 
 def largest_frame(data: bytes) -> tuple[int, int]:
-    """Width and height of the largest sequence header among the OBUs of `data`. Raises DamagedAv1."""
+    """Width and height of the largest sequence header among the OBUs of `data`. Raises Damaged."""
     at, found = 0, (0, 0)
     for _ in range(1000):
         if at >= len(data):
@@ -25,7 +23,7 @@ def largest_frame(data: bytes) -> tuple[int, int]:
             found = max(found, _sequence(data[at : at + length]), key=lambda size: size[0] * size[1])
         at += length
     if found == (0, 0):
-        raise DamagedAv1
+        raise Damaged
     return found
 
 
@@ -33,11 +31,11 @@ def _leb128(data: bytes, at: int) -> tuple[int, int]:
     value = 0
     for i in range(8):
         if at + i >= len(data):
-            raise DamagedAv1
+            raise Damaged
         value |= (data[at + i] & 0x7F) << 7 * i
         if not data[at + i] & 0x80:
             return value, at + i + 1
-    raise DamagedAv1
+    raise Damaged
 
 
 class _Bits:
@@ -50,7 +48,7 @@ class _Bits:
     def take(self, count: int) -> int:
         end = self._at + count
         if end > 8 * len(self._all):
-            raise DamagedAv1
+            raise Damaged
         value = int.from_bytes(self._all[: -(-end // 8)], "big") >> -end % 8
         self._at = end
         return value & ((1 << count) - 1)

@@ -12,7 +12,16 @@ from numpy.typing import NDArray
 
 from edge_tl_runtime.errors import BadImage
 from edge_tl_runtime.images.isobmff import boxed_picture
-from edge_tl_runtime.images.pixels import Bytes, Decoded, Words, eight_bits, oriented, over_grey, scaled
+from edge_tl_runtime.images.pixels import (
+    Bytes,
+    Decoded,
+    Words,
+    as_opencv_reads,
+    eight_bits,
+    oriented,
+    over_grey,
+    scaled,
+)
 from edge_tl_runtime.images.pnm import pnm_header
 from edge_tl_runtime.images.tiff import MAX_VALUE, PHOTOMETRIC, first_directory, orientation
 
@@ -40,15 +49,7 @@ def decode(data: bytes, kind: str) -> Decoded:
         from edge_tl_runtime.images.heif import decode_avif
 
         return decode_avif(data, boxed_picture(data))
-    return Decoded(_opencv(data, cv2.IMREAD_COLOR, kind))
-
-
-def _opencv(data: bytes, flags: int, kind: str) -> Bytes:
-    """What OpenCV decodes: uint8, or uint16 where `flags` allow it."""
-    frame = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    if frame is None or frame.size == 0:
-        raise BadImage(f"damaged {kind} (the decoder gave no picture)")
-    return np.asarray(frame)
+    raise BadImage(f"{kind} is not read here")
 
 
 def _png(data: bytes) -> Decoded:
@@ -57,8 +58,8 @@ def _png(data: bytes) -> Decoded:
     chunks = dict(_png_chunks(data, b"IDAT"))
     transparent = colours in (4, 6) or b"tRNS" in chunks
     if bits < 16 and not transparent:
-        return Decoded(_opencv(data, cv2.IMREAD_COLOR, "PNG"))
-    pixels = _opencv(data, cv2.IMREAD_UNCHANGED, "PNG")
+        return Decoded(as_opencv_reads(data, cv2.IMREAD_COLOR, "PNG"))
+    pixels = as_opencv_reads(data, cv2.IMREAD_UNCHANGED, "PNG")
     alpha = None
     if colours == 0 and transparent:  # OpenCV drops the one grey that is transparent
         value = int.from_bytes(chunks[b"tRNS"][:2], "big")
@@ -93,7 +94,7 @@ def _webp(data: bytes) -> Decoded:
     extended = data[12:16] == b"VP8X"
     alpha = bool(data[20] & 0x10) if extended else data[12:16] == b"VP8L" and bool(data[24] & 0x10)
     if not alpha:
-        return Decoded(_opencv(data, cv2.IMREAD_COLOR, "WebP"))
+        return Decoded(as_opencv_reads(data, cv2.IMREAD_COLOR, "WebP"))
     exif, at = b"", 12
     for _ in range(MAX_CHUNKS):
         if at + 8 > len(data):
@@ -102,7 +103,7 @@ def _webp(data: bytes) -> Decoded:
         if data[at : at + 4] == b"EXIF":
             exif = data[at + 8 : at + 8 + length]
         at += 8 + length + (length & 1)
-    return _finished(_opencv(data, cv2.IMREAD_UNCHANGED, "WebP"), None, False, (), orientation(exif))
+    return _finished(as_opencv_reads(data, cv2.IMREAD_UNCHANGED, "WebP"), None, False, (), orientation(exif))
 
 
 def _tiff(data: bytes) -> Decoded:
@@ -112,10 +113,10 @@ def _tiff(data: bytes) -> Decoded:
         raise BadImage(directory.refusal())
     if directory.bits <= 8:
         if not directory.alpha:
-            return Decoded(_opencv(data, cv2.IMREAD_COLOR, "TIFF"))
-        pixels = _opencv(data, cv2.IMREAD_UNCHANGED, "TIFF")
+            return Decoded(as_opencv_reads(data, cv2.IMREAD_COLOR, "TIFF"))
+        pixels = as_opencv_reads(data, cv2.IMREAD_UNCHANGED, "TIFF")
         return over_grey(pixels, True) if pixels.shape[2:] == (4,) else Decoded(_three(pixels))
-    pixels = _opencv(data, cv2.IMREAD_UNCHANGED, "TIFF")
+    pixels = as_opencv_reads(data, cv2.IMREAD_UNCHANGED, "TIFF")
     if pixels.dtype == np.uint8:
         return Decoded(_three(pixels[:, :, :3] if pixels.ndim == 3 else pixels))
     values = np.asarray(pixels, np.uint16)
@@ -142,7 +143,7 @@ def _bmp(data: bytes) -> Decoded:
     header = struct.unpack_from("<I", data, 14)[0]
     bits, packed = struct.unpack_from("<HI", data, 28) if header >= 40 else (0, 0)
     mask = struct.unpack_from("<I", data, 66)[0] if header >= 56 and bits == 32 and packed == 3 else 0
-    frame = _opencv(data, cv2.IMREAD_COLOR, "BMP")
+    frame = as_opencv_reads(data, cv2.IMREAD_COLOR, "BMP")
     if mask not in (0xFF, 0xFF00, 0xFF0000, 0xFF000000):
         return Decoded(frame)
     height, width = frame.shape[:2]

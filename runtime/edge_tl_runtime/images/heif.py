@@ -11,7 +11,7 @@ import numpy as np
 
 from edge_tl_runtime.errors import BadImage
 from edge_tl_runtime.images.isobmff import BoxedPicture
-from edge_tl_runtime.images.pixels import Decoded, eight_bits, over_grey, turned
+from edge_tl_runtime.images.pixels import Decoded, as_opencv_reads, eight_bits, over_grey, turned
 
 HEIC_EXTRA = "HEIC needs an extra: pip install 'edge-tl[heic]'"
 AVIF_EXTRA = "AVIF needs a newer OpenCV: pip install 'opencv-python>=4.12'"
@@ -60,13 +60,9 @@ def decode_avif(data: bytes, picture: BoxedPicture) -> Decoded:
     if picture.cropped:
         raise BadImage(CROPPED)
     flags = cv2.IMREAD_UNCHANGED if picture.alpha else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    if pixels is None or pixels.size == 0:
-        raise BadImage("damaged AVIF (the decoder gave no picture)")
-    if pixels.dtype == np.uint8:
-        frame = np.asarray(pixels, np.uint8)
-    else:
-        frame, _ = eight_bits(np.asarray(pixels, np.uint16), declared=picture.bits)
+    frame = as_opencv_reads(data, flags, "AVIF")
+    if frame.dtype != np.uint8:
+        frame, _ = eight_bits(np.asarray(frame, np.uint16), declared=picture.bits)
     if frame.ndim == 2:
         frame = np.repeat(frame[:, :, None], 3, axis=2)
     decoded = over_grey(frame, False) if frame.shape[2] == 4 else Decoded(frame)

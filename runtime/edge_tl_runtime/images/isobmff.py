@@ -10,22 +10,14 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from edge_tl_runtime.images.av1 import DamagedAv1, largest_frame
+from edge_tl_runtime.images.av1 import largest_frame
+from edge_tl_runtime.images.kinds import Damaged
 
-HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"})
-AVIF_BRANDS = frozenset({b"avif", b"avis", b"avio"})
-HEIF_BRANDS = frozenset({b"mif1", b"msf1", b"mif2", b"miaf", b"MiHE", b"MiHB", b"MiPr", b"mif3"})
-OTHER_PICTURES = {b"jpeg": "JPEG", b"j2ki": "JPEG 2000", b"avci": "AVC", b"vvic": "VVC", b"evbi": "EVC", b"unif": "raw"}
-"""Pictures of other encoders in the same boxes, by brand."""
 _ALPHA = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha", b"urn:mpeg:hevc:2015:auxid:1", b"urn:mpeg:avc:2015:auxid:1")
 _HEADERS = 4096
 """Bytes of an item in which AV1 says its size."""
 MAX_BOXES = 20_000
 """Boxes looked at; a picture of 1000 tiles has a few thousand."""
-
-
-class DamagedBoxes(Exception):
-    """The boxes contradict themselves or the file ends before they do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,20 +36,12 @@ class BoxedPicture:
     cropped: bool
 
 
-def brands(head: bytes) -> tuple[bytes, ...]:
-    """Brands of the file, the main one first, as far as `head` goes; () when it is no file of boxes."""
-    if head[4:8] != b"ftyp" or len(head) < 12:
-        return ()
-    end = min(len(head), max(16, int.from_bytes(head[:4], "big")))
-    return (head[8:12], *(head[at : at + 4] for at in range(16, end - 3, 4)))
-
-
 def boxed_picture(data: bytes) -> BoxedPicture:
-    """Read the boxes of the main picture. Raises DamagedBoxes or struct.error."""
+    """Read the boxes of the main picture. Raises Damaged or struct.error."""
     budget = [MAX_BOXES]
     meta = next((body for kind, body in _boxes(data, 0, len(data), budget) if kind == b"meta"), None)
     if meta is None:
-        raise DamagedBoxes
+        raise Damaged
     primary = 0
     associations: dict[int, list[int]] = {}
     alpha_items: set[tuple[int, int]] = set()
@@ -81,10 +65,9 @@ def boxed_picture(data: bytes) -> BoxedPicture:
                 elif inner == b"ipma":
                     associations |= _associations(data, a, b)
     described = _described(data, primary, properties, associations, alpha_items)
-    try:
-        frames = [largest_frame(places[item]) for item in coded if item]
-    except (KeyError, DamagedAv1):
-        raise DamagedBoxes from None
+    if any(item and item not in places for item in coded):
+        raise Damaged
+    frames = [largest_frame(places[item]) for item in coded if item]
     return replace(described, largest=max([described.largest, *(width * height for width, height in frames)]))
 
 
@@ -130,7 +113,7 @@ def _boxes(data: bytes, start: int, end: int, budget: list[int]) -> Iterator[tup
     while at + 8 <= end:
         budget[0] -= 1
         if budget[0] < 0:
-            raise DamagedBoxes
+            raise Damaged
         length, head = _number(data, at, 4), 8
         if length == 1:
             length, head = _number(data, at + 8, 8), 16
@@ -140,7 +123,7 @@ def _boxes(data: bytes, start: int, end: int, budget: list[int]) -> Iterator[tup
             # What stands after the description may be cut off; the decoder finds that.
             if data[at + 4 : at + 8] == b"mdat":
                 return
-            raise DamagedBoxes
+            raise Damaged
         yield data[at + 4 : at + 8], (at + head, at + length)
         at += length
 
@@ -152,7 +135,7 @@ def _associations(data: bytes, start: int, end: int) -> dict[int, list[int]]:
     found: dict[int, list[int]] = {}
     for _ in range(min(count, MAX_BOXES)):
         if at >= end:
-            raise DamagedBoxes
+            raise Damaged
         item = _number(data, at, 2 if version == 0 else 4)
         at += 2 if version == 0 else 4
         number = data[at]
@@ -213,5 +196,5 @@ def _auxiliaries(data: bytes, start: int, end: int, budget: list[int]) -> set[tu
 
 def _number(data: bytes, at: int, size: int) -> int:
     if at + size > len(data):
-        raise DamagedBoxes
+        raise Damaged
     return int.from_bytes(data[at : at + size], "big")

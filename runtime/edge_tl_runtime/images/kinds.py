@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import Enum
-
-from edge_tl_runtime.images.isobmff import AVIF_BRANDS, HEIC_BRANDS, HEIF_BRANDS, OTHER_PICTURES, brands
-from edge_tl_runtime.images.tiff import MAGICS
+from typing import NamedTuple
 
 HEAD = 512
 """Bytes of a file that are enough to know its kind."""
+
+
+class Damaged(Exception):
+    """A header contradicts itself or lies outside the file."""
 
 
 class Group(str, Enum):
@@ -33,8 +34,7 @@ class Group(str, Enum):
     """A folder that cannot be listed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(NamedTuple):
     """name: in words, "JPEG". reason: why it is passed over and what to do next, "" for photos."""
 
     name: str
@@ -154,9 +154,16 @@ _MAGICS: tuple[tuple[bytes, int, Kind], ...] = (
     (b"\x89HDF\r\n\x1a\n", 0, _none("HDF5")),
     (b"\x7fELF", 0, _none("a program")),
 )
+TIFF_MAGICS = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
+"""TIFF and BigTIFF, either byte order."""
+HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"})
+AVIF_BRANDS = frozenset({b"avif", b"avis", b"avio"})
+HEIF_BRANDS = frozenset({b"mif1", b"msf1", b"mif2", b"miaf", b"MiHE", b"MiHB", b"MiPr", b"mif3"})
+OTHER_PICTURES = {b"jpeg": "JPEG", b"j2ki": "JPEG 2000", b"avci": "AVC", b"vvic": "VVC", b"evbi": "EVC", b"unif": "raw"}
+"""Pictures of other encoders in the same boxes, by brand."""
 _RIFF = {b"WEBP": WEBP, b"AVI ": _video("AVI"), b"WAVE": _none("sound")}
 _BMP_HEADERS = frozenset({12, 16, 40, 52, 56, 64, 108, 124})
-_PNM = re.compile(rb"P([1-6])\s+(?:#[^\n]*\n\s*)*\d+\s+(?:#[^\n]*\n\s*)*\d+\s")
+_PNM = rb"P([1-6])\s+(?:#[^\n]*\n\s*)*\d+\s+(?:#[^\n]*\n\s*)*\d+\s"
 _QUICKTIME = frozenset({b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"})
 
 
@@ -167,7 +174,7 @@ def kind_of(head: bytes) -> Kind:
     """
     if not head:
         return EMPTY
-    if head[:4] in MAGICS:
+    if head[:4] in TIFF_MAGICS:
         return RAW if head[8:10] == b"CR" else TIFF
     if head[:4] == b"RIFF":
         return _RIFF.get(head[8:12], _none("RIFF"))
@@ -178,13 +185,21 @@ def kind_of(head: bytes) -> Kind:
         return _boxed(brands(head))
     if head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in _BMP_HEADERS:
         return BMP
-    if numbered := _PNM.match(head):
+    if numbered := re.match(_PNM, head):
         return PNM if numbered[1] in b"456" else PLAIN_PNM
     if head[4:8] in _QUICKTIME:
         return _video("QuickTime")
     if head[0] == 0x47 and len(head) > 376 and head[188] == head[376] == 0x47:
         return _video("MPEG-TS")
     return _text(head)
+
+
+def brands(head: bytes) -> tuple[bytes, ...]:
+    """Brands of the file, the main one first, as far as `head` goes; () when it is no file of boxes."""
+    if head[4:8] != b"ftyp" or len(head) < 12:
+        return ()
+    end = min(len(head), max(16, int.from_bytes(head[:4], "big")))
+    return (head[8:12], *(head[at : at + 4] for at in range(16, end - 3, 4)))
 
 
 def _boxed(found: tuple[bytes, ...]) -> Kind:

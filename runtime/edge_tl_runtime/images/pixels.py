@@ -1,11 +1,14 @@
-"""From what a decoder gives to 8 bits and three channels: fewer bits than 16 in 16, transparency, orientation. NumPy alone."""
+"""From what a decoder gives to 8 bits and three channels: fewer bits than 16 in 16, transparency, orientation."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from edge_tl_runtime.errors import BadImage
 
 Bytes = NDArray[np.uint8]
 Words = NDArray[np.uint16]
@@ -28,6 +31,14 @@ class Decoded(NamedTuple):
 
     frame: Bytes
     notes: tuple[str, ...] = ()
+
+
+def as_opencv_reads(data: bytes, flags: int, kind: str) -> Bytes:
+    """What OpenCV decodes: uint8, or uint16 where `flags` allow it. Raises BadImage, cv2.error, MemoryError."""
+    frame = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    if frame is None or frame.size == 0:
+        raise BadImage(f"damaged {kind} (the decoder gave no picture)")
+    return np.asarray(frame)
 
 
 def over_grey(pixels: Bytes, premultiplied: bool) -> Decoded:

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import errno
-import mmap
 import os
 import stat
-import struct
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from edge_tl_runtime.errors import one_line
 from edge_tl_runtime.images.junk import is_junk
-from edge_tl_runtime.images.kinds import AVIF, GIF, HEAD, HEIC, RAW, SYSTEM, TIFF, Group, Kind, is_plain, kind_of
-from edge_tl_runtime.images.tiff import DamagedTiff, first_directory
+from edge_tl_runtime.images.kinds import (
+    AVIF,
+    GIF,
+    HEAD,
+    HEIC,
+    RAW,
+    SYSTEM,
+    TIFF,
+    Damaged,
+    Group,
+    Kind,
+    is_plain,
+    kind_of,
+)
 
 RAW_SUFFIXES = frozenset(
     {
@@ -78,8 +88,7 @@ class Unreadable:
         return {"path": str(self.path), "reason": self.reason, "group": self.group.value}
 
 
-@dataclass(frozen=True, slots=True)
-class Survey:
+class Survey(NamedTuple):
     """Every regular file below a folder is in exactly one of the two, and so is every link that leads nowhere, pipe, socket,
     device, and folder that cannot be listed. Both are sorted by path."""
 
@@ -171,8 +180,8 @@ def why_none_of(passed_over: Sequence[Unreadable]) -> str:
         return ""
     reason, items = reasons[0]
     others = len(passed_over) - len(items)
-    rest = f" and {others} other{'s' if others > 1 else ''}" if others else ""
-    return f" (of {len(items)} file{'s' if len(items) > 1 else ''}{rest}, as {one_line(items[0].path.name)}: {reason})"
+    rest = f", and {others} other{'s' if others > 1 else ''}" if others else ""
+    return f" ({_files(len(items))}, such as {one_line(items[0].path.name)}{rest}: {reason})"
 
 
 _SORTS = {
@@ -194,10 +203,15 @@ def _lacks(kind: Kind) -> str:
 
 def _is_raw(handle: int) -> bool:
     """A TIFF's directory may stand anywhere in the file."""
+    import mmap
+    import struct
+
+    from edge_tl_runtime.images.tiff import first_directory
+
     try:
         with mmap.mmap(handle, 0, access=mmap.ACCESS_READ) as data:
             return first_directory(data).is_raw
-    except (DamagedTiff, struct.error, ValueError, OverflowError):
+    except (Damaged, struct.error, ValueError, OverflowError):
         return False
 
 
@@ -267,11 +281,6 @@ def say_counts(used: int | None, passed_over: Sequence[Unreadable], names: int =
         reason, items = reasons[0]
         return [f"{head}: {reason} ({_first(items, names)})"]
     return [f"{head}:", *(f"  {len(items)}: {reason} ({_first(items, names)})" for reason, items in reasons)]
-
-
-def by_group(passed_over: Iterable[Unreadable]) -> Counter[str]:
-    """How many of each group."""
-    return Counter(item.group.value for item in passed_over)
 
 
 def _files(number: int) -> str:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-import mmap
 import struct
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edge_tl_runtime.images.kinds import TIFF_MAGICS, Damaged
+
+if TYPE_CHECKING:
+    from mmap import mmap
+
+    Readable = bytes | mmap
 
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, ORIENTATION = 256, 257, 258, 259, 262, 274
 SAMPLES, ROWS, MAX_VALUE, TILE_WIDTH, TILE_HEIGHT = 277, 278, 281, 322, 323
@@ -19,15 +26,10 @@ _NUMBERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 MAX_ENTRIES = 4096
 """Entries of a directory that are looked at; cameras write a hundred."""
 
-MAGICS = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 _COMPRESSIONS = frozenset({1, 2, 3, 4, 5, 6, 7, 8, 32773, 32946})
 """None, CCITT, LZW, JPEG, Deflate, PackBits: what OpenCV's libtiff is built with."""
 _RAW_COLOURS = (32803, 34892)
 """PhotometricInterpretation of a sensor's colour filter and of linear raw (DNG)."""
-
-
-class DamagedTiff(Exception):
-    """The directory contradicts itself or lies outside the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +90,14 @@ class Directory:
         """One tile or strip, which is decoded at a time: as it is stored, or as RGBA if that is more."""
         width, height = self.size
         if not width or not height:
-            raise DamagedTiff
+            raise Damaged
         rows = min(self.tags.get(ROWS, height), height)
         pixels = max(width * rows, self.tags.get(TILE_WIDTH, 0) * self.tags.get(TILE_HEIGHT, 0))
         return pixels * max(4, -(-self.samples * self.tags.get(BITS, 8) // 8))
 
 
-def first_directory(data: bytes | mmap.mmap) -> Directory:
-    """Raises DamagedTiff, or struct.error where an offset lies outside `data`."""
+def first_directory(data: Readable) -> Directory:
+    """Raises Damaged, or struct.error where an offset lies outside `data`."""
     order = "<" if data[:2] == b"II" else ">"
     big = data[2:4] in (b"+\x00", b"\x00+")
     if big:
@@ -106,7 +108,7 @@ def first_directory(data: bytes | mmap.mmap) -> Directory:
         count, start, step = _unpacked(order + "H", data, at), at + 2, 12
     found: dict[int, int] = {}
     if count > MAX_ENTRIES and start + step * count > len(data):
-        raise DamagedTiff
+        raise Damaged
     for entry in range(start, start + step * min(count, MAX_ENTRIES), step):
         tag, kind = struct.unpack_from(order + "HH", data, entry)
         if tag not in _SIZES and tag not in _MEANING:
@@ -114,7 +116,7 @@ def first_directory(data: bytes | mmap.mmap) -> Directory:
         values = _unpacked(order + ("Q" if big else "I"), data, entry + 4)
         # Readers differ in which of two they believe, and in sizes of other kinds than SHORT and LONG.
         if tag in _SIZES and (tag in found or kind not in ((3, 4, 16) if big else (3, 4)) or values < 1):
-            raise DamagedTiff
+            raise Damaged
         if kind not in _NUMBERS or values < 1 or tag in found:
             continue
         place = entry + (12 if big else 8)
@@ -132,13 +134,13 @@ def orientation(exif: bytes) -> int:
     """EXIF orientation 1..8 of a block of EXIF, with or without its `Exif` mark; 1 where it says nothing that can be."""
     block = exif[6:] if exif.startswith(b"Exif\x00\x00") else exif
     try:
-        found = first_directory(block).tags.get(ORIENTATION, 1) if block[:4] in MAGICS[:2] else 1
-    except (struct.error, DamagedTiff, OverflowError):
+        found = first_directory(block).tags.get(ORIENTATION, 1) if block[:4] in TIFF_MAGICS[:2] else 1
+    except (struct.error, Damaged, OverflowError):
         return 1
     return found if 1 <= found <= 8 else 1
 
 
-def _unpacked(form: str, data: bytes | mmap.mmap, at: int) -> int:
+def _unpacked(form: str, data: Readable, at: int) -> int:
     if at > len(data):
         raise struct.error("outside the file")
     return int(struct.unpack_from(form, data, at)[0])
