@@ -11,6 +11,7 @@ from edge_tl_export import ExportReport, ExportSettings, Stage, export_model
 from edge_tl_runtime.dataset import LabelledPhotos, load_labelled, split_photos
 from edge_tl_runtime.errors import DataError
 from edge_tl_runtime.files import sha256
+from edge_tl_runtime.images.grouping import Grouping
 
 
 def deploy(
@@ -33,6 +34,7 @@ def deploy(
     calibration, validation = (None, None) if photos is None else _split(photos, source, seed)
     if photos is not None and validation is not None and calibration is not None:
         count = min(settings.calibration_size, len(calibration))
+        say(validation.describe())
         say(f"{photos}: calibrating on {count}, judging on {len(validation)} photos")
     weights_file = source.folder / WEIGHTS
     parent = sha256(weights_file.read_bytes()) if weights_file.is_file() else source.network.weights_sha256
@@ -66,8 +68,10 @@ def _split(data: Path, run: Run, seed: int) -> tuple[LabelledPhotos, LabelledPho
     settings = run.spec.training
     fraction = settings.get("val_fraction", 0.8)
     seed = settings.get("seed", seed)
+    grouping = Grouping.of(settings)
     calibration, validation = (
-        load_labelled(data, run.spec.labels, split, val_fraction=fraction, seed=seed) for split in ("train", "val")
+        load_labelled(data, run.spec.labels, split, val_fraction=fraction, seed=seed, grouping=grouping)
+        for split in ("train", "val")
     )
     if set(calibration.paths) & set(validation.paths):
         return split_photos(validation, fraction, seed)

@@ -88,7 +88,10 @@ def test_a_model_is_judged_on_what_training_held_out(tmp_path):
         ({"ant": 3}, "a single class, 'ant'"),
         ({"ant": 3, "bee": 0}, "class 'bee' .* holds no photos"),
         ({"ant": 3, "bee": 1}, "class 'bee' .* only one photo"),
-        ({"train/ant": 2, "train/bee": 2, "val/ant": 2, "val/wasp": 2}, "different classes: bee, wasp"),
+        (
+            {"train/ant": 2, "train/bee": 2, "val/ant": 2, "val/wasp": 2},
+            "different classes: bee only in train; wasp only in val",
+        ),
     ],
     ids=["no images", "loose photos", "single class", "empty class", "one photo", "other classes in val"],
 )

@@ -14,6 +14,7 @@ from typing import Any
 import cv2
 import torch
 
+from edge_tl.data.grouping import finder
 from edge_tl.data.named import resolve
 from edge_tl.models import WeightsSource, find_backbone
 from edge_tl.models.backbones import friendly
@@ -39,6 +40,7 @@ from edge_tl_export.heap import keep_heap
 from edge_tl_runtime.dataset import LabelledPhotos, Splits, load_splits, load_unlabelled
 from edge_tl_runtime.errors import EdgeTLError, UsageError
 from edge_tl_runtime.evaluate import Evaluation, Progress, score
+from edge_tl_runtime.images.grouping import Grouping
 from edge_tl_runtime.options import check
 from edge_tl_runtime.spec import ModelSpec, Scores
 
@@ -76,12 +78,10 @@ def _train(
         if device.type == "cuda" and group.size > 1:
             device = torch.device("cuda", group.local)
         root = Path(group.share(str(resolve(data, stage, say)) if group.first else ""))
-        splits = load_splits(root, val_fraction=settings.val_fraction, test=settings.test, seed=settings.seed)
+        splits = _load(root, settings, stage, say) if group.first else _load(root, settings, _no_progress, _mute)
         state = group.share(run.read_checkpoint(folder) if resuming and group.first else None)
         if not group.first:
-            return _Trainer(root, folder, splits, settings, device, group, None, _no_progress, lambda line: None).run(
-                state
-            )
+            return _Trainer(root, folder, splits, settings, device, group, None, _no_progress, _mute).run(state)
         run.check_output(folder)
         if not resuming:
             run.begin(folder, str(root.resolve()), asdict(settings))
@@ -99,9 +99,26 @@ def _train(
         return result
 
 
+def _load(root: Path, settings: TrainSettings, stage: Stage, say: Say) -> Splits:
+    splits = load_splits(
+        root,
+        val_fraction=settings.val_fraction,
+        test=settings.test,
+        seed=settings.seed,
+        group=settings.group,
+        find_alike=finder(stage),
+    )
+    say(splits.describe())
+    return splits
+
+
 @contextmanager
 def _no_progress(what: str, total: int) -> Iterator[Progress]:
     yield lambda done: None
+
+
+def _mute(line: str) -> None:
+    pass
 
 
 class _Trainer:
@@ -440,6 +457,7 @@ class _Trainer:
                 "decisions": list(self.decisions),
                 "seed": self.settings.seed,
                 "val_fraction": self.settings.val_fraction,
+                **Grouping(self.settings.group).record(self.splits.val.names),
                 "test": None if test is None else figures(test),
                 **({"hardening": self.hardening} if self.hardening else {}),
                 "ece": {"before": round(calibration.before.ece, 6), "after": round(calibration.after.ece, 6)},
