@@ -68,7 +68,7 @@ def _split(data: Path, run: Run, seed: int) -> tuple[LabelledPhotos, LabelledPho
     settings = run.spec.training
     fraction = settings.get("val_fraction", 0.8)
     seed = settings.get("seed", seed)
-    grouping = Grouping.of(settings)
+    grouping = Grouping.of(settings) if settings.get("data") == data.resolve().name else Grouping()
     calibration, validation = (
         load_labelled(data, run.spec.labels, split, val_fraction=fraction, seed=seed, grouping=grouping)
         for split in ("train", "val")

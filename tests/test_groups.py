@@ -134,6 +134,24 @@ def test_frames_of_a_video_are_on_one_side_and_the_groups_are_said(tmp_path):
     assert not videos(tested.test) & (videos(tested.val) | videos(tested.train))
 
 
+def test_groups_in_both_of_two_given_parts_are_said(tmp_path):
+    root = bursts(tmp_path / "data")
+    for number, path in enumerate(sorted(root.rglob("*.jpg"))):
+        part = "val" if number % 8 == 0 and number < 32 else "train"
+        (root / part / path.parent.name).mkdir(parents=True, exist_ok=True)
+        path.rename(root / part / path.parent.name / path.name)
+    for label in ("ants", "bees"):
+        (root / label).rmdir()
+        (root / "val" / label).mkdir(exist_ok=True)
+        (root / "val" / label / "0001.jpg").write_bytes(photo(7))
+        (root / "train" / label / "0001.jpg").write_bytes(photo(8))  # a name that says nothing
+    assert (
+        "; 4 groups lie in both train and val by name, such as ants-video0, so the figure flatters: move each to one side"
+        in load_splits(root, group="by-name").describe()
+    )
+    assert "groups" not in load_splits(root).describe()
+
+
 def test_a_class_of_one_group_is_refused_with_what_to_do(tmp_path):
     root = bursts(tmp_path / "data")
     for frame in range(20):

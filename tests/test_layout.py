@@ -197,7 +197,7 @@ REFUSED: dict[str, tuple[Tree, str]] = {
     "an empty class": ({"ants": 4, "bees": 4, "wasps": 0}, "class 'wasps' .* holds no photos"),
     "a class of other files": (
         {"ants": 4, "bees": 4, "wasps/a.bin": "x"},
-        "class 'wasps' .* holds 1 files, none of them a photo",
+        "class 'wasps' .* holds 1 files and none is a photo",
     ),
     "an empty class in val": (
         {**both("train", "val"), "train/wasps": 3, "val/wasps": 0},

@@ -50,7 +50,7 @@ def check(data: str, output: Path, arch: str, weights: str, device: str, as_json
         ["labels to look at", str(len(found.suspects)), _first([s.photo.name for s in found.suspects])],
         ["photos repeated at all", str(len(found.repeated)), _first([g.photos[-1].name for g in found.repeated])],
         ["tiny or odd pictures", str(len(found.odd)), _first([f"{o.photo.name}: {o.why[0]}" for o in found.odd])],
-        ["files that cannot be used", str(len(found.unreadable)), _first([str(u) for u in found.unreadable])],
+        ["files passed over", str(len(found.unreadable)), _first([str(u) for u in found.unreadable])],
     ]
     table("", ["finding", "number", "the first"], rows)
     if found.held_out is not None:

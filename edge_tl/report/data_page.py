@@ -42,7 +42,7 @@ def write_data_page(found: Findings, target: Path) -> Path:
         (len(found.suspects), "labels to look at"),
         (len(others), "repeated within a part"),
         (len(found.odd), "tiny or odd"),
-        (len(found.unreadable), "unusable files"),
+        (len(found.unreadable), "passed over"),
     ]
     page = render(
         "data.html.j2",

@@ -148,10 +148,10 @@ class _Trainer:
         self.changed = False
 
     def run(self, state: dict[str, Any] | None) -> TrainResult | None:
-        train, val, test = self.splits
+        if self.journal:
+            self.journal.log(self.splits.describe())  # said before the network was opened
         self.say(
-            f"{self.data}: {len(train)} training, {len(val)} validation{f' and {len(test)} test' if test else ''} photos of "
-            f"{len(train.labels)} classes; {self.target.name}, weights: {self.network.weights}, {self.device}"
+            f"{self.data}: {self.target.name}, weights: {self.network.weights}, {self.device}"
             + (f", {self.group.size} processes" if self.group.size > 1 else "")
         )
         self._adapt()
@@ -274,6 +274,8 @@ class _Trainer:
         train = self.splits.train.subset(features.indices, "train")
         settings = self.settings.finetune
         unlabelled = load_unlabelled(Path(self.settings.unlabelled)) if self.settings.unlabelled else None
+        if unlabelled is not None:
+            self.say(unlabelled.describe())
         settings = replace(
             settings,
             epochs=settings.epochs or default_epochs(len(train) + len(unlabelled or ()), self._hardens),

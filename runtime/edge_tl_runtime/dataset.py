@@ -29,6 +29,7 @@ from edge_tl_runtime.images.splitting import (
     split_as_trained,
     split_photos,
     split_three,
+    straddling,
 )
 from edge_tl_runtime.manifest import Row, is_manifest, read_manifest, refuse_other_files
 from edge_tl_runtime.photos import foreign_files, photo_files, require_folder
@@ -76,6 +77,7 @@ def load_splits(
         val = parts.get("val", val)
     else:
         train, val = parts["train"], parts["val"]
+        train = replace(train, how="; ".join(filter(None, (train.how, straddling(train, val, Grouping(group))))))
     if fraction == 0.0 and test:
         held = load_labelled(Path(str(test)), train.labels, "all").as_split("test")
     if held is None or not len(held):

@@ -62,14 +62,13 @@ def label_places(labels: Sequence[str]) -> dict[str, int]:
 
 def unknown_label(name: str, labels: Sequence[str], where: str) -> DataError:
     """What to say of a class that the model does not know, with the label that it nearly is."""
+    known = f"{', '.join(list(labels)[:5])}{', ...' if len(labels) > 5 else ''}"
     near = next((label for label in labels if alike(label) == alike(name)), None)
     if near is not None:
-        hint = (
-            f"; it knows {ascii_where_needed(near)}, which differs only in {_difference(name, near)}: rename the class"
-        )
-    else:
-        hint = f" (it knows {', '.join(list(labels)[:5])}{', ...' if len(labels) > 5 else ''})"
-    return DataError(f"{where} holds class {ascii_where_needed(name)}, which the model does not know{hint}")
+        known = f"{ascii_where_needed(near)}, which differs only in {_difference(name, near)}: rename the class"
+    return DataError(
+        f"{where} holds class {ascii_where_needed(name)}, which the model does not know (it knows {known})"
+    )
 
 
 def ascii_where_needed(name: str) -> str:

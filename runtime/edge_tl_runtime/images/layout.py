@@ -103,8 +103,12 @@ def class_folders(layout: Layout, part: Part, known: Collection[str] = ()) -> li
         _refuse_siblings(node, classes)
         classes = _without_copies(layout, classes)
     for child in node.empty:
-        what = f"holds {child.files} files, none of them a photo" if child.files else "holds no photos"
-        raise DataError(f"class {one_line(child.name)!r} in {node.path} {what}; add some or remove the folder")
+        name = one_line(child.name)
+        if child.files:
+            raise DataError(
+                f"class {name!r} in {node.path} holds {child.files} files and none is a photo; add some or remove the folder"
+            )
+        raise DataError(f"class {name!r} in {node.path} holds no photos; add some or remove the folder")
     _note_depth(layout, node, classes)
     return classes
 

@@ -159,8 +159,34 @@ def group_keys(photos: LabelledPhotos, grouping: Grouping, find_alike: Finder | 
         )
     keys = together(found, names)
     several = len(keys) - len(set(keys))
-    text = f"{len(set(keys))} groups {by} are kept together" if several else f"no two photos belong together {by}"
-    return keys, text
+    if several:
+        return keys, f"{len(set(keys))} groups {by} are kept together"
+    return keys, "" if method == BY_NAME else f"no two photos belong together {by}"
+
+
+def straddling(train: LabelledPhotos, val: LabelledPhotos, grouping: Grouping) -> str:
+    """Words on groups that lie in both of two given parts; "" where there are none, as far as names or a column tell."""
+    if grouping.method == NONE:
+        return ""
+    if train.groups or val.groups:
+        sides, by = [set(part.groups) - {""} for part in (train, val)], f"by the column {grouping.method}"
+    else:
+        sides, by = [_telling(part) for part in (train, val)], "by name"
+    shared = sides[0] & sides[1]
+    if not shared:
+        return ""
+    verb = "group lies" if len(shared) == 1 else "groups lie"
+    return (
+        f"{len(shared)} {verb} in both train and val {by}, such as {one_line(min(shared), 40)}, so the figure flatters: move "
+        "each to one side"
+    )
+
+
+def _telling(photos: LabelledPhotos) -> set[str]:
+    """Origins that names tell; a name that is only itself is none."""
+    names = _below_class(photos)
+    own = {name.rpartition("/")[2].rpartition(".")[0] for name in names}
+    return {key for key in photo_origins(photos) if key not in own} - set(names)
 
 
 def photo_origins(photos: LabelledPhotos) -> list[str]:
