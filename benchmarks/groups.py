@@ -80,7 +80,7 @@ def show(naming: str, method: str, outcomes: list[Outcome]) -> None:
 
 
 def outcome(root: Path, method: str, seed: int, extract: FeatureExtractor, unseen: Features) -> Outcome:
-    splits = load_splits(root, seed=seed, group=method, find_alike=finder(silent))
+    splits = load_splits(root, seed=seed, group=method, find_alike=finder(silent, lambda some: extract(some).values))
     train, val = extract(splits.train), extract(splits.val)
     probe = fit_probe(train.values, train.targets, train.names, len(splits.train.labels))
 

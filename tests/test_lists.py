@@ -247,6 +247,13 @@ def test_a_column_of_yes_and_no_splits(write, column, yes, no):
     assert [path.stem for path in splits.val.paths] == ["0", "1", "2", "3"]
 
 
+def test_a_list_without_parts_has_no_test_part(write):
+    path = write(rows("path,label"))
+    for fraction in (None, 0.2):
+        with pytest.raises(DataError, match="marks no row as test; evaluate on another part with --split"):
+            load_labelled(path, ("cat", "dog"), "test", val_fraction=fraction)
+
+
 def test_labels_of_a_model_are_compared_in_one_form(write):
     path = write("path,label\nimg/1.jpg,cafe\u0301\nimg/2.jpg,tea \n")
     for labels in (("caf\u00e9", "tea"), ("cafe\u0301", "tea")):

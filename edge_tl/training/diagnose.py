@@ -75,17 +75,17 @@ def diagnose(data: str, settings: TrainSettings, stage: Stage, say: Callable[[st
         )
     keep_heap()
     device = pick_device(settings.device)
+    network = build_network(backbone, WeightsSource.parse(settings.weights, backbone))
+    extract = FeatureExtractor(network, device)
     splits = load_splits(
         resolve(data, stage, say),
         val_fraction=settings.val_fraction,
         seed=settings.seed,
         group=settings.group,
-        find_alike=finder(stage),
+        find_alike=finder(stage, lambda photos: extract(photos).values),
     )
     say(splits.describe())
-    network = build_network(backbone, WeightsSource.parse(settings.weights, backbone))
     started = time.perf_counter()
-    extract = FeatureExtractor(network, device)
     with stage("features", len(splits.train) + len(splits.val)) as progress:
         train, val = extract(splits.train, progress), extract(splits.val, progress)
     ready = time.perf_counter() - started

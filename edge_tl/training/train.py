@@ -14,10 +14,8 @@ from typing import Any
 import cv2
 import torch
 
-from edge_tl.data.grouping import finder
 from edge_tl.data.named import resolve
-from edge_tl.models import WeightsSource, find_backbone
-from edge_tl.models.backbones import friendly
+from edge_tl.models import WeightsSource
 from edge_tl.models.friendly import describe
 from edge_tl.models.network import build_origin
 from edge_tl.training import recipe, run
@@ -34,13 +32,14 @@ from edge_tl.training.optimize import snapshot
 from edge_tl.training.probe import Probe, fit_probe
 from edge_tl.training.result import TrainResult, figures
 from edge_tl.training.settings import TrainSettings
+from edge_tl.training.splits import load_photos, target_backbone
 from edge_tl.training.standing import Standing, choose
 from edge_tl_export import Stage
 from edge_tl_export.heap import keep_heap
-from edge_tl_runtime.dataset import LabelledPhotos, Splits, load_splits, load_unlabelled
+from edge_tl_runtime.dataset import LabelledPhotos, Splits, load_unlabelled
 from edge_tl_runtime.errors import EdgeTLError, UsageError
 from edge_tl_runtime.evaluate import Evaluation, Progress, score
-from edge_tl_runtime.images.grouping import Grouping
+from edge_tl_runtime.images.grouping import AUTO, Grouping
 from edge_tl_runtime.options import check
 from edge_tl_runtime.spec import ModelSpec, Scores
 
@@ -78,7 +77,12 @@ def _train(
         if device.type == "cuda" and group.size > 1:
             device = torch.device("cuda", group.local)
         root = Path(group.share(str(resolve(data, stage, say)) if group.first else ""))
-        splits = _load(root, settings, stage, say) if group.first else _load(root, settings, _no_progress, _mute)
+        told = (stage, say) if group.first else (_no_progress, _mute)
+        if settings.group == AUTO:  # the first process looks at the photos for all
+            splits = group.share(load_photos(root, settings, device, *told) if group.first else None)
+        else:
+            splits = load_photos(root, settings, device, *told)
+        assert splits is not None
         state = group.share(run.read_checkpoint(folder) if resuming and group.first else None)
         if not group.first:
             return _Trainer(root, folder, splits, settings, device, group, None, _no_progress, _mute).run(state)
@@ -97,19 +101,6 @@ def _train(
         finally:
             journal.close()
         return result
-
-
-def _load(root: Path, settings: TrainSettings, stage: Stage, say: Say) -> Splits:
-    splits = load_splits(
-        root,
-        val_fraction=settings.val_fraction,
-        test=settings.test,
-        seed=settings.seed,
-        group=settings.group,
-        find_alike=finder(stage),
-    )
-    say(splits.describe())
-    return splits
 
 
 @contextmanager
@@ -141,8 +132,7 @@ class _Trainer:
         self.hardening: dict[str, Any] = {}
         self._hardens = settings.finetune.adversarial != "none"
         torch.manual_seed(settings.seed)
-        backbone = find_backbone(settings.arch)
-        self.target = (friendly(backbone) if settings.edge_friendly else backbone).resized(settings.size)
+        self.target = target_backbone(settings)
         """What is trained in the end; the network becomes it in `_adapt` if its weights are those of another structure."""
         self.network = build_origin(self.target, WeightsSource.parse(settings.weights, self.target))
         self.changed = False

@@ -316,7 +316,7 @@ def _listed_part(manifest: Path, labels: Sequence[str], split: str, grouping: Gr
     column = grouping.method if grouping.by_column else ""
     listing = read_manifest(manifest, column)
     whole = not any(row.split for row in listing.rows)
-    if split == "all" or whole:
+    if split == "all" or (whole and split != "test"):
         chosen, name = list(listing.rows), "all"
     else:
         chosen, name = [row for row in listing.rows if (row.split or "train") == split], split
