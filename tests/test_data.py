@@ -309,7 +309,7 @@ def test_a_column_gives_the_splits(listed):
     [
         ("photo,remark\n0.png,a", "has no column 'label'"),
         ("path,label\n", "lists no photos"),
-        ("path,label\n0.png,a\n99.png,b", r"single class, .a. .*no such file; line 3 of"),
+        ("path,label\n0.png,a\n99.png,b", r"single class, .a. .*no such file .listed in"),
         ("path,label\n0.png,a\n1.png,", "line 3 of .*has no label"),
         ("path,label\n0.png,a\n1.png", "line 3 of .*columns"),
         ("path,label,split\n0.png,a,train\n1.png,b,sometimes", "'sometimes'"),

@@ -101,7 +101,7 @@ def test_a_list_is_read_as_it_comes(write, name, suffix):
 
 def test_the_line_says_what_was_understood(write):
     assert load_splits(write(rows("image_id,breed", folder="", suffix=""))).describe() == (
-        "photos: 8 train / 2 val of 2 classes: cat, dog (list list.csv: columns image_id, breed; photos below img; "
+        "photos: 8 train / 2 val of 2 classes: cat, dog (list.csv, columns image_id, breed; photos below img; "
         "20 % of each class validates)"
     )
     assert "no header" in load_splits(write(rows("").lstrip("\n"))).describe()
@@ -187,12 +187,11 @@ def test_an_archive_is_to_be_unpacked(write, name):
 def test_a_photo_that_is_not_there_is_counted_and_named(write):
     splits = load_splits(write(rows("path,label") + "img/99.jpg,cat\nimg,cat\nhttps://example.org/1.jpg,dog\n"))
     assert len(splits.train) + len(splits.val) == 10
-    assert [(item.path.name, item.reason.split(";")[0]) for item in splits.skipped] == [
+    assert [(item.path.name, item.reason.split(" (listed in list.csv)")[0]) for item in splits.skipped] == [
         ("99.jpg", "there is no such file"),
         ("img", "it is a folder"),
-        ("1.jpg", "an address on the web"),
+        ("1.jpg", "an address on the web; download the photo and name the file"),
     ]
-    assert "line 12 of list.csv" in splits.skipped[0].reason
     assert splits.describe().endswith("; 3 passed over")
 
 
@@ -226,7 +225,7 @@ def test_a_name_that_two_files_bear_is_not_guessed(write):
     path = write(rows("id,label", suffix=""))
     (path.parent / "img" / "3.png").write_bytes(cv2.imencode(".png", np.zeros((3, 3, 3), np.uint8))[1].tobytes())
     listing = read_manifest(path)
-    assert [item.reason.split(";")[0] for item in listing.skipped] == ["several files have this name: 3.jpg, 3.png"]
+    assert [item.reason.split(" (")[0] for item in listing.skipped] == ["several files have this name: 3.jpg, 3.png"]
 
 
 def test_rows_of_the_test_part_need_no_label(write):
@@ -235,7 +234,7 @@ def test_rows_of_the_test_part_need_no_label(write):
     )
     splits = load_splits(write(text))
     assert (len(splits.train) + len(splits.val), splits.test) == (8, None)
-    assert [item.reason for item in splits.skipped] == ["line 10 gives it no label", "line 11 gives it no label"]
+    assert [item.reason for item in splits.skipped] == ["a test photo without a label, listed in list.csv"] * 2
 
 
 @pytest.mark.parametrize(

@@ -229,7 +229,7 @@ def _of_layout(layout: Layout, name: str, labels: Sequence[str] | None) -> Label
     part = layout.parts[name]
     folders = class_folders(layout, part, () if labels is None else label_places(labels))
     for folder in folders:
-        refuse_unusable(folder.name, f"the class folder in {part.folder.path},")
+        refuse_unusable(folder.name, f"in {part.folder.path}, the class folder")
     base = part.folder.path
     spelled = [folder.name for folder in folders]
     refuse_look_alikes(spelled, str(base))

@@ -97,12 +97,15 @@ def read_manifest(path: Path, group: str = "") -> Listing:
         label = _label(path, line, columns)
         if label is None:
             skipped.append(
-                Unreadable(path.parent / line.cells[columns.path].strip(), f"line {line.number} gives it no label")
+                Unreadable(
+                    path.parent / line.cells[columns.path].strip(),
+                    f"a test photo without a label, listed in {path.name}",
+                )
             )
             continue
         photo, why = finder.find(line.cells[columns.path].strip())
         if why:
-            skipped.append(Unreadable(photo, f"{why}; line {line.number} of {path.name} names it"))
+            skipped.append(Unreadable(photo, f"{why} (listed in {path.name})"))
             continue
         row = Row(photo, label, _split(path, line, columns), _group(line, columns), line.number)
         known = first.setdefault(os.path.normpath(photo), row)
@@ -115,7 +118,7 @@ def read_manifest(path: Path, group: str = "") -> Listing:
     _require_rows(path, rows, skipped)
     refuse_look_alikes(dict.fromkeys(columns.spelled or [row.label for row in rows]), str(path))
     _refuse_several_labels(path, rows)
-    notes = [f"list {path.name}: {columns.describe()}", *table.notes, *columns.notes, *finder.notes]
+    notes = [f"{path.name}, {columns.describe()}", *table.notes, *columns.notes, *finder.notes]
     if again:
         notes.append(f"{again} row{'s' if again > 1 else ''} repeated and counted once")
     return Listing(tuple(rows), tuple(skipped), "; ".join(notes))
@@ -131,7 +134,7 @@ def _label(path: Path, line: Line, columns: Columns) -> str | None:
         if columns.split is not None and part_of(line.cells[columns.split].strip()) == "test":
             return None
         raise DataError(f"{where} has no label")
-    refuse_unusable(raw.strip(), f"{where} has a label,")
+    refuse_unusable(raw.strip(), f"in {where}, the label")
     if _LIST.match(raw.strip()) or (_MANY.search(raw.strip()) and columns.delimiter not in raw):
         raise DataError(
             f"{where} has several labels, {one_line(raw.strip())!r}; a photo has one here: keep the one that counts"

@@ -30,9 +30,9 @@ def alike(label: str) -> str:
 
 
 def refuse_unusable(name: str, what: str) -> None:
-    """Raises DataError for a name that could not be a label: better now than after the training. what: for the message."""
+    """Raises DataError for a name that could not be a label: better now than after the training. what: `in data, the folder`."""
     if UNPRINTABLE.search(name):
-        raise DataError(f"{what} {one_line(name)!r} has control characters, or a name that is not UTF-8; rename it")
+        raise DataError(f"{what} '{one_line(name)}' has control characters, or a name that is not UTF-8; rename it")
     if not clean_label(name):
         raise DataError(f"{what} {name!a} has no letter that can be seen; rename it")
 
