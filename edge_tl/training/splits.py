@@ -1,8 +1,7 @@
-"""The photos of a training: read, split, and said in a line."""
+"""The photos of a training, read and split."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -20,12 +19,10 @@ from edge_tl_export import Stage
 from edge_tl_runtime.dataset import LabelledPhotos, Splits, load_splits
 
 
-def load_photos(
-    root: Path, settings: TrainSettings, device: torch.device, stage: Stage, say: Callable[[str], None]
-) -> Splits:
-    """The photos as the settings split them; `say` takes the line that tells what was understood. Raises DataError."""
+def load_photos(root: Path, settings: TrainSettings, device: torch.device, stage: Stage) -> Splits:
+    """The photos as the settings split them. Raises DataError."""
     describe = None if settings.weights == "none" else partial(_features, settings, device)
-    splits = load_splits(
+    return load_splits(
         root,
         val_fraction=settings.val_fraction,
         test=settings.test,
@@ -33,8 +30,6 @@ def load_photos(
         group=settings.group,
         find_alike=finder(stage, describe),
     )
-    say(splits.describe())
-    return splits
 
 
 def target_backbone(settings: TrainSettings) -> Backbone:

@@ -77,15 +77,16 @@ def _train(
         if device.type == "cuda" and group.size > 1:
             device = torch.device("cuda", group.local)
         root = Path(group.share(str(resolve(data, stage, say)) if group.first else ""))
-        told = (stage, say) if group.first else (_no_progress, _mute)
         if settings.group == AUTO:  # the first process looks at the photos for all
-            splits = group.share(load_photos(root, settings, device, *told) if group.first else None)
+            splits = group.share(load_photos(root, settings, device, stage) if group.first else None)
         else:
-            splits = load_photos(root, settings, device, *told)
+            splits = load_photos(root, settings, device, stage)
         assert splits is not None
         state = group.share(run.read_checkpoint(folder) if resuming and group.first else None)
         if not group.first:
-            return _Trainer(root, folder, splits, settings, device, group, None, _no_progress, _mute).run(state)
+            return _Trainer(root, folder, splits, settings, device, group, None, _no_progress, lambda line: None).run(
+                state
+            )
         run.check_output(folder)
         if not resuming:
             run.begin(folder, str(root.resolve()), asdict(settings))
@@ -106,10 +107,6 @@ def _train(
 @contextmanager
 def _no_progress(what: str, total: int) -> Iterator[Progress]:
     yield lambda done: None
-
-
-def _mute(line: str) -> None:
-    pass
 
 
 class _Trainer:
@@ -138,8 +135,7 @@ class _Trainer:
         self.changed = False
 
     def run(self, state: dict[str, Any] | None) -> TrainResult | None:
-        if self.journal:
-            self.journal.log(self.splits.describe())  # said before the network was opened
+        self.say(self.splits.describe())
         self.say(
             f"{self.data}: {self.target.name}, weights: {self.network.weights}, {self.device}"
             + (f", {self.group.size} processes" if self.group.size > 1 else "")
