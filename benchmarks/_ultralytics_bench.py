@@ -17,7 +17,7 @@ from workshop import ROOT, WEIGHTS, Failed, last_lines
 
 from edge_tl.cli.console import say
 from edge_tl.training.run import read_judged
-from edge_tl_runtime.photos import EXTENSIONS
+from edge_tl_runtime.images.survey import PICTURE_SUFFIXES
 
 SIDE = Path(__file__).resolve().with_name("_ultralytics_side.py")
 
@@ -147,7 +147,7 @@ class Bench:
 
 def judged_photos(folder: Path) -> list[str]:
     """Validation photos, as paths below the folder of the set."""
-    files = [path for path in (folder / "val").rglob("*") if path.suffix.lower() in EXTENSIONS]
+    files = [path for path in (folder / "val").rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES]
     return sorted(str(path.relative_to(folder)) for path in files)
 
 

@@ -47,7 +47,8 @@ from workshop import SOURCES
 
 from edge_tl.cli.console import say
 from edge_tl_runtime.classifier import INPUT_NAME, Classifier, SessionSettings
-from edge_tl_runtime.dataset import evenly, load_labelled
+from edge_tl_runtime.dataset import load_labelled
+from edge_tl_runtime.images.choosing import spread_over
 from edge_tl_runtime.machine import OtherPrograms, cpu_name
 from edge_tl_runtime.onnx_file import read_spec
 from edge_tl_runtime.photos import Frame, read_photo, usable_cores
@@ -234,10 +235,12 @@ def nncf_side(path: Path, spec: ModelSpec, calibration: Sequence[Frame]) -> Side
 def network_table(name: str, paths: Sequence[Path], folder: Path, count: int) -> None:
     spec = read_spec(paths[0])
     photos = load_labelled(folder, spec.labels, "all")
-    judged = evenly(len(photos), count)
+    judged = spread_over(photos.targets, count)
     truth = np.asarray([photos.targets[i] for i in judged])
     rest = sorted(set(range(len(photos))) - set(judged))
-    calibration = [read_photo(photos.paths[rest[i]]) for i in evenly(len(rest), CALIBRATION)]
+    calibration = [
+        read_photo(photos.paths[rest[i]]) for i in spread_over([photos.targets[i] for i in rest], CALIBRATION)
+    ]
     frames = [read_photo(photos.paths[i]) for i in judged]
     sides, missing = sides_of(paths, calibration)
     say(f"  {name}: {len(sides)} sides, {TURNS} turns")

@@ -67,6 +67,7 @@ STEPS = (
     Step("Frames unlike two classes", "familiarity.py", "{known_files}/model.onnx {data}/hymenoptera {data}/cats-dogs"),
     Step("Frames unlike 37", "familiarity.py", "{pets}/model.onnx {data}/pets37 {imagenet} --without 151-268,281-285"),
     Step("A planted outlier", "outlier.py", "{run_mv2} {data}/hymenoptera", None, 20),
+    Step("Splits of bursts", "groups.py", "{data}/pets37 --photos 111", "{data}/pets37 --photos 74 --seeds 2", 20),
     Step("Crop and resize", "resize.py", "{imagenet}", None, 20),
     Step("Quantizers", "quantization.py", QUANTIZERS, f"{QUANTIZERS} {FEWER}", 40, "quantizers"),
     Step("The same file in other runtimes", "runtimes.py", RUNTIMES + MORE, RUNTIMES + " {imagenet} --photos 40", 20),

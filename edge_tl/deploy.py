@@ -12,6 +12,7 @@ from edge_tl_export.calibration import FEW, shares
 from edge_tl_runtime.dataset import LabelledPhotos, load_labelled, split_photos
 from edge_tl_runtime.errors import DataError, UsageError
 from edge_tl_runtime.files import sha256
+from edge_tl_runtime.images.grouping import Grouping
 from edge_tl_runtime.onnx_file import read_spec
 from edge_tl_runtime.spec import ModelSpec
 
@@ -92,6 +93,7 @@ def _parts(
     if photos is None:
         return None, None
     calibration, validation = _split(photos, spec, seed)
+    say(validation.describe())
     count, others = shares(len(calibration), settings.calibration_size)
     ranking = f"ranking on {others}, " if settings.quantization == "int8" and others else ""
     say(f"{photos}: calibrating on {count}, {ranking}evaluating on {len(validation)} photos, none of them the same")
@@ -117,8 +119,10 @@ def _split(data: Path, spec: ModelSpec, seed: int) -> tuple[LabelledPhotos, Labe
     if fraction is None:
         few = (1 - VAL_FRACTION) * len(load_labelled(data, spec.labels, "all")) < FEW
         fraction = 0.5 if few else VAL_FRACTION
+    grouping = Grouping.of(settings) if settings.get("data") == data.resolve().name else Grouping()
     calibration, validation = (
-        load_labelled(data, spec.labels, split, val_fraction=fraction, seed=seed) for split in ("train", "val")
+        load_labelled(data, spec.labels, split, val_fraction=fraction, seed=seed, grouping=grouping)
+        for split in ("train", "val")
     )
     if set(calibration.paths) & set(validation.paths):
         return split_photos(validation, fraction, seed)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import http.server
 import io
+import re
 import tarfile
 import threading
 import zipfile
@@ -15,6 +17,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from edge_tl.cli import run
 from edge_tl.cli.console import silent
@@ -304,9 +307,9 @@ def test_a_column_gives_the_splits(listed):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("photo,kind\n0.png,a", "has no column 'label'"),
+        ("photo,remark\n0.png,a", "has no column 'label'"),
         ("path,label\n", "lists no photos"),
-        ("path,label\n0.png,a\n99.png,b", r"line 3 of .*no such file"),
+        ("path,label\n0.png,a\n99.png,b", r"single class, .a. .*no such file .listed in"),
         ("path,label\n0.png,a\n1.png,", "line 3 of .*has no label"),
         ("path,label\n0.png,a\n1.png", "line 3 of .*columns"),
         ("path,label,split\n0.png,a,train\n1.png,b,sometimes", "'sometimes'"),
@@ -412,3 +415,33 @@ def test_the_command_checks_and_lists(flawed, tmp_path, capsys):
     assert run(["data", "get", "imagenet"]) == 2
     assert run(["train", "hymenoptra", "-o", str(tmp_path / "run")]) == 1
     assert "did you mean hymenoptera?" in capsys.readouterr().err
+
+
+def test_the_page_shows_photos_spread_over_each_class(tmp_path):
+    root = write_surfaces(tmp_path / "photos", train=30, val=2)
+    (root / "train" / "brick").rename(root / "train" / "อิฐ")
+    (root / "val" / "brick").rename(root / "val" / "อิฐ")
+    said: list[str] = []
+    found = check(root, "efficientnet_lite0", "pretrained", silent, torch.device("cpu"), said.append)
+    assert said == [found.layout]
+    assert {label: len(photos) for label, photos in found.examples.items()} == dict.fromkeys(found.labels, 24)
+    assert all(photo.label == label for label, photos in found.examples.items() for photo in photos)
+    assert {photo.split for photo in found.examples["อิฐ"]} == {"train", "val"}
+    page = write_data_page(found, tmp_path / "page.html").read_text("utf-8")
+    sheets = re.findall(r'<p class="label">(\S+) .*?<div class="sheet">(.*?)</div>', page, re.DOTALL)
+    assert [label for label, _ in sheets] == list(found.labels)
+    for label, sheet in sheets:
+        pictures = re.findall(r'src="data:image/jpeg;base64,([^"]+)" alt="([^"]+)"', sheet)
+        assert [name for _, name in pictures] == [photo.name for photo in found.examples[label]]
+        shown = cv2.imdecode(np.frombuffer(base64.b64decode(pictures[0][0]), np.uint8), cv2.IMREAD_COLOR)
+        centre = _centre(read_photo(found.examples[label][0].path))
+        assert shown.shape == (96, 96, 3)
+        assert np.abs(shown.astype(int) - centre).mean() < 12  # of 255; JPEG and another resize
+
+
+def _centre(frame: np.ndarray) -> np.ndarray:
+    """By Pillow: the largest centred square at 96 px."""
+    side = min(frame.shape[:2])
+    top, left = ((length - side) // 2 for length in frame.shape[:2])
+    square = Image.fromarray(np.ascontiguousarray(frame[top : top + side, left : left + side]))
+    return np.asarray(square.resize((96, 96), Image.Resampling.BOX)).astype(int)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,15 +14,16 @@ from hypothesis import strategies as st
 from edge_tl_runtime.dataset import LabelledPhotos, load_labelled, load_training, split_photos
 from edge_tl_runtime.errors import DataError
 
-JPEG = b"\xff\xd8\xff"
+PHOTO = cv2.imencode(".jpg", np.zeros((4, 4, 3), np.uint8))[1].tobytes()
+GIF = b"GIF89a\x01\x00\x01\x00\x00\x00\x00;"
 
 
 def make(root: Path, tree: dict[str, int]) -> Path:
-    """Folders with so many files each that start as JPEGs do; nothing here is decoded."""
+    """Folders with so many photo files each."""
     for folder, count in tree.items():
         (root / folder).mkdir(parents=True, exist_ok=True)
         for number in range(count):
-            (root / folder / f"{number:03d}.jpg").write_bytes(JPEG)
+            (root / folder / f"{number:03d}.jpg").write_bytes(PHOTO)
     return root
 
 
@@ -89,7 +92,10 @@ def test_a_model_is_judged_on_what_training_held_out(tmp_path):
         ({"ant": 3}, "a single class, 'ant'"),
         ({"ant": 3, "bee": 0}, "class 'bee' .* holds no photos"),
         ({"ant": 3, "bee": 1}, "class 'bee' .* only one photo"),
-        ({"train/ant": 2, "train/bee": 2, "val/ant": 2, "val/wasp": 2}, "different classes: bee, wasp"),
+        (
+            {"train/ant": 2, "train/bee": 2, "val/ant": 2, "val/wasp": 2},
+            "different classes: bee only in train; wasp only in val",
+        ),
     ],
     ids=["no images", "loose photos", "single class", "empty class", "one photo", "other classes in val"],
 )
@@ -108,10 +114,10 @@ def test_a_missing_folder_and_a_file_are_named(tmp_path):
 
 def test_photos_named_by_index_are_labelled(tmp_path):
     for name in ("0000_ant.jpg", "0002_wasp.jpg", "0001_bee.jpg"):
-        (tmp_path / name).write_bytes(JPEG)
+        (tmp_path / name).write_bytes(PHOTO)
     photos = load_labelled(tmp_path, ("ant", "bee", "wasp"))
     assert photos.targets == (0, 1, 2)
-    (tmp_path / "0003_fly.jpg").write_bytes(JPEG)
+    (tmp_path / "0003_fly.jpg").write_bytes(PHOTO)
     with pytest.raises(DataError, match="0003_fly"):
         load_labelled(tmp_path, ("ant", "bee", "wasp"))
 
@@ -133,7 +139,7 @@ def test_parts_can_be_chosen(tmp_path):
 
 def test_gif_files_are_listed_as_skipped(tmp_path):
     root = make(tmp_path, {"train/ant": 2, "train/bee": 2, "val/ant": 1, "val/bee": 1})
-    (root / "train/ant/x.gif").write_bytes(b"GIF89a")
+    (root / "train/ant/x.gif").write_bytes(GIF)
     assert [item.path.name for item in load_training(root)[0].skipped] == ["x.gif"]
 
 

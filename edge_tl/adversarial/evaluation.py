@@ -25,7 +25,6 @@ from edge_tl.adversarial.presets import CONTROL, PRESETS, SMALLEST, Effort
 from edge_tl.adversarial.settings import AttackSettings
 from edge_tl.adversarial.subject import BLACK_BOX, CONTROL_KIND, WHITE_BOX, Opened, Subject
 from edge_tl.adversarial.twin import fp32_twin
-from edge_tl.training.adversarial import spread
 from edge_tl.training.devices import pick_device
 from edge_tl_export import Stage
 from edge_tl_export.heap import keep_heap
@@ -33,6 +32,7 @@ from edge_tl_runtime.dataset import LabelledPhotos
 from edge_tl_runtime.errors import BadFrame, BadImage, DataError
 from edge_tl_runtime.evaluate import PixelReader, photos_to_judge
 from edge_tl_runtime.files import make_folder, sha256
+from edge_tl_runtime.images.choosing import spread_over
 from edge_tl_runtime.photos import read_photo
 
 Say = Callable[[str], None]
@@ -106,8 +106,8 @@ class Evaluation:
         itself = Opened(model)
         self.spec = itself.classifier.spec
         self.target = find_class(settings.target, self.spec.labels) if settings.target else None
-        self.photos = self._read(data)
-        sample = self.photos.pixels[:: max(1, len(self.photos) // PROVEN_ON)][:PROVEN_ON]
+        self.photos = self._read(data, say)
+        sample = self.photos.pixels[spread_over(self.photos.targets.tolist(), PROVEN_ON)]
         twin = fp32_twin(model, self.spec)
         opened = None if twin is None else Opened(twin)
         for file in (itself, *([opened] if opened else [])):
@@ -232,7 +232,7 @@ class Evaluation:
         route = subject.routes[0]
         # The same photos for the file and its twin, whichever of them each gets right.
         some = np.zeros(len(self.photos), np.bool_)
-        some[spread(len(self.photos), self.effort.smallest)] = True
+        some[spread_over(self.photos.targets.tolist(), self.effort.smallest)] = True
         some &= campaign.attackable
         with self.stage(f"{subject.name} smallest perturbations", int(some.sum())) as done:
             apart = replace(campaign, attackable=some, radii=(FAR,), unit=255.0, progress=done)
@@ -247,8 +247,10 @@ class Evaluation:
             return Misclassification(self.photos.targets)
         return TargetedMisclassification(np.full(len(self.photos), self.target, np.int64))
 
-    def _read(self, data: Path) -> Photos:
-        photos = self._chosen(photos_to_judge(self.spec, data, self.settings.split))
+    def _read(self, data: Path, say: Say) -> Photos:
+        found = photos_to_judge(self.spec, data, self.settings.split)
+        say(found.describe())
+        photos = self._chosen(found)
         parts: list[NDArray[np.uint8]] = []
         places: list[int] = []
         with self.stage("reading", len(photos)) as done:
@@ -266,7 +268,7 @@ class Evaluation:
         )
 
     def _chosen(self, photos: LabelledPhotos) -> LabelledPhotos:
-        """Those of the source class, not those of the target, and no more than asked for, spread evenly over the rest."""
+        """Those of the source class, not those of the target, and no more than asked for, spread over the rest."""
         source = find_class(self.settings.source, self.spec.labels) if self.settings.source else None
         wanted = [i for i, target in enumerate(photos.targets) if target != self.target and source in (None, target)]
         if not wanted:
@@ -275,9 +277,7 @@ class Evaluation:
                 "choose another --source, --target or --split"
             )
         count = self.settings.photos or self.effort.photos or len(wanted)
-        if count < len(wanted):
-            wanted = [wanted[i] for i in spread(len(wanted), count)]
-        return photos.subset(wanted, photos.split)
+        return photos.subset(wanted, photos.split).spread(count)
 
 
 def _effort(settings: AttackSettings) -> Effort:

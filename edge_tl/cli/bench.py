@@ -93,11 +93,15 @@ def command(
 def _subject(
     model: Path, pack: Path | None, data: Path | None, split: str, photos: int, session: tuple[Any, ...]
 ) -> Subject:
-    from edge_tl_runtime.bench.benchmark import Subject, drawn
+    from edge_tl_runtime.bench.benchmark import Subject
     from edge_tl_runtime.evaluate import photos_to_judge
 
     classifier = open_classifier(model, *session)
-    given = None if data is None else drawn(photos_to_judge(classifier.spec, data, split), photos)
+    given = None
+    if data is not None:
+        given = photos_to_judge(classifier.spec, data, split)
+        say(given.describe())
+        given = given.spread(photos)
     opened = None
     if pack is not None:
         from edge_tl_runtime.pack import Pack

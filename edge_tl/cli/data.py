@@ -27,7 +27,8 @@ def command() -> None:
 @click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda", "mps"]))
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def check(data: str, output: Path, arch: str, weights: str, device: str, as_json: bool) -> None:
-    """Check DATA, a folder, manifest or data set as `edge-tl train` takes it, and write a page with thumbnails."""
+    """Check DATA, a folder, manifest or data set as `edge-tl train` takes it, and write a page
+    with a contact sheet of each class and thumbnails of what was found."""
     from edge_tl.data.check import check as run
     from edge_tl.data.named import resolve
     from edge_tl.report.data_page import write_data_page
@@ -35,7 +36,7 @@ def check(data: str, output: Path, arch: str, weights: str, device: str, as_json
     from edge_tl_runtime.images.survey import count_reasons, say_counts
 
     stage = silent if as_json else progress
-    found = run(resolve(data, stage, say), arch, weights, stage, pick_device(device))
+    found = run(resolve(data, stage, say), arch, weights, stage, pick_device(device), say)
     page = write_data_page(found, output)
     if as_json:
         click.echo(json.dumps(found.to_dict(), ensure_ascii=False))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edge_tl.cli.console import percent, progress, say_skipped, table
+from edge_tl.cli.console import percent, progress, say, say_skipped, table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,7 +42,7 @@ MAX_CLASSES = 40
 )
 @click.option("--severities", default="1-5", show_default=True, help="Of the corruptions: 1-5, or 1,3,5.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Of the corruptions.")
-@click.option("--photos", "count", type=click.IntRange(1), help="Judge this many photos only, spread evenly.")
+@click.option("--photos", "count", type=click.IntRange(1), help="Judge this many photos only, spread over the classes.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(
     model: str,
@@ -59,16 +59,16 @@ def command(
 
     DATA holds a folder for each class (in val/ where there is one), or photos named by class index (0007_name.jpg).
     """
-    from edge_tl_runtime.dataset import evenly
     from edge_tl_runtime.evaluate import evaluate, photos_to_judge
 
     wanted = _wanted(corruptions, severities) if corruptions is not None else None
     spec, logits = _open(model, weights)
     photos = photos_to_judge(spec, data, split)
+    say(photos.describe())
     part = f"{photos.split} of {data.resolve().name}"
     if count is not None and count < len(photos):
         part = f"{count} photos of {len(photos)}, {part}"
-        photos = photos.subset(evenly(len(photos), count), photos.split)
+        photos = photos.spread(count)
     with progress("evaluating", len(photos)) as done:
         evaluation = evaluate(logits, photos, spec.resize, part, done, spec.scores)
     say_skipped(evaluation.skipped, evaluation.n)

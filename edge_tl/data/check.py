@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,12 @@ from edge_tl.training.features import FeatureExtractor
 from edge_tl.training.probe import fit_probe
 from edge_tl_export import Stage
 from edge_tl_runtime.dataset import LabelledPhotos, load_splits
+from edge_tl_runtime.images.choosing import spread_over
 from edge_tl_runtime.photos import Unreadable, map_in_order
 from edge_tl_runtime.spec import Scores
 
+EXAMPLES, LEAST_EXAMPLES, EXAMPLES_IN_ALL = 24, 3, 720
+"""Photos of a class on its contact sheet: at most, at least, and of all classes together."""
 UNEVEN = 5.0
 """Photos of the largest class over those of the smallest at which a remark is made."""
 
@@ -83,6 +86,7 @@ class Findings:
     """counts: photos by split and label. held_out: accuracy of the cross-validated probe, None where none was made.
 
     used: photos that can be read. adjusted: those whose pixels had to be changed for that, by what was done.
+    layout: the line that says what was understood. examples: readable photos of each class, spread over it.
     """
 
     root: Path
@@ -95,6 +99,8 @@ class Findings:
     held_out: float | None
     used: int
     adjusted: dict[str, tuple[Photo, ...]]
+    layout: str = ""
+    examples: dict[str, tuple[Photo, ...]] = field(default_factory=dict)
 
     @property
     def leaks(self) -> tuple[Repeated, ...]:
@@ -114,6 +120,7 @@ class Findings:
         """The document of `edge-tl data check --json`."""
         return {
             "data": str(self.root),
+            "layout": self.layout,
             "counts": self.counts,
             "imbalance": round(self.imbalance, 3),
             "used": self.used,
@@ -143,9 +150,17 @@ class Findings:
         }
 
 
-def check(root: Path, arch: str, weights: str, stage: Stage, device: torch.device) -> Findings:
-    """Look at every photo of a folder or manifest, in all its splits. Raises DataError for what cannot be trained on."""
+def check(
+    root: Path,
+    arch: str,
+    weights: str,
+    stage: Stage,
+    device: torch.device,
+    say: Callable[[str], None] = lambda line: None,
+) -> Findings:
+    """Look at every photo of a folder or list, in all its splits. Raises DataError for what cannot be trained on."""
     splits = load_splits(root)
+    say(splits.describe())
     # One folder without parts is split for training alone: a copy in both halves leaks all the same.
     parts = [part for part in splits if part is not None]
     entries = [(part, index) for part in parts for index in range(len(part))]
@@ -181,6 +196,8 @@ def check(root: Path, arch: str, weights: str, stage: Stage, device: torch.devic
         held_out,
         len(photos),
         _adjusted(photos, pictures),
+        splits.describe(),
+        _examples(photos, splits.train.labels),
     )
 
 
@@ -190,6 +207,18 @@ def _adjusted(photos: Sequence[Photo], pictures: Sequence[Picture]) -> dict[str,
         for note in picture.notes:
             found[note] = (*found.get(note, ()), photo)
     return found
+
+
+def _examples(photos: Sequence[Photo], labels: Sequence[str]) -> dict[str, tuple[Photo, ...]]:
+    """As many photos of each class as a page bears."""
+    count = min(EXAMPLES, max(LEAST_EXAMPLES, EXAMPLES_IN_ALL // max(1, len(labels))))
+    by_label: dict[str, list[Photo]] = {label: [] for label in labels}
+    for photo in photos:
+        by_label[photo.label].append(photo)
+    return {
+        label: tuple(members[place] for place in spread_over([0] * len(members), count))
+        for label, members in by_label.items()
+    }
 
 
 def _features(

@@ -28,8 +28,16 @@ def exact_groups(pictures: Sequence[Picture]) -> list[list[int]]:
     return [group for group in groups.values() if len(group) > 1]
 
 
-def near_groups(pictures: Sequence[Picture], features: NDArray[np.float32] | None) -> list[list[int]]:
-    """Places of pictures that show the same, equal files included. features: float32 (N, D), centred on no class; or None."""
+def near_groups(
+    pictures: Sequence[Picture],
+    features: NDArray[np.float32] | None,
+    likely_bits: int = LIKELY_BITS,
+    likely_cosine: float = LIKELY_COSINE,
+) -> list[list[int]]:
+    """Places of pictures that show the same, equal files included. features: float32 (N, D), centred on no class; or None.
+
+    likely_bits, likely_cosine: bits in which the hashes may differ where the features agree, and how much that is.
+    """
     count = len(pictures)
     if count < 2:
         return []
@@ -42,7 +50,7 @@ def near_groups(pictures: Sequence[Picture], features: NDArray[np.float32] | Non
         bits = (plain.shape[1] - agreement) / 2
         same = bits <= SURE_BITS
         if unit is not None:
-            same |= (bits <= LIKELY_BITS) & (unit[rows] @ unit.T >= LIKELY_COSINE)
+            same |= (bits <= likely_bits) & (unit[rows] @ unit.T >= likely_cosine)
         left, right = np.nonzero(same)
         keep = left + start < right
         pairs.append(np.stack([left[keep] + start, right[keep]]))

@@ -10,10 +10,15 @@ from edge_tl.data.check import UNEVEN, Findings, Photo
 from edge_tl.report.html import picture, render
 from edge_tl_runtime.files import write_text
 from edge_tl_runtime.photos import read_photo
+from edge_tl_runtime.preprocess import crop_resize
+from edge_tl_runtime.spec import ResizeRule
 
 LIMIT = 60
 """Cards a section shows."""
 THUMBNAIL = 156
+SAMPLE = ResizeRule(height=96, width=96, crop_pct=1.0, resample="area-linear", color_order="BGR")
+MOST_SHEETS = 240
+"""Classes whose photos are shown; the rest are in the table."""
 
 
 def write_data_page(found: Findings, target: Path) -> Path:
@@ -22,6 +27,11 @@ def write_data_page(found: Findings, target: Path) -> Path:
     @cache
     def thumb(photo: Photo) -> str:
         return picture(read_photo(photo.path), THUMBNAIL)
+
+    @cache
+    def sample(photo: Photo) -> str:
+        """As the network sees it: cropped and resized by the rule that training uses."""
+        return picture(crop_resize(read_photo(photo.path), SAMPLE), SAMPLE.height)
 
     photos = sum(sum(count.values()) for count in found.counts.values())
     others = [group for group in found.repeated if not group.leaks and not group.contradicts]
@@ -41,6 +51,8 @@ def write_data_page(found: Findings, target: Path) -> Path:
         others=others,
         tiles=tiles,
         thumb=thumb,
+        sample=sample,
+        shown=dict(list(found.examples.items())[:MOST_SHEETS]),
         limit=LIMIT,
         uneven=UNEVEN,
     )

@@ -14,6 +14,7 @@ from edge_tl.models.friendly import Change, fold_gates, watch_gates
 from edge_tl_export import PixelModel
 from edge_tl_runtime.dataset import LabelledPhotos
 from edge_tl_runtime.evaluate import PixelReader, Progress
+from edge_tl_runtime.images.choosing import spread_over
 
 PHOTOS = 256
 """Training photos that gates and statistics are taken from."""
@@ -42,7 +43,7 @@ def adapt(
     those of the old activations are wrong for the new ones. The head stays.
     Raises DataError when not one photo can be read.
     """
-    chosen = np.random.default_rng(seed).permutation(len(photos))[:PHOTOS]
+    chosen = np.random.default_rng(seed).permutation(spread_over(photos.targets, PHOTOS))
     reader = PixelReader(photos.subset(chosen.tolist(), photos.split), friendly.resize, BATCH, progress)
     pixels = np.concatenate([batch.pixels for batch in reader])
     # Batches of nearly one size: statistics are averaged over batches, and one photo alone has none.

@@ -29,6 +29,7 @@ from edge_tl.training.settings import FinetuneSettings, TrainSettings
 from edge_tl_export import PixelModel
 from edge_tl_runtime.errors import UsageError
 from edge_tl_runtime.evaluate import PixelReader
+from edge_tl_runtime.images.choosing import spread_over
 from edge_tl_runtime.statistics import wilson
 
 Loss = Callable[[torch.Tensor], torch.Tensor]
@@ -92,11 +93,6 @@ def perturb(
 def risen(done: float, epochs: int) -> float:
     """Share of eps that the attack may use. done: epochs, fractions included."""
     return min(1.0, done / (RISING * epochs))
-
-
-def spread(total: int, at_most: int) -> NDArray[np.int64]:
-    """Places of at most so many of `total` photos, evenly over all of them: int64, ascending, each once."""
-    return np.unique(np.linspace(0, total - 1, min(at_most, total)).round().astype(np.int64))
 
 
 def random_start(clean: torch.Tensor, eps: float, rng: np.random.Generator) -> torch.Tensor:
@@ -180,7 +176,7 @@ class RobustJudge:
     def _attacked(self, at_most: int, steps: int, relative: float) -> tuple[int, int, float]:
         """Photos, how many are right, and their mean cross-entropy."""
         pixels, targets = self._fixed()
-        places = spread(len(pixels), at_most)
+        places = np.asarray(spread_over(targets.tolist(), at_most), np.int64)
         group = self.judge.group
         size = BATCH[self.device.type]
         self.model.eval()
@@ -214,7 +210,7 @@ class RobustJudge:
     def _fixed(self) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         if self._photos is None:
             photos = self.judge.photos
-            chosen = spread(len(photos), CHOOSING)
+            chosen = np.asarray(spread_over(photos.targets, CHOOSING), np.int64)
             batches = list(PixelReader(photos.subset(chosen.tolist(), photos.split), self.judge.rule))
             readable = np.concatenate([batch.indices for batch in batches])
             targets = np.asarray(photos.targets, np.int64)[chosen][readable]

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from edge_tl.data.grouping import finder
 from edge_tl.data.named import resolve
 from edge_tl.models import Network, WeightsSource, build_network, find_backbone
 from edge_tl.training.devices import pick_device
@@ -74,10 +75,17 @@ def diagnose(data: str, settings: TrainSettings, stage: Stage, say: Callable[[st
         )
     keep_heap()
     device = pick_device(settings.device)
-    splits = load_splits(resolve(data, stage, say), val_fraction=settings.val_fraction, seed=settings.seed)
     network = build_network(backbone, WeightsSource.parse(settings.weights, backbone))
-    started = time.perf_counter()
     extract = FeatureExtractor(network, device)
+    splits = load_splits(
+        resolve(data, stage, say),
+        val_fraction=settings.val_fraction,
+        seed=settings.seed,
+        group=settings.group,
+        find_alike=finder(stage, lambda photos: extract(photos).values),
+    )
+    say(splits.describe())
+    started = time.perf_counter()
     with stage("features", len(splits.train) + len(splits.val)) as progress:
         train, val = extract(splits.train, progress), extract(splits.val, progress)
     ready = time.perf_counter() - started

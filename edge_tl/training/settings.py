@@ -81,6 +81,10 @@ class TrainSettings:
         0, "Side of the input in pixels; 0: the backbone's own, or what auto finds to pay.", low=0, high=1024
     )
     val_fraction: float = option(0.2, "Held out of each class when DATA has no val folder.", low=0.01, high=0.9)
+    group: str = option(
+        "by-name",
+        "Photos that stay on one side of a split: none, by-name, auto (also by their looks), or a column of a list.",
+    )
     test: str = option("", "Photos that judge and choose nothing: a fraction of each class, or a folder.")
     teacher: str = option("", "A run or a backbone to learn from (distillation).")
     unlabelled: str = option("", "A folder of photos without labels, for the teacher to label.")

@@ -15,8 +15,7 @@ import cv2
 import torch
 
 from edge_tl.data.named import resolve
-from edge_tl.models import WeightsSource, find_backbone
-from edge_tl.models.backbones import friendly
+from edge_tl.models import WeightsSource
 from edge_tl.models.friendly import describe
 from edge_tl.models.network import build_origin
 from edge_tl.training import recipe, run
@@ -33,12 +32,14 @@ from edge_tl.training.optimize import snapshot
 from edge_tl.training.probe import Probe, fit_probe
 from edge_tl.training.result import TrainResult, figures
 from edge_tl.training.settings import TrainSettings
+from edge_tl.training.splits import load_photos, target_backbone
 from edge_tl.training.standing import Standing, choose
 from edge_tl_export import Stage
 from edge_tl_export.heap import keep_heap
-from edge_tl_runtime.dataset import LabelledPhotos, Splits, load_splits, load_unlabelled
+from edge_tl_runtime.dataset import LabelledPhotos, Splits, load_unlabelled
 from edge_tl_runtime.errors import EdgeTLError, UsageError
 from edge_tl_runtime.evaluate import Evaluation, Progress, score
+from edge_tl_runtime.images.grouping import AUTO, Grouping
 from edge_tl_runtime.options import check
 from edge_tl_runtime.spec import ModelSpec, Scores
 
@@ -76,7 +77,11 @@ def _train(
         if device.type == "cuda" and group.size > 1:
             device = torch.device("cuda", group.local)
         root = Path(group.share(str(resolve(data, stage, say)) if group.first else ""))
-        splits = load_splits(root, val_fraction=settings.val_fraction, test=settings.test, seed=settings.seed)
+        if settings.group == AUTO:  # the first process looks at the photos for all
+            splits = group.share(load_photos(root, settings, device, stage) if group.first else None)
+        else:
+            splits = load_photos(root, settings, device, stage)
+        assert splits is not None
         state = group.share(run.read_checkpoint(folder) if resuming and group.first else None)
         if not group.first:
             return _Trainer(root, folder, splits, settings, device, group, None, _no_progress, lambda line: None).run(
@@ -124,17 +129,15 @@ class _Trainer:
         self.hardening: dict[str, Any] = {}
         self._hardens = settings.finetune.adversarial != "none"
         torch.manual_seed(settings.seed)
-        backbone = find_backbone(settings.arch)
-        self.target = (friendly(backbone) if settings.edge_friendly else backbone).resized(settings.size)
+        self.target = target_backbone(settings)
         """What is trained in the end; the network becomes it in `_adapt` if its weights are those of another structure."""
         self.network = build_origin(self.target, WeightsSource.parse(settings.weights, self.target))
         self.changed = False
 
     def run(self, state: dict[str, Any] | None) -> TrainResult | None:
-        train, val, test = self.splits
+        self.say(self.splits.describe())
         self.say(
-            f"{self.data}: {len(train)} training, {len(val)} validation{f' and {len(test)} test' if test else ''} photos of "
-            f"{len(train.labels)} classes; {self.target.name}, weights: {self.network.weights}, {self.device}"
+            f"{self.data}: {self.target.name}, weights: {self.network.weights}, {self.device}"
             + (f", {self.group.size} processes" if self.group.size > 1 else "")
         )
         self._adapt()
@@ -257,6 +260,8 @@ class _Trainer:
         train = self.splits.train.subset(features.indices, "train")
         settings = self.settings.finetune
         unlabelled = load_unlabelled(Path(self.settings.unlabelled)) if self.settings.unlabelled else None
+        if unlabelled is not None:
+            self.say(unlabelled.describe())
         settings = replace(
             settings,
             epochs=settings.epochs or default_epochs(len(train) + len(unlabelled or ()), self._hardens),
@@ -440,6 +445,7 @@ class _Trainer:
                 "decisions": list(self.decisions),
                 "seed": self.settings.seed,
                 "val_fraction": self.settings.val_fraction,
+                **Grouping(self.settings.group).record(self.splits.val.names),
                 "test": None if test is None else figures(test),
                 **({"hardening": self.hardening} if self.hardening else {}),
                 "ece": {"before": round(calibration.before.ece, 6), "after": round(calibration.after.ece, 6)},

@@ -24,13 +24,11 @@ PLAIN = 2.0
 
 
 class CalibrationPhotos:
-    """Photos drawn evenly from the classes. Without photos: patterns, for comparing graphs alone."""
+    """Photos spread over the classes. Without photos: patterns, for comparing graphs alone."""
 
     def __init__(self, photos: LabelledPhotos | None, rule: ResizeRule, size: int) -> None:
         self._rule, self._all = rule, photos
-        self._chosen = (
-            None if photos is None else photos.subset(evenly(photos, shares(len(photos), size)[0]), photos.split)
-        )
+        self._chosen = None if photos is None else photos.spread(shares(len(photos), size)[0])
         self.count = 0 if self._chosen is None else len(self._chosen)
         self.read = 0
         self.skipped: tuple[Unreadable, ...] = ()
@@ -47,7 +45,7 @@ class CalibrationPhotos:
         if self._chosen is None:
             coarse = np.random.default_rng(0).integers(0, 256, (count, 28, 28, 3), np.uint8)
             return np.concatenate([spread(pattern, self._rule) for pattern in coarse])
-        some = self._chosen.subset(evenly(self._chosen, count), self._chosen.split)
+        some = self._chosen.spread(count)
         return np.concatenate([batch.pixels for batch in PixelReader(some, self._rule)])
 
     def batches(self, done: Callable[[int], None]) -> list[NDArray[np.uint8]]:
@@ -91,7 +89,7 @@ class CalibrationPhotos:
             self.warnings.append("no photos left to rank candidates on, so they are ranked on those that calibrate")
             return self.samples(RANKING)
         rest = self._all.subset(left, self._all.split)
-        some = rest.subset(evenly(rest, RANKING), rest.split)
+        some = rest.spread(RANKING)
         return np.concatenate([batch.pixels for batch in PixelReader(some, self._rule)])
 
 
@@ -104,22 +102,3 @@ def shares(total: int, size: int) -> tuple[int, int]:
         size = min(size, total - min(RANKING, total // 4))
     count = min(size, total)
     return count, min(RANKING, total - count) if total - count >= BATCH else 0
-
-
-def evenly(photos: LabelledPhotos, size: int) -> list[int]:
-    """Indices of at most `size` photos: one of each class in turn, in the order of SHA-256 over the names."""
-    classes: dict[int, list[int]] = {}
-    for index, target in enumerate(photos.targets):
-        classes.setdefault(target, []).append(index)
-
-    def rank(index: int) -> bytes:
-        return hashlib.sha256(photos.name(index).encode("utf-8", "surrogateescape")).digest()
-
-    queues = [sorted(members, key=rank) for members in classes.values()]
-    queues.sort(key=lambda members: rank(members[0]))  # with more classes than places, not always the first ones
-    chosen: list[int] = []
-    for turn in range(max(map(len, queues))):
-        chosen += [queue[turn] for queue in queues if turn < len(queue)]
-        if len(chosen) >= size:
-            break
-    return sorted(chosen[:size])

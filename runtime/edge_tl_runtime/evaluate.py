@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from edge_tl_runtime.calibration import Reliability, reliability
 from edge_tl_runtime.dataset import LabelledPhotos, load_labelled
 from edge_tl_runtime.errors import BadFrame, BadImage, DataError
+from edge_tl_runtime.images.grouping import Grouping
 from edge_tl_runtime.photos import Unreadable, map_in_order, read_photo
 from edge_tl_runtime.preprocess import crop_resize
 from edge_tl_runtime.spec import Accuracy, ModelSpec, ResizeRule, Scores
@@ -173,7 +174,10 @@ def photos_to_judge(spec: ModelSpec, data: Path, split: str) -> LabelledPhotos:
     """The part of DATA that judges a model: of the photos it was trained on, those that were held out then. Raises DataError."""
     training = spec.training
     fraction = training.get("val_fraction") if training.get("data") == data.resolve().name else None
-    return load_labelled(data, spec.labels, split, val_fraction=fraction, seed=training.get("seed", 0))
+    grouping = Grouping.of(training) if fraction is not None else Grouping()
+    return load_labelled(
+        data, spec.labels, split, val_fraction=fraction, seed=training.get("seed", 0), grouping=grouping
+    )
 
 
 def evaluate(

@@ -28,8 +28,6 @@ from edge_tl_runtime.images.survey import survey
 Frame = NDArray[np.uint8]
 """uint8 (H, W, 3), BGR."""
 
-EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
-"""Usual names of photos, for those who write or guess some; which files are photos is decided by their content."""
 MAX_MEGAPIXELS = 108.0
 """The largest photo: what phones' largest sensors give. Decoding takes 648 MB, since OpenCV's binding copies the picture."""
 MAX_DECODE_BYTES = round(6e6 * MAX_MEGAPIXELS)

@@ -25,7 +25,7 @@ from edge_tl_runtime.bench.parts import PARTS
 from edge_tl_runtime.bench.result import FORMAT, KIND, sealed_result
 from edge_tl_runtime.bench.settings import BenchSettings
 from edge_tl_runtime.classifier import Classifier
-from edge_tl_runtime.dataset import LabelledPhotos, evenly
+from edge_tl_runtime.dataset import LabelledPhotos
 from edge_tl_runtime.errors import UsageError, one_line
 from edge_tl_runtime.files import sha256
 from edge_tl_runtime.machine import cpu_features, made_for_target, memory
@@ -107,12 +107,6 @@ def check_names(settings: BenchSettings, parts: Sequence[Part] = PARTS) -> None:
     for name in settings.wanted():
         if name not in known:
             raise UsageError(f"no part of the benchmark is called {name!r}; there are {', '.join(known)}")
-
-
-def drawn(photos: LabelledPhotos, count: int) -> LabelledPhotos:
-    """`count` photos spread evenly over all, or all where there are fewer or `count` is 0."""
-    places = evenly(len(photos), count)
-    return photos if len(places) == len(photos) else photos.subset(places, photos.split)
 
 
 def _measure(

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from edge_tl_runtime.bench.part import Bench, Document, Part
 from edge_tl_runtime.corrupted import CleanPhoto, camera_frame
-from edge_tl_runtime.dataset import evenly
 from edge_tl_runtime.errors import BadFrame, BadImage
 from edge_tl_runtime.files import sha256
+from edge_tl_runtime.images.choosing import spread_over
 from edge_tl_runtime.photos import Frame, read_photo
 from edge_tl_runtime.preprocess import crop_resize
 
@@ -35,8 +35,8 @@ class Labelled:
 
     @property
     def places(self) -> list[int]:
-        """Those that are judged: so many as were asked for, spread evenly over a pack; files were drawn before."""
-        return evenly(len(self), 0 if self.bench.pack is None else self.bench.settings.photos)
+        """Those that are judged: so many as were asked for, spread over the classes of a pack; files were drawn before."""
+        return spread_over(self.targets.tolist(), 0 if self.bench.pack is None else self.bench.settings.photos)
 
     @property
     def targets(self) -> NDArray[np.int64]:
