@@ -11,6 +11,7 @@ from edge_tl_export import ExportReport, ExportSettings, Stage, export_model
 from edge_tl_runtime.dataset import LabelledPhotos, load_labelled, split_photos
 from edge_tl_runtime.errors import DataError
 from edge_tl_runtime.files import sha256
+from edge_tl_runtime.overlap import unseen
 
 
 def deploy(
@@ -32,6 +33,9 @@ def deploy(
     photos = data or _training_data(source, needed=settings.quantization == "int8")
     calibration, validation = (None, None) if photos is None else _split(photos, source, seed)
     if photos is not None and validation is not None and calibration is not None:
+        validation, overlap = unseen(validation, source.spec, "val", otherwise="")
+        for line in filter(None, (overlap.left_out_line(""), *overlap.lines())):
+            say(line)
         count = min(settings.calibration_size, len(calibration))
         say(f"{photos}: calibrating on {count}, judging on {len(validation)} photos")
     weights_file = source.folder / WEIGHTS

@@ -33,6 +33,7 @@ from edge_tl_runtime.dataset import LabelledPhotos
 from edge_tl_runtime.errors import BadFrame, BadImage, DataError
 from edge_tl_runtime.evaluate import PixelReader, photos_to_judge
 from edge_tl_runtime.files import make_folder, sha256
+from edge_tl_runtime.overlap import TrainingOverlap, unseen
 from edge_tl_runtime.photos import read_photo
 
 Say = Callable[[str], None]
@@ -48,7 +49,10 @@ FAR = 30.0
 
 @dataclass(frozen=True)
 class Photos:
-    """The photos under attack. labels: those of the model; names: relative to the folder. pixels: uint8 (N, H, W, 3)."""
+    """The photos under attack. labels: those of the model; names: relative to the folder. pixels: uint8 (N, H, W, 3).
+
+    overlap: what they were to the model.
+    """
 
     source: LabelledPhotos
     pixels: NDArray[np.uint8]
@@ -56,9 +60,15 @@ class Photos:
     names: tuple[str, ...]
     paths: tuple[Path, ...]
     skipped: tuple[Any, ...]
+    overlap: TrainingOverlap
 
     def __len__(self) -> int:
         return len(self.targets)
+
+    @property
+    def data(self) -> str:
+        """Where they come from, in words."""
+        return self.overlap.in_words(self.source.split, self.source.root.resolve().name)
 
     @cached_property
     def digest(self) -> str:
@@ -106,7 +116,7 @@ class Evaluation:
         itself = Opened(model)
         self.spec = itself.classifier.spec
         self.target = find_class(settings.target, self.spec.labels) if settings.target else None
-        self.photos = self._read(data)
+        self.photos = self._read(data, say)
         sample = self.photos.pixels[:: max(1, len(self.photos) // PROVEN_ON)][:PROVEN_ON]
         twin = fp32_twin(model, self.spec)
         opened = None if twin is None else Opened(twin)
@@ -247,8 +257,11 @@ class Evaluation:
             return Misclassification(self.photos.targets)
         return TargetedMisclassification(np.full(len(self.photos), self.target, np.int64))
 
-    def _read(self, data: Path) -> Photos:
-        photos = self._chosen(photos_to_judge(self.spec, data, self.settings.split))
+    def _read(self, data: Path, say: Say) -> Photos:
+        split = self.settings.split
+        photos, overlap = unseen(photos_to_judge(self.spec, data, split), self.spec, split, self._chosen)
+        if line := overlap.left_out_line():
+            say(line)
         parts: list[NDArray[np.uint8]] = []
         places: list[int] = []
         with self.stage("reading", len(photos)) as done:
@@ -263,6 +276,7 @@ class Evaluation:
             tuple(photos.name(i) for i in places),
             tuple(photos.paths[i] for i in places),
             tuple(reader.skipped),
+            overlap,
         )
 
     def _chosen(self, photos: LabelledPhotos) -> LabelledPhotos:

@@ -95,10 +95,11 @@ class _Report:
             "format": FORMAT,
             "model": model.subject.summary(),
             "twin": self.attacked["twin"].subject.summary() if "twin" in self.attacked else None,
-            "data": f"{self.photos.source.split} of {self.photos.source.root.resolve().name}",
+            "data": self.photos.data,
+            "training_overlap": self.photos.overlap.to_dict(),
             "n": self.n,
             "data_sha256": self.photos.digest,
-            "resize": asdict(self.evaluation.spec.resize),
+            "resize": self.evaluation.spec.resize.known(),
             "threat": self._threat(),
             "clean_accuracy": rate(int(model.correct.sum()), self.n),
             "robust_accuracy": None if withheld else robust,
@@ -318,7 +319,7 @@ class _Report:
         return document
 
     def _notes(self) -> list[str]:
-        notes = []
+        notes = self.photos.overlap.lines()
         if self.evaluation.stop():
             notes.append("the time limit came first: rates of success are lower bounds, robust accuracies upper bounds")
         lost = len(self.evidence.stored) - int(self.evidence.still.sum())

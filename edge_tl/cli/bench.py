@@ -95,9 +95,15 @@ def _subject(
 ) -> Subject:
     from edge_tl_runtime.bench.benchmark import Subject, drawn
     from edge_tl_runtime.evaluate import photos_to_judge
+    from edge_tl_runtime.overlap import unseen
 
     classifier = open_classifier(model, *session)
-    given = None if data is None else drawn(photos_to_judge(classifier.spec, data, split), photos)
+    given = overlap = None
+    if data is not None:
+        spec = classifier.spec
+        given, overlap = unseen(photos_to_judge(spec, data, split), spec, split, lambda rest: drawn(rest, photos))
+        for line in filter(None, (overlap.left_out_line(), *overlap.lines())):
+            say(line)
     opened = None
     if pack is not None:
         from edge_tl_runtime.pack import Pack
@@ -105,7 +111,7 @@ def _subject(
         opened = Pack.open(pack)
         # A result names the pack by its digest, so all of it must be what was packed, also what this run does not use.
         opened.archive.verify()
-    return Subject(model=model, classifier=classifier, pack=opened, photos=given)
+    return Subject(model=model, classifier=classifier, pack=opened, photos=given, overlap=overlap)
 
 
 @contextmanager

@@ -32,6 +32,7 @@ from edge_tl.training.judge import Judge
 from edge_tl.training.optimize import snapshot
 from edge_tl.training.probe import Probe, fit_probe
 from edge_tl.training.result import TrainResult, figures
+from edge_tl.training.seen import list_seen_photos
 from edge_tl.training.settings import TrainSettings
 from edge_tl.training.standing import Standing, choose
 from edge_tl_export import Stage
@@ -428,6 +429,7 @@ class _Trainer:
             arch=backbone.name,
             scores=Scores(temperature=calibration.temperature),
             data_fingerprint=fingerprint(*features),
+            training_images=list_seen_photos(self.splits, features, self.settings),
             validation=standing.evaluation.accuracy,
             training={
                 "weights": self.network.weights,

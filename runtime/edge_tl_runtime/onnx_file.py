@@ -98,7 +98,7 @@ def sealed(model: bytes, spec: ModelSpec) -> bytes:
     view = memoryview(model)
     kept = bytearray()
     try:
-        contract = spec.to_json()
+        contract = spec.current().to_json()
         size = len(contract.encode("utf-8"))
     except ValueError as error:  # half a surrogate pair, as in names that are not UTF-8 on the disk; infinity
         raise BadModelError(f"the contract cannot be written ({one_line(error)}); rename what it names") from None
