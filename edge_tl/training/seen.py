@@ -29,7 +29,7 @@ def list_seen_photos(splits: Splits, features: tuple[Features, Features], settin
     )
     if settings.unlabelled:
         taught |= _digests(load_unlabelled(Path(settings.unlabelled)))
-    earlier = _earlier(Path(settings.weights))
+    earlier = seen_by_weights(Path(settings.weights))
     return fingerprint_photos(SeenFiles(taught, chose), [earlier] if earlier is not None else [])
 
 
@@ -45,8 +45,8 @@ def _digest(path: Path) -> str:
         return ""
 
 
-def _earlier(weights: Path) -> TrainingImages | None:
-    """What the run had seen whose weights the training started from; None for other weights."""
+def seen_by_weights(weights: Path) -> TrainingImages | None:
+    """What a run had seen, by its folder or weights file; None for other weights, as "pretrained"."""
     file = weights / RUN_WEIGHTS if weights.is_dir() else weights
     if file.suffix != ".safetensors" or not file.is_file():
         return None
