@@ -11,10 +11,14 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from test_training_images import files_of, scene
 
 from edge_tl.cli import run
+from edge_tl.models.weights import CONTRACT_KEY
 from edge_tl.surfaces import write_surfaces
+from edge_tl.training.run import load_run
 from edge_tl.training.seen import seen_by_weights
 from edge_tl_runtime.classifier import Classifier
 from edge_tl_runtime.dataset import LabelledPhotos, evenly, load_labelled
@@ -305,6 +309,14 @@ def test_training_lists_its_photos_and_the_file_carries_them(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "has seen   24 trained on, 12 for validation; copies are recognised" in out
     assert "contract   version 2" in out
+    with safe_open(folder / "model.safetensors", framework="pt") as content:
+        contract = json.loads(content.metadata()[CONTRACT_KEY])
+    del contract["training_images"]
+    old = {CONTRACT_KEY: json.dumps({**contract, "version": 1})}
+    save_file(load_file(folder / "model.safetensors"), tmp_path / "old.safetensors", metadata=old)
+    assert load_run(tmp_path / "old.safetensors").spec.version == 1
+    document, _ = evaluated(capsys, tmp_path / "old.safetensors", tmp_path / "renamed")
+    assert "made by an older release" in document["training_overlap"]["why_unknown"]
     for weights in (folder, folder / "model.safetensors"):
         assert seen_by_weights(weights) == images
     assert seen_by_weights(tmp_path) is None

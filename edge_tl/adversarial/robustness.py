@@ -319,7 +319,7 @@ class _Report:
         return document
 
     def _notes(self) -> list[str]:
-        notes = self.photos.overlap.lines()
+        notes = []
         if self.evaluation.stop():
             notes.append("the time limit came first: rates of success are lower bounds, robust accuracies upper bounds")
         lost = len(self.evidence.stored) - int(self.evidence.still.sum())
@@ -337,7 +337,7 @@ class _Report:
                     )
         if self.evaluation.device != "cpu":
             notes.append(f"gradients on {self.evaluation.device}; every answer that counts is onnxruntime's")
-        return notes
+        return [*notes, *self.photos.overlap.lines()]
 
     def _headline(self, robust: Document, withheld: bool) -> str:
         clean = rate(int(self.attacked["model"].correct.sum()), self.n)

@@ -21,7 +21,7 @@ MAX_BYTES = 128 * 1024
 """Of both lists of hashes, before base64: 1 % of a file of 17 MB. 8192 photos whole; the files of 24,576."""
 FILE_BYTES, PICTURE_BYTES = 4, 12
 MAX_RADIUS = 12
-"""Of 96 bits in which a copy may differ. Of 2867 different photos no two are nearer than 19 (decision 10)."""
+"""Of 96 bits in which a copy may differ. Of 2867 different photos no two are nearer than 21 (decision 10)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
