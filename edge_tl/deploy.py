@@ -14,6 +14,7 @@ from edge_tl_runtime.errors import DataError, UsageError
 from edge_tl_runtime.files import sha256
 from edge_tl_runtime.images.grouping import Grouping
 from edge_tl_runtime.onnx_file import read_spec
+from edge_tl_runtime.overlap import unseen
 from edge_tl_runtime.spec import ModelSpec
 
 VAL_FRACTION = 0.8
@@ -94,6 +95,9 @@ def _parts(
         return None, None
     calibration, validation = _split(photos, spec, seed)
     say(validation.describe())
+    validation, overlap = unseen(validation, spec, "val", otherwise="")
+    for line in filter(None, (overlap.left_out_line(""), *overlap.lines())):
+        say(line)
     count, others = shares(len(calibration), settings.calibration_size)
     ranking = f"ranking on {others}, " if settings.quantization == "int8" and others else ""
     say(f"{photos}: calibrating on {count}, {ranking}evaluating on {len(validation)} photos, none of them the same")

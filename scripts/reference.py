@@ -61,7 +61,8 @@ API = (
         "Judging",
         "Accuracy of anything that turns pixels into logits.",
         """
-        edge_tl_runtime.evaluate evaluate photos_to_judge score Evaluation ClassResult
+        edge_tl_runtime.evaluate evaluate evaluate_model photos_to_judge score Evaluation ClassResult
+        edge_tl_runtime.overlap unseen TrainingOverlap
         edge_tl_runtime.corrupted corrupted_accuracy CorruptedAccuracy
         edge_tl_runtime.corruptions
         """,

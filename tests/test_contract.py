@@ -77,6 +77,7 @@ def test_the_reader_refuses_what_edge_tl_refuses(script, color_model, color_grap
         (data[:place] + b"M" + data[place + 1 :], "the seal does not match"),
         (color_graph, "no contract"),
         (sealed(color_graph, unknown), "newer release"),
+        (sealed(color_graph, replace(color_spec, needs=("geometry",))), "newer release"),
         (sealed(color_graph, replace(color_spec, self_test=wrong)), "the self-test failed"),
     ):
         path = tmp_path / "bad.onnx"

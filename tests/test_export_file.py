@@ -161,7 +161,9 @@ def test_an_adopted_file_is_quantized_and_keeps_its_contract(tmp_path, file, par
     given = tmp_path / "ours.onnx"
     proto = onnx.load(file)
     helper.set_model_props(proto, {"author": "somebody"})
-    given.write_bytes(sealed(proto.SerializeToString(), read_spec(file), {"later": {"release": [1, 2]}}))
+    given.write_bytes(
+        sealed(proto.SerializeToString(), dataclasses.replace(read_spec(file), extra={"later": {"release": [1, 2]}}))
+    )
     before = given.read_bytes()
     report = export_file(
         given,

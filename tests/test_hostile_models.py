@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import os
 import random
 import tempfile
@@ -62,6 +64,19 @@ def with_metadata(model: bytes, *pairs: tuple[str, str]) -> bytes:
     for key, value in pairs:
         proto.metadata_props.add(key=key, value=value)
     return proto.SerializeToString()
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_seal_of_any_version_stays_valid(version, color_graph, color_spec):
+    """The file is put together here, by the page of the contract alone."""
+    document = {**color_spec.to_dict(), "version": version}
+    contract = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    begun = with_metadata(color_graph, (SPEC_KEY, contract))
+    whole = with_metadata(begun, (SEAL_KEY, hashlib.sha256(begun).hexdigest()))
+    spec = parse_spec(whole, "it")
+    assert spec.to_dict() == document
+    again = parse_spec(sealed(whole, spec), "it")
+    assert (again.version, again) == (2, color_spec)
 
 
 def test_metadata_of_others_may_be_large_and_the_contract_may_not(color_graph, color_spec):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 
 import numpy as np
 import pytest
+from hostile import checked
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -57,11 +59,190 @@ def test_spec_is_frozen():
         spec.training["seed"] = 2
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None, 1.5])
-def test_unknown_version_says_which_and_what_to_do(version):
-    document = {**make().to_dict(), "version": version}
-    with pytest.raises(UnknownSpecVersion, match=r"version .* in the file.*upgrade edge-tl"):
+@pytest.mark.parametrize("version", [3, 4, 10**9, 10**200])
+def test_a_newer_file_says_to_upgrade_here(version):
+    with pytest.raises(
+        UnknownSpecVersion, match=r"the file is newer than this edge-tl: .*upgrade edge-tl on this machine"
+    ):
+        ModelSpec.from_dict({**make().to_dict(), "version": version})
+
+
+@pytest.mark.parametrize("version", [0, -1, -(10**200)])
+def test_a_file_older_than_all_says_to_export_again(version):
+    with pytest.raises(
+        UnknownSpecVersion, match=r"the file is older than any .*export the model again; upgrading .* not help"
+    ):
+        ModelSpec.from_dict({**make().to_dict(), "version": version})
+
+
+@pytest.mark.parametrize("version", ["1", "2", None, 1.5, 2.0, True, [2], {"major": 2}])
+def test_what_is_no_version_says_so(version):
+    with pytest.raises(BadModelError, match=r"is no number; this edge-tl reads versions 1 to 2"):
+        ModelSpec.from_dict({**make().to_dict(), "version": version})
+
+
+WHOLE = {
+    **make(
+        validation=Accuracy(top1=0.5, ci95=(0.0, 1.0), n=4, data="val"),
+        self_test=SelfTest(thumbnail="", side=2, top1=0, logits=(1.0, 0.0), tolerance=0.1),
+    ).to_dict(),
+    "geometry": {"rotate": 0, "flip": "none", "crop": [0, 0, 1, 1], "fit": "crop"},
+    "features": {"output": "features", "size": 2},
+    "ood_score": {
+        "score": "mahalanobis",
+        "parameters": {"shrink": 0.1, "mean": {"dtype": "float32", "shape": [2], "data": "AACAPwAAAEA="}},
+        "thresholds": {"0.95": -3, "0.99": -7.5},
+        "n": 30,
+        "data": "val of pets",
+    },
+    "class_statistics": {
+        "counts": [3, 4],
+        "means": {"dtype": "int8", "shape": [2, 2], "data": "AQIDBA=="},
+        "covariance": {"dtype": "int8", "shape": [2, 2], "data": "AQIDBA=="},
+    },
+    "training_images": {
+        "method": "sha256-32+dct-96",
+        "radius": 12,
+        "trained_on": {"n": 1, "n_pictures": 1, "files": "AQIDBA==", "pictures": "AQIDBAUGBwgJCgsM"},
+        "validation": {"n": 0, "n_pictures": 0, "files": "", "pictures": ""},
+    },
+    "label_sets": {"method": "aps", "thresholds": {"0.9": 0.75}, "n": 30, "data": "val"},
+    "history": [{"what": "taught the class bee", "parent_sha256": "ab" * 32, "photos": 12}],
+    "needs": ["labels", "training_images"],
+}
+OPTIONAL = ("geometry", "features", "ood_score", "class_statistics", "training_images", "label_sets")
+
+
+def places(value: object, way: tuple[object, ...] = ()) -> list[tuple[object, ...]]:
+    """Ways to all objects in a document, but the free ones."""
+    if isinstance(value, list):
+        return [found for key, item in enumerate(value) for found in places(item, (*way, key))]
+    if (
+        not isinstance(value, dict)
+        or way in {("training",), ("export",)}
+        or (way and way[-1] in ("thresholds", "parameters"))
+    ):
+        return []
+    return [way, *(found for key, item in value.items() for found in places(item, (*way, key)))]
+
+
+def test_a_document_with_everything_comes_out_byte_for_byte():
+    text = json.dumps(WHOLE, sort_keys=True, separators=(",", ":"))
+    assert ModelSpec.from_json(text).to_json() == text
+
+
+@given(way=st.sampled_from(places(WHOLE)), key=names.filter(lambda key: len(key) < 100), value=json_values)
+def test_unknown_keys_anywhere_are_kept_and_change_nothing(way, key, value):
+    document = copy.deepcopy(WHOLE)
+    inner = document
+    for step in way:
+        inner = inner[step]
+    if key in inner or key in {item.name for item in dataclasses.fields(ModelSpec)}:
+        return
+    inner[key] = value
+    spec = ModelSpec.from_dict(document)
+    assert json.loads(spec.to_json()) == json.loads(json.dumps(document))
+    changed = dataclasses.replace(spec, precision="int8", validation=None)
+    expected = {**document, "precision": "int8", "validation": None}
+    assert json.loads(changed.to_json()) == json.loads(json.dumps(expected))
+
+
+@pytest.mark.parametrize("name", OPTIONAL)
+@given(data=st.data(), value=json_values)
+def test_a_section_of_any_shape_is_kept_or_refused(name, data, value):
+    document = copy.deepcopy(WHOLE)
+    way = data.draw(st.sampled_from([(name,), *((name, key) for key in document[name])]))
+    if len(way) == 1:
+        document[name] = value
+    else:
+        document[name][way[1]] = value
+    try:
+        spec = ModelSpec.from_dict(document)
+    except BadModelError as error:
+        checked(error)
+        return
+    if document[name] is not None:
+        assert json.loads(spec.to_json())[name] == json.loads(json.dumps(document[name]))
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "reason"),
+    [
+        (("geometry", "crop"), [0.5, 0, 0.6, 1], "leaves the frame"),
+        (("geometry", "crop"), [0, 0, 1], "not four numbers"),
+        (("geometry", "rotate"), 45, "turns by 45 degrees"),
+        (("geometry", "rotate"), 90, "not named in needs"),
+        (("geometry", "fit"), "squeeze", "none of"),
+        (("features", "size"), 0, "size 0"),
+        (("features", "output"), "a\nb", "has no name"),
+        (("ood_score", "thresholds"), {"95": 1}, "between 0 and 1"),
+        (("ood_score", "thresholds"), {"0.95": "low"}, "not a number"),
+        (("ood_score", "parameters"), {"mean": [1, 2]}, "no number, text or array"),
+        (("ood_score", "parameters"), {"mean": {"dtype": "float64", "shape": [1], "data": "AAAAAAAAAAA="}}, "float64"),
+        (("class_statistics", "counts"), [3, 4, 5], "do not fit"),
+        (("class_statistics", "means"), {"dtype": "int8", "shape": [2, 3], "data": "AQIDBA=="}, "other bytes"),
+        (("class_statistics", "means"), {"dtype": "int8", "shape": [2, -2], "data": "AQIDBA=="}, "of shape"),
+        (("training_images", "radius"), 49, "within 49"),
+        (("training_images", "trained_on"), {"n": 1, "n_pictures": 0, "files": "AQID", "pictures": ""}, "wrong length"),
+        (
+            ("training_images", "trained_on"),
+            {"n": 0, "n_pictures": 0, "files": "AQIDBA==", "pictures": ""},
+            "wrong length",
+        ),
+        (("training_images", "validation"), {"n": 0, "n_pictures": 0, "files": "?", "pictures": ""}, "decoded"),
+        (("label_sets", "n"), -1, "is not said"),
+        (("history",), {}, "not a list"),
+        (("history",), [WHOLE["history"][0]] * 1001, "1001 steps"),
+        (("needs",), "labels", "not a list"),
+        (("needs",), [1], "not a list of names"),
+        (("background",), {"index": 2}, "not named in needs"),
+    ],
+    ids=str,
+)
+def test_sections_that_cannot_be_are_refused_with_the_reason(place, value, reason):
+    document = copy.deepcopy(WHOLE)
+    inner = document
+    for step in place[:-1]:
+        inner = inner[step]
+    inner[place[-1]] = value
+    with pytest.raises(BadModelError, match=reason):
         ModelSpec.from_dict(document)
+
+
+@pytest.mark.parametrize(
+    ("needs", "more"),
+    [
+        (["geometry"], {"geometry": {**WHOLE["geometry"], "rotate": 90}}),
+        (["background"], {"background": {"index": 2}}),
+        (
+            ["geometry", "labels"],
+            {"geometry": {**WHOLE["geometry"], "crop": [0.25, 0, 0.5, 1], "fit": "letterbox", "fill": 114}},
+        ),
+        (["something of the year 2040"], {}),
+    ],
+    ids=str,
+)
+def test_what_a_reader_must_obey_and_this_one_cannot_is_refused_with_advice(needs, more):
+    with pytest.raises(
+        UnknownSpecVersion, match=rf"needs {needs[0]}, which this edge-tl cannot apply.*upgrade edge-tl"
+    ):
+        ModelSpec.from_dict({**WHOLE, **more, "needs": needs})
+
+
+def test_a_document_of_version_1_is_read_and_written_as_version_2():
+    old = {**make(training={"seed": 3}).to_dict(), "version": 1}
+    spec = ModelSpec.from_json(json.dumps(old))
+    assert spec.version == 1
+    assert spec.to_dict() == old
+    assert spec.current().to_dict() == {**old, "version": 2}
+    assert spec.training_images is None
+    assert spec.unused() == []
+
+
+def test_what_is_kept_without_being_used_is_known():
+    spec = ModelSpec.from_dict({**WHOLE, "novelty": 1})
+    unused = {*OPTIONAL, "history", "novelty"} - {"training_images"}
+    assert spec.unused() == sorted(unused)
 
 
 @pytest.mark.parametrize("key", sorted(make().to_dict()))

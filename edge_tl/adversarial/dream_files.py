@@ -74,7 +74,7 @@ def write_dreams(
         "sha256": sha256(data),
         "precision": spec.precision,
         "gradients_of": str(source),
-        "resize": asdict(spec.resize),
+        "resize": spec.resize.known(),
         "photo": None if photo is None else str(photo),
         "settings": asdict(settings),
         "dreams": dreams,

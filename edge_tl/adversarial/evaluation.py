@@ -33,6 +33,7 @@ from edge_tl_runtime.errors import BadFrame, BadImage, DataError
 from edge_tl_runtime.evaluate import PixelReader, photos_to_judge
 from edge_tl_runtime.files import make_folder, sha256
 from edge_tl_runtime.images.choosing import spread_over
+from edge_tl_runtime.overlap import TrainingOverlap, unseen
 from edge_tl_runtime.photos import read_photo
 
 Say = Callable[[str], None]
@@ -48,7 +49,10 @@ FAR = 30.0
 
 @dataclass(frozen=True)
 class Photos:
-    """The photos under attack. labels: those of the model; names: relative to the folder. pixels: uint8 (N, H, W, 3)."""
+    """The photos under attack. labels: those of the model; names: relative to the folder. pixels: uint8 (N, H, W, 3).
+
+    overlap: what they were to the model.
+    """
 
     source: LabelledPhotos
     pixels: NDArray[np.uint8]
@@ -56,9 +60,15 @@ class Photos:
     names: tuple[str, ...]
     paths: tuple[Path, ...]
     skipped: tuple[Any, ...]
+    overlap: TrainingOverlap
 
     def __len__(self) -> int:
         return len(self.targets)
+
+    @property
+    def data(self) -> str:
+        """Where they come from, in words."""
+        return self.overlap.in_words(self.source.split, self.source.root.resolve().name)
 
     @cached_property
     def digest(self) -> str:
@@ -248,9 +258,12 @@ class Evaluation:
         return TargetedMisclassification(np.full(len(self.photos), self.target, np.int64))
 
     def _read(self, data: Path, say: Say) -> Photos:
-        found = photos_to_judge(self.spec, data, self.settings.split)
+        split = self.settings.split
+        found = photos_to_judge(self.spec, data, split)
         say(found.describe())
-        photos = self._chosen(found)
+        photos, overlap = unseen(found, self.spec, split, self._chosen)
+        if line := overlap.left_out_line():
+            say(line)
         parts: list[NDArray[np.uint8]] = []
         places: list[int] = []
         with self.stage("reading", len(photos)) as done:
@@ -265,6 +278,7 @@ class Evaluation:
             tuple(photos.name(i) for i in places),
             tuple(photos.paths[i] for i in places),
             tuple(reader.skipped),
+            overlap,
         )
 
     def _chosen(self, photos: LabelledPhotos) -> LabelledPhotos:

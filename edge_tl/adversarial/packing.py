@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,7 @@ def _manifest(evaluation: Evaluation, report: Document, packing: _Packing) -> Do
         "format": FORMAT,
         "arch": spec.arch,
         "labels": list(spec.labels),
-        "resize": asdict(spec.resize),
+        "resize": spec.resize.known(),
         "photos": packing.photos,
         "expected": packing.expected,
         "stored": packing.stored,
@@ -80,12 +80,11 @@ def _manifest(evaluation: Evaluation, report: Document, packing: _Packing) -> Do
 
 def _workstation(evaluation: Evaluation, report: Document) -> Document:
     """Where the pack was made, and what `edge-tl attack` reports there."""
-    root = evaluation.photos.source.root.resolve().name
-    kept = ("robust_accuracy_withheld", "alarms", "corruptions", "complete")
+    kept = ("robust_accuracy_withheld", "alarms", "corruptions", "complete", "training_overlap", "notes")
     lines = report["subjects"]["model"]["attacks"]
     return {
         **{key: report[key] for key in ("data_sha256", "clean_accuracy", "robust_accuracy", "headline", *kept)},
-        "data": f"{evaluation.photos.source.split} of {_plain(root)}",
+        "data": _plain(evaluation.photos.data),
         "machine": report["environment"],
         "model": _unplaced(report["model"]),
         "twin": None if report["twin"] is None else _unplaced(report["twin"]),

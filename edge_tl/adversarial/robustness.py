@@ -95,10 +95,11 @@ class _Report:
             "format": FORMAT,
             "model": model.subject.summary(),
             "twin": self.attacked["twin"].subject.summary() if "twin" in self.attacked else None,
-            "data": f"{self.photos.source.split} of {self.photos.source.root.resolve().name}",
+            "data": self.photos.data,
+            "training_overlap": self.photos.overlap.to_dict(),
             "n": self.n,
             "data_sha256": self.photos.digest,
-            "resize": asdict(self.evaluation.spec.resize),
+            "resize": self.evaluation.spec.resize.known(),
             "threat": self._threat(),
             "clean_accuracy": rate(int(model.correct.sum()), self.n),
             "robust_accuracy": None if withheld else robust,
@@ -336,7 +337,7 @@ class _Report:
                     )
         if self.evaluation.device != "cpu":
             notes.append(f"gradients on {self.evaluation.device}; every answer that counts is onnxruntime's")
-        return notes
+        return [*notes, *self.photos.overlap.lines()]
 
     def _headline(self, robust: Document, withheld: bool) -> str:
         clean = rate(int(self.attacked["model"].correct.sum()), self.n)

@@ -95,13 +95,17 @@ def _subject(
 ) -> Subject:
     from edge_tl_runtime.bench.benchmark import Subject
     from edge_tl_runtime.evaluate import photos_to_judge
+    from edge_tl_runtime.overlap import unseen
 
     classifier = open_classifier(model, *session)
-    given = None
+    given = overlap = None
     if data is not None:
-        given = photos_to_judge(classifier.spec, data, split)
-        say(given.describe())
-        given = given.spread(photos)
+        spec = classifier.spec
+        found = photos_to_judge(spec, data, split)
+        say(found.describe())
+        given, overlap = unseen(found, spec, split, lambda rest: rest.spread(photos))
+        for line in filter(None, (overlap.left_out_line(), *overlap.lines())):
+            say(line)
     opened = None
     if pack is not None:
         from edge_tl_runtime.pack import Pack
@@ -109,7 +113,7 @@ def _subject(
         opened = Pack.open(pack)
         # A result names the pack by its digest, so all of it must be what was packed, also what this run does not use.
         opened.archive.verify()
-    return Subject(model=model, classifier=classifier, pack=opened, photos=given)
+    return Subject(model=model, classifier=classifier, pack=opened, photos=given, overlap=overlap)
 
 
 @contextmanager

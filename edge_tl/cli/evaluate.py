@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edge_tl_runtime.corrupted import CorruptedAccuracy
+    from edge_tl_runtime.dataset import LabelledPhotos
     from edge_tl_runtime.evaluate import Evaluation
     from edge_tl_runtime.spec import ModelSpec
 
@@ -33,7 +35,7 @@ MAX_CLASSES = 40
     default="val",
     show_default=True,
     type=click.Choice(["val", "test", "train", "all"]),
-    help="Part of DATA to judge on; a folder without parts is split as it was for training.",
+    help="Part of DATA to evaluate on, without photos that MODEL was trained on; train and all evaluate those too.",
 )
 @click.option("--weights", default="pretrained", show_default=True, help="For a backbone's name instead of a model.")
 @click.option(
@@ -59,19 +61,23 @@ def command(
 
     DATA holds a folder for each class (in val/ where there is one), or photos named by class index (0007_name.jpg).
     """
-    from edge_tl_runtime.evaluate import evaluate, photos_to_judge
+    from edge_tl_runtime.evaluate import evaluate_model, photos_to_judge
 
     wanted = _wanted(corruptions, severities) if corruptions is not None else None
     spec, logits = _open(model, weights)
     photos = photos_to_judge(spec, data, split)
     say(photos.describe())
-    part = f"{photos.split} of {data.resolve().name}"
-    if count is not None and count < len(photos):
-        part = f"{count} photos of {len(photos)}, {part}"
-        photos = photos.spread(count)
+    total, some = len(photos), ""
+    left_out: tuple[str, ...] = ()
+    if count is not None and count < total:
+        photos, left_out = _some(photos, spec, split, count)
+        some = f"{len(photos)} photos of {total}, "
     with progress("evaluating", len(photos)) as done:
-        evaluation = evaluate(logits, photos, spec.resize, part, done, spec.scores)
+        evaluation = evaluate_model(spec, logits, photos, split, data.resolve().name, done, left_out)
+    evaluation = replace(evaluation, data=some + evaluation.data)
+    photos = evaluation.overlap.without(photos) if evaluation.overlap else photos
     say_skipped(evaluation.skipped, evaluation.n)
+    _say_left_out(evaluation)
     corrupted = None
     if wanted:
         from edge_tl_runtime.corrupted import corrupted_accuracy
@@ -85,6 +91,20 @@ def command(
     _print(evaluation)
     if corrupted is not None:
         _print_corrupted(corrupted)
+
+
+def _some(photos: LabelledPhotos, spec: ModelSpec, split: str, count: int) -> tuple[LabelledPhotos, tuple[str, ...]]:
+    """So many photos that the model was not trained on, spread evenly; and the names of those left out on the way."""
+    from edge_tl_runtime.overlap import unseen
+
+    chosen, overlap = unseen(photos, spec, split, lambda rest: rest.spread(count))
+    return chosen, overlap.left_out
+
+
+def _say_left_out(evaluation: Evaluation) -> None:
+    assert evaluation.overlap is not None
+    if line := evaluation.overlap.left_out_line():
+        say(line)
 
 
 def _wanted(corruptions: str, severities: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
@@ -125,6 +145,8 @@ def _print(evaluation: Evaluation) -> None:
     click.echo(f"{evaluation.describe()}{top5}; {evaluation.data}")
     if evaluation.reliability is not None:
         click.echo(f"expected calibration error {evaluation.reliability.ece:.3f}")
+    for line in evaluation.overlap.lines() if evaluation.overlap else ():
+        click.echo(line)
 
 
 def _print_corrupted(found: CorruptedAccuracy) -> None:

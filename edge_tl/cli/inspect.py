@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from edge_tl.cli.console import percent, say
+from edge_tl_runtime.spec import SPEC_VERSION, ModelSpec
 
 MAX_LABELS = 20
 
@@ -39,6 +40,7 @@ def command(model: Path, as_json: bool) -> None:
         judged = f"top-1 {percent(accuracy.top1)} of {accuracy.n} photos ({100 * low:.1f} to {100 * high:.1f}), {accuracy.data}"
     lines = {
         "file": f"{model}, {len(data) / 1e6:.2f} MB, sealed",
+        "contract": _contract(spec),
         "sha256": sha256(data),
         "network": f"{spec.arch}, {spec.precision}",
         "labels": f"{len(spec.labels)}: {labels}",
@@ -48,6 +50,7 @@ def command(model: Path, as_json: bool) -> None:
         "accuracy": judged,
         "familiar": "no thresholds" if familiar is None else familiar.describe(),
         "training": _settings(spec.training),
+        "has seen": "not listed" if spec.training_images is None else spec.training_images.describe(),
         "export": _settings({key: value for key, value in spec.export.items() if key != EXPORT_KEY}),
         "made from": spec.parent_sha256 or "unknown",
         "self-test": "none" if test is None else f"{spec.labels[test.top1]!r}, scores within {test.tolerance:g}",
@@ -57,6 +60,19 @@ def command(model: Path, as_json: bool) -> None:
         click.echo(f"{name:<{width}}  {text}")
     if warning:
         say(warning)
+
+
+def _contract(spec: ModelSpec) -> str:
+    """Its version, what an older one lacks, and what is in it that this release does not use."""
+    said = f"version {spec.version}"
+    if spec.version < SPEC_VERSION:
+        said += (
+            " of an older release: it does not list the photos it was trained on, so evaluate cannot leave them out; "
+            "train and export again"
+        )
+    if unused := spec.unused():
+        said += f"; kept and not used by this release: {', '.join(unused)}"
+    return said
 
 
 def _settings(values: object) -> str:

@@ -55,5 +55,7 @@ def _print(document: dict[str, Any]) -> None:
         if alarm["subject"] == "model":
             click.echo(f"ALARM: {alarm['name']}: {alarm['text']}")
     click.echo(said["headline"])
+    for note in said["notes"]:
+        click.echo(f"note: {note}")
     if not document["complete"]:
         click.echo("note: the time limit came first; the same command with more time goes on")

@@ -31,6 +31,7 @@ from edge_tl.training.judge import Judge
 from edge_tl.training.optimize import snapshot
 from edge_tl.training.probe import Probe, fit_probe
 from edge_tl.training.result import TrainResult, figures
+from edge_tl.training.seen import list_seen_photos
 from edge_tl.training.settings import TrainSettings
 from edge_tl.training.splits import load_photos, target_backbone
 from edge_tl.training.standing import Standing, choose
@@ -433,6 +434,7 @@ class _Trainer:
             arch=backbone.name,
             scores=Scores(temperature=calibration.temperature),
             data_fingerprint=fingerprint(*features),
+            training_images=list_seen_photos(self.splits, features, self.settings),
             validation=standing.evaluation.accuracy,
             training={
                 "weights": self.network.weights,

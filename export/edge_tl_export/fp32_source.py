@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,7 +45,7 @@ class Fp32Source:
     """fp32: what everything is compared with. quantizable: the same function in the form that the quantizer knows.
 
     parent_sha256: of what the FP32 file was made from. existing: the file, where there is one already; it is never changed.
-    carried: keys of its contract that this release does not know. metadata: the file's other metadata.
+    metadata: the file's other metadata.
     """
 
     spec: ModelSpec
@@ -54,7 +53,6 @@ class Fp32Source:
     quantizable: bytes = field(repr=False)
     parent_sha256: str = ""
     existing: Path | None = None
-    carried: Mapping[str, Any] = field(default_factory=dict)
     metadata: Mapping[str, str] = field(default_factory=dict)
     network: nn.Module | None = None
 
@@ -114,7 +112,6 @@ def from_file(path: Path, quantization: str | None, qat: bool) -> Fp32Source:
         quantizable=quantizable,
         parent_sha256=spec.parent_sha256,
         existing=path,
-        carried=_unknown_keys(proto),
         metadata={item.key: item.value for item in proto.metadata_props if item.key not in (SPEC_KEY, SEAL_KEY)},
     )
 
@@ -161,9 +158,3 @@ def _check_weights(model: bytes, path: Path) -> None:
     ]
     if odd:
         raise ExportError(f"{path} has weights that are no numbers ({odd[0]}); adopt or export it again")
-
-
-def _unknown_keys(proto: onnx.ModelProto) -> dict[str, Any]:
-    """Keys of the contract that a later release wrote; a file made from this one keeps them."""
-    document = json.loads(next(item.value for item in proto.metadata_props if item.key == SPEC_KEY))
-    return {key: value for key, value in document.items() if key not in ModelSpec.__dataclass_fields__}

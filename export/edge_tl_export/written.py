@@ -105,10 +105,10 @@ def _sealed(source: Fp32Source, precision: str, item: Made, test: SelfTest, pare
         self_test=test,
     )
     if not source.metadata:
-        return sealed(item.model, spec, source.carried)
+        return sealed(item.model, spec)
     del proto.metadata_props[:]
     onnx.helper.set_model_props(proto, dict(source.metadata))
-    return sealed(proto.SerializeToString(deterministic=True), spec, source.carried)
+    return sealed(proto.SerializeToString(deterministic=True), spec)
 
 
 def _is_same(path: Path, source: Fp32Source) -> bool:

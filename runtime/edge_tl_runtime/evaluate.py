@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from edge_tl_runtime.calibration import Reliability, reliability
 from edge_tl_runtime.dataset import LabelledPhotos, load_labelled
 from edge_tl_runtime.errors import BadFrame, BadImage, DataError
+from edge_tl_runtime.images.fingerprint import ROLES, Role, SeenPhotos
 from edge_tl_runtime.images.grouping import Grouping
-from edge_tl_runtime.photos import Unreadable, map_in_order, read_photo
+from edge_tl_runtime.overlap import TrainingOverlap, asks_for_training_photos, counted, nothing_left, what_is_known
+from edge_tl_runtime.photos import Unreadable, decode_photo, map_in_order, read_file
 from edge_tl_runtime.preprocess import crop_resize
 from edge_tl_runtime.spec import Accuracy, ModelSpec, ResizeRule, Scores
 from edge_tl_runtime.statistics import wilson
@@ -57,6 +59,7 @@ class Evaluation:
     """confusion[i, j]: photos of class i named class j, int64 (C, C). top5 is a fraction, or None below six classes.
 
     reliability: of the probabilities, None where the judge did not say how logits become probabilities.
+    overlap: what the photos were to the model, None where that was not asked.
     """
 
     labels: tuple[str, ...]
@@ -65,6 +68,7 @@ class Evaluation:
     data: str
     skipped: tuple[Unreadable, ...] = ()
     reliability: Reliability | None = None
+    overlap: TrainingOverlap | None = None
 
     @property
     def n(self) -> int:
@@ -125,55 +129,90 @@ class Evaluation:
             "ece": None if self.reliability is None else round(self.reliability.ece, 6),
             "data": self.data,
             "skipped": [item.to_dict() for item in self.skipped],
+            "training_overlap": None if self.overlap is None else self.overlap.to_dict(),
         }
 
 
 class PixelReader:
     """Reads, crops and resizes labelled photos batch by batch; files that cannot be read are left out and listed.
 
-    skipped: grows while iterating; starts with the files passed over because of their kind.
+    skipped: grows while iterating; starts with the files passed over because of their kind. With `seen`, roles: of the photos
+    read, by place; left_out: places of those that the model was trained on.
     """
 
     def __init__(
-        self, photos: LabelledPhotos, rule: ResizeRule, batch: int = 8, progress: Progress = lambda done: None
+        self,
+        photos: LabelledPhotos,
+        rule: ResizeRule,
+        batch: int = 8,
+        progress: Progress = lambda done: None,
+        seen: SeenPhotos | None = None,
+        with_trained_on: bool = False,
     ):
-        """batch: photos a step, small enough for the caches of small CPUs. progress: called with 1 for each photo."""
+        """batch: photos a step, small enough for the caches of small CPUs. progress: called with 1 for each photo.
+
+        seen: leave out the photos that the model was trained on, unless `with_trained_on`.
+        """
         self.photos, self.rule, self.batch, self.progress = photos, rule, batch, progress
+        self.seen, self.with_trained_on = seen, with_trained_on
         self.skipped: list[Unreadable] = list(photos.skipped)
+        self.roles: dict[int, Role] = {}
+        self.left_out: list[int] = []
 
     def __iter__(self) -> Iterator[PixelBatch]:
-        """Raises DataError when not one photo could be read."""
+        """Raises DataError when not one photo could be read, or the model was trained on all."""
         pixels: list[NDArray[np.uint8]] = []
         indices: list[int] = []
-        read = 0
         for index, result in enumerate(map_in_order(self._read, self.photos.paths)):
             self.progress(1)
+            if result is None:
+                self.left_out.append(index)
+                continue
             if isinstance(result, Unreadable):
                 self.skipped.append(result)
                 continue
-            pixels.append(result)
+            picture, self.roles[index] = result
+            pixels.append(picture)
             indices.append(index)
-            read += 1
             if len(pixels) == self.batch:
                 yield PixelBatch(np.stack(pixels), tuple(indices))
                 pixels, indices = [], []
         if pixels:
             yield PixelBatch(np.stack(pixels), tuple(indices))
-        if not read:
+        if not self.roles and self.left_out:
+            raise nothing_left(self.photos)
+        if not self.roles:
             first = f"; the first: {self.skipped[0]}" if self.skipped else ""
             raise DataError(f"none of the {len(self.photos)} photos in {self.photos.root} could be read{first}")
 
-    def _read(self, path: Path) -> NDArray[np.uint8] | Unreadable:
+    def _read(self, path: Path) -> tuple[NDArray[np.uint8], Role] | Unreadable | None:
+        """None for a photo that the model was trained on. A file that was seen as it is need not be decoded to know that."""
         try:
-            return crop_resize(read_photo(path), self.rule)
+            data = read_file(path)
+            role = self.seen.role_of_file(data) if self.seen is not None else "new"
+            if role == "trained_on" and not self.with_trained_on:
+                return None
+            frame = decode_photo(data)
+            if role is None:
+                assert self.seen is not None
+                role = self.seen.role_of_picture(frame)
+                if role == "trained_on" and not self.with_trained_on:
+                    return None
+            return crop_resize(frame, self.rule), role
         except (BadImage, BadFrame) as error:
             return Unreadable(path, str(error))
 
 
 def photos_to_judge(spec: ModelSpec, data: Path, split: str) -> LabelledPhotos:
-    """The part of DATA that judges a model: of the photos it was trained on, those that were held out then. Raises DataError."""
-    training = spec.training
+    """The part of DATA that judges a model, of an undivided folder that it was trained on the photos held out then. DataError.
+
+    A model that lists its training photos needs no split for that: all photos are given, and whoever evaluates leaves out those
+    that it was trained on (`evaluate_model`, `edge_tl_runtime.overlap.unseen`).
+    """
+    training, known = spec.training, what_is_known(spec)
     fraction = training.get("val_fraction") if training.get("data") == data.resolve().name else None
+    if split == "val" and not known.unknown and known.listed == 1:
+        fraction = None
     grouping = Grouping.of(training) if fraction is not None else Grouping()
     return load_labelled(
         data, spec.labels, split, val_fraction=fraction, seed=training.get("seed", 0), grouping=grouping
@@ -192,13 +231,46 @@ def evaluate(
 
     Raises DataError when nothing could be read.
     """
-    reader = PixelReader(photos, rule, progress=progress)
+    return _evaluate(logits, PixelReader(photos, rule, progress=progress), data, scores)[0]
+
+
+def evaluate_model(
+    spec: ModelSpec,
+    logits: Logits,
+    photos: LabelledPhotos,
+    split: str,
+    name: str,
+    progress: Progress = lambda done: None,
+    left_out: Sequence[str] = (),
+) -> Evaluation:
+    """Judge a model on photos that it was not trained on; on all of them where `split` asks for "train" or "all".
+
+    name: of the data, for the person. left_out: names of photos that were left out before. `Evaluation.overlap` says what was
+    left out and what the others were to the model. Raises DataError when nothing could be read, or the model was trained on all.
+    """
+    seen = SeenPhotos.of(spec.training_images)
+    reader = PixelReader(
+        photos, spec.resize, progress=progress, seen=seen, with_trained_on=asks_for_training_photos(split)
+    )
+    evaluation, right = _evaluate(logits, reader, "", spec.scores)
+    overlap = what_is_known(spec)
+    if seen is not None:
+        roles = list(reader.roles.values())
+        correct = {role: sum(ok for ok, own in zip(right, roles, strict=True) if own == role) for role in ROLES}
+        names = (*left_out, *(photos.name(place) for place in reader.left_out))
+        overlap = replace(overlap, left_out=names, counts=counted(roles), correct=correct)
+    return replace(evaluation, data=overlap.in_words(photos.split, name), overlap=overlap)
+
+
+def _evaluate(logits: Logits, reader: PixelReader, data: str, scores: Scores | None) -> tuple[Evaluation, list[bool]]:
+    """The figures, and of each photo read whether the answer was right."""
     rows, targets = [], []
     for batch in reader:
         rows.append(logits(batch.pixels))
-        targets += [photos.targets[i] for i in batch.indices]
-    truth = np.asarray(targets, np.int64)
-    return score(np.concatenate(rows), truth, photos.labels, data, tuple(reader.skipped), scores)
+        targets += [reader.photos.targets[i] for i in batch.indices]
+    answers, truth = np.concatenate(rows), np.asarray(targets, np.int64)
+    evaluation = score(answers, truth, reader.photos.labels, data, tuple(reader.skipped), scores)
+    return evaluation, (answers.argmax(1) == truth).tolist()
 
 
 def score(

@@ -10,9 +10,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from edge_tl_runtime.errors import BadModelError, one_line, shell_command
 from edge_tl_runtime.files import read_regular
@@ -106,15 +105,12 @@ def parse_spec(data: bytes, name: str) -> ModelSpec:
     return ModelSpec.from_json(entries[SPEC_KEY])
 
 
-def sealed(model: bytes, spec: ModelSpec, more: Mapping[str, Any] | None = None) -> bytes:
-    """A serialized ONNX model with the contract and the seal put in; a contract already there is replaced.
-
-    more: keys for the contract that this release does not know.
-    """
+def sealed(model: bytes, spec: ModelSpec) -> bytes:
+    """A serialized ONNX model with the contract and the seal put in; a contract already there is replaced."""
     view = memoryview(model)
     kept = bytearray()
     try:
-        contract = spec.to_json(more)
+        contract = spec.current().to_json()
         size = len(contract.encode("utf-8"))
     except ValueError as error:  # half a surrogate pair, as in names that are not UTF-8 on the disk; infinity
         raise BadModelError(f"the contract cannot be written ({one_line(error)}); rename what it names") from None

@@ -19,10 +19,30 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_tl_runtime.errors import UNPRINTABLE, BadModelError, UnknownSpecVersion, one_line
+from edge_tl_runtime.errors import BadModelError, UnknownSpecVersion, one_line
+from edge_tl_runtime.sections import (
+    MAX_HISTORY,
+    Background,
+    ClassStatistics,
+    FeatureOutput,
+    Geometry,
+    LabelSets,
+    OODScore,
+    Section,
+    Teaching,
+    numbers,
+    plain,
+    require,
+    text,
+    unknown,
+    whole,
+)
 from edge_tl_runtime.strict_json import strict_json
+from edge_tl_runtime.training_images import TrainingImages
 
-SPEC_VERSION = 1
+SPEC_VERSION = 2
+VERSIONS = (1, 2)
+"""Of the documents that this release reads, without gaps; it writes the last."""
 MAX_CONTRACT_BYTES = 4 * 2**20
 """Ninety times the 47 KB of 1000 classes. As Python objects the worst document of this size takes 190 MB."""
 MAX_LABEL = 1000
@@ -33,26 +53,8 @@ COLOR_ORDERS = ("RGB", "BGR")
 ACTIVATIONS = ("softmax",)
 
 
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise BadModelError(f"model contract: {one_line(message)}")
-
-
-def _whole(*values: object) -> bool:
-    return all(type(x) is int for x in values)
-
-
-def _numbers(values: Iterable[object]) -> bool:
-    """Whether all are finite numbers that a float can hold, which not every int is."""
-    return all(isinstance(x, (int, float)) and not isinstance(x, bool) and -1e300 <= x <= 1e300 for x in values)
-
-
-def _text(*values: object) -> bool:
-    return all(isinstance(x, str) and not UNPRINTABLE.search(x) for x in values)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ResizeRule:
+class ResizeRule(Section):
     """How a frame of any size becomes the network's input: centre crop, then resize.
 
     height, width: pixels of the network's input.
@@ -68,40 +70,38 @@ class ResizeRule:
     color_order: str = "RGB"
 
     def __post_init__(self) -> None:
-        _require(_whole(self.height, self.width), "input size is not in whole pixels")
-        _require(1 <= self.height <= 4096 and 1 <= self.width <= 4096, f"input size {self.width}x{self.height} px")
-        _require(
-            _numbers([self.crop_pct]) and 0.0 < self.crop_pct <= 1.0, f"crop_pct {self.crop_pct} is outside (0, 1]"
-        )
-        _require(self.color_order in COLOR_ORDERS, f"colour order {self.color_order!r} is none of {COLOR_ORDERS}")
-        _require(_text(self.resample), "the resampling rule is not a name")
+        require(whole(self.height, self.width), "input size is not in whole pixels")
+        require(1 <= self.height <= 4096 and 1 <= self.width <= 4096, f"input size {self.width}x{self.height} px")
+        require(numbers([self.crop_pct]) and 0.0 < self.crop_pct <= 1.0, f"crop_pct {self.crop_pct} is outside (0, 1]")
+        require(self.color_order in COLOR_ORDERS, f"colour order {self.color_order!r} is none of {COLOR_ORDERS}")
+        require(text(self.resample), "the resampling rule is not a name")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Normalization:
+class Normalization(Section):
     """(pixel / 255 - mean) / std per channel, in the network's colour order. It is done inside the graph."""
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 
     def __post_init__(self) -> None:
-        _require(len(self.mean) == 3 and len(self.std) == 3, "mean and std need three numbers each")
-        _require(_numbers(self.mean + self.std), "mean and std must be finite")
-        _require(all(s > 0 for s in self.std), f"std {self.std} must be positive")
+        require(len(self.mean) == 3 and len(self.std) == 3, "mean and std need three numbers each")
+        require(numbers(self.mean + self.std), "mean and std must be finite")
+        require(all(s > 0 for s in self.std), f"std {self.std} must be positive")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scores:
+class Scores(Section):
     """How logits become probabilities: softmax(logits / temperature)."""
 
     activation: str = "softmax"
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        _require(self.activation in ACTIVATIONS, f"activation {self.activation!r} is none of {ACTIVATIONS}")
-        _require(_numbers([self.temperature]), "temperature is not a number")
+        require(self.activation in ACTIVATIONS, f"activation {self.activation!r} is none of {ACTIVATIONS}")
+        require(numbers([self.temperature]), "temperature is not a number")
         # Within these bounds no logit of float32 overflows.
-        _require(1e-6 <= self.temperature <= 1e6, f"temperature {self.temperature}")
+        require(1e-6 <= self.temperature <= 1e6, f"temperature {self.temperature}")
 
     def probabilities(self, logits: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         """logits: (..., C). Returns float64 of the same shape, each row summing to 1."""
@@ -111,7 +111,7 @@ class Scores:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Accuracy:
+class Accuracy(Section):
     """A validation figure and what it stands on.
 
     top1: fraction in [0, 1]; ci95: Wilson interval; n: photos judged; data: where they came from, in words.
@@ -123,15 +123,13 @@ class Accuracy:
     data: str
 
     def __post_init__(self) -> None:
-        _require(
-            _numbers([self.top1, *self.ci95]) and len(self.ci95) == 2 and _whole(self.n), "accuracy has no numbers"
-        )
-        _require(0.0 <= self.top1 <= 1.0 and 0 <= self.n < 2**63, "accuracy is out of bounds")
-        _require(_text(self.data), "what accuracy was measured on is not a line of text")
+        require(numbers([self.top1, *self.ci95]) and len(self.ci95) == 2 and whole(self.n), "accuracy has no numbers")
+        require(0.0 <= self.top1 <= 1.0 and 0 <= self.n < 2**63, "accuracy is out of bounds")
+        require(text(self.data), "what accuracy was measured on is not a line of text")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SelfTest:
+class SelfTest(Section):
     """A stored input with the answer the file gave when it was made.
 
     thumbnail: uint8 (S, S, 3) in the network's colour order, zlib-compressed and base64-coded. It is spread over the input by
@@ -146,11 +144,11 @@ class SelfTest:
     tolerance: float
 
     def __post_init__(self) -> None:
-        _require(_whole(self.side, self.top1) and isinstance(self.thumbnail, str), "the self-test is damaged")
-        _require(_numbers([*self.logits, self.tolerance]), "self-test scores and tolerance must be finite numbers")
-        _require(1 <= self.side <= 512, f"self-test thumbnail of side {self.side}")
-        _require(0 <= self.top1 < len(self.logits), f"self-test label {self.top1} of {len(self.logits)}")
-        _require(self.tolerance >= 0, f"self-test tolerance {self.tolerance}")
+        require(whole(self.side, self.top1) and isinstance(self.thumbnail, str), "the self-test is damaged")
+        require(numbers([*self.logits, self.tolerance]), "self-test scores and tolerance must be finite numbers")
+        require(1 <= self.side <= 512, f"self-test thumbnail of side {self.side}")
+        require(0 <= self.top1 < len(self.logits), f"self-test label {self.top1} of {len(self.logits)}")
+        require(self.tolerance >= 0, f"self-test tolerance {self.tolerance}")
 
     @staticmethod
     def encode(thumbnail: NDArray[np.uint8]) -> str:
@@ -164,7 +162,7 @@ class SelfTest:
             raw = inflater.decompress(base64.b64decode(self.thumbnail, validate=True), size + 1)
         except (ValueError, zlib.error) as error:
             raise BadModelError(f"model contract: the self-test input cannot be decoded ({error})") from None
-        _require(len(raw) == size, f"the self-test input has {len(raw)} bytes instead of {size}")
+        require(len(raw) == size, f"the self-test input has {len(raw)} bytes instead of {size}")
         return spread(np.frombuffer(raw, np.uint8).reshape(self.side, self.side, 3), rule)
 
 
@@ -187,6 +185,9 @@ class ModelSpec:
     training, export: settings, JSON values only.
     parent_sha256: SHA-256 of the file this one was made from (FP32 twin of an INT8 file, weights of an FP32 file), or "".
     self_test: None only before export.
+    geometry to label_sets: sections of version 2, None where they are not used; history: how the file was taught, oldest first.
+    needs: keys that a reader must obey or refuse the file. extra: keys that this release does not know, JSON values.
+    version: of the document that was read; what is written is of SPEC_VERSION (`current`).
     """
 
     labels: tuple[str, ...]
@@ -201,74 +202,90 @@ class ModelSpec:
     export: Mapping[str, Any] = field(default_factory=dict)
     parent_sha256: str = ""
     self_test: SelfTest | None = None
+    geometry: Geometry | None = None
+    features: FeatureOutput | None = None
+    ood_score: OODScore | None = None
+    class_statistics: ClassStatistics | None = None
+    training_images: TrainingImages | None = None
+    background: Background | None = None
+    label_sets: LabelSets | None = None
+    history: tuple[Teaching, ...] = ()
+    needs: tuple[str, ...] = ()
+    extra: Mapping[str, Any] = field(default_factory=dict)
     version: int = SPEC_VERSION
 
     def __post_init__(self) -> None:
-        _require(len(self.labels) >= 2, f"{len(self.labels)} labels; a classifier needs two")
-        _require(all(isinstance(x, str) and x.strip() for x in self.labels), "a label is empty")
+        require(len(self.labels) >= 2, f"{len(self.labels)} labels; a classifier needs two")
+        require(all(isinstance(x, str) and x.strip() for x in self.labels), "a label is empty")
+        duplicates = sorted(label for label, count in Counter(self.labels).items() if count > 1)
+        require(not duplicates, f"labels appear twice: {', '.join(label[:40] for label in duplicates[:5])}")
         for label in self.labels:
-            _require(
+            require(
                 len(label) <= MAX_LABEL, f"a label has {len(label)} characters, more than {MAX_LABEL}: {label[:40]}"
             )
-            _require(_text(label), f"the label {label!r} has control characters or line breaks; rename the class")
-        duplicates = sorted(label for label, count in Counter(self.labels).items() if count > 1)
-        _require(not duplicates, f"labels appear twice: {', '.join(duplicates[:5])}")
-        _require(_text(self.arch, self.data_fingerprint, self.parent_sha256), "a name has control characters")
-        _require(self.precision in PRECISIONS, f"precision {self.precision!r} is none of {PRECISIONS}")
-        for name in ("training", "export"):
+            require(text(label), f"the label {label!r} has control characters or line breaks; rename the class")
+        require(text(self.arch, self.data_fingerprint, self.parent_sha256), "a name has control characters")
+        require(self.precision in PRECISIONS, f"precision {self.precision!r} is none of {PRECISIONS}")
+        for name in ("training", "export", "extra"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+        require(len(self.history) <= MAX_HISTORY, f"a history of {len(self.history)} steps")
         if self.self_test is not None:
-            _require(
+            require(
                 len(self.self_test.logits) == len(self.labels),
                 f"{len(self.labels)} labels but {len(self.self_test.logits)} self-test scores",
             )
+        for name, changes in (
+            ("geometry", self.geometry is not None and not self.geometry.changes_nothing),
+            ("background", self.background is not None),
+        ):
+            # Another release would crop otherwise, or take the background for a label, and no one would see it.
+            require(not changes or name in self.needs, f"{name} changes every answer and is not named in needs")
+
+    def current(self) -> ModelSpec:
+        """The same as a document of this release's version."""
+        return dataclasses.replace(self, version=SPEC_VERSION)
+
+    def unused(self) -> list[str]:
+        """Keys of the document that this release keeps and does not act upon."""
+        present = [name for name in (*_OPTIONAL, "history") if getattr(self, name) and name not in _OBEYED]
+        return sorted([*present, *self.extra])
 
     def to_dict(self) -> dict[str, Any]:
-        """The document as JSON values; `from_dict` of it gives an equal spec."""
-        return {item.name: _plain(getattr(self, item.name)) for item in dataclasses.fields(self)}
+        """The document as JSON values; `from_dict` of it gives an equal spec. Sections that are not used are left out."""
+        names = [item.name for item in dataclasses.fields(self) if item.name != "extra"]
+        absent = {name for name in (*_OPTIONAL, "history", "needs") if not getattr(self, name)}
+        return {**plain(self.extra), **{name: plain(getattr(self, name)) for name in names if name not in absent}}
 
-    def to_json(self, more: Mapping[str, Any] | None = None) -> str:
-        """more: keys of a later release, kept as they came."""
-        return json.dumps(
-            {**(more or {}), **self.to_dict()},
-            ensure_ascii=False,
-            sort_keys=True,
-            separators=(",", ":"),
-            allow_nan=False,
-        )
+    def to_json(self) -> str:
+        return json.dumps(self.to_dict(), ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
     @classmethod
     def from_dict(cls, document: Any) -> ModelSpec:
         """Raises UnknownSpecVersion for a document from another release, BadModelError for a malformed one."""
-        _require(isinstance(document, dict), "the document is not a JSON object")
-        version = document.get("version")
-        if type(version) is not int or version != SPEC_VERSION:
-            raise UnknownSpecVersion(
-                f"model contract: version {one_line(repr(version), 40)} in the file, this edge-tl reads version {SPEC_VERSION}; "
-                "upgrade edge-tl on this machine or export the model again"
-            )
+        require(isinstance(document, dict), "the document is not a JSON object")
+        _require_version(document.get("version"))
         for name, kind in _KINDS.items():
             value = document.get(name)
-            _require(isinstance(value, kind), f"{name} is {type(value).__name__}, not {kind.__name__}")
+            require(isinstance(value, kind), f"{name} is {type(value).__name__}, not {kind.__name__}")
+        for name in ("validation", "self_test"):
+            require(name in document, f"{name} is missing")
         try:
-            accuracy, self_test = document["validation"], document["self_test"]
+            sections = {
+                name: kind.from_dict(document[name], name)
+                for name, kind in {**_CORE, **_OPTIONAL}.items()
+                if document.get(name) is not None
+            }
+            history, needs = (tuple(_list(document, name)) for name in ("history", "needs"))
+            require(text(*needs), "needs is not a list of names")
+            _require_understood(needs)
+            names = {item.name for item in dataclasses.fields(cls)} - {"extra"}
             return cls(
+                **{name: document[name] for name in (*_PLAIN, "version")},
+                **sections,  # type: ignore[arg-type]
                 labels=tuple(document["labels"]),
-                resize=ResizeRule(**document["resize"]),
-                normalization=Normalization(
-                    mean=tuple(document["normalization"]["mean"]), std=tuple(document["normalization"]["std"])
-                ),
-                arch=document["arch"],
-                scores=Scores(**document["scores"]),
-                precision=document["precision"],
-                data_fingerprint=document["data_fingerprint"],
-                validation=None if accuracy is None else Accuracy(**{**accuracy, "ci95": tuple(accuracy["ci95"])}),
-                training=document["training"],
-                export=document["export"],
-                parent_sha256=document["parent_sha256"],
-                self_test=None
-                if self_test is None
-                else SelfTest(**{**self_test, "logits": _floats(self_test["logits"])}),
+                history=tuple(Teaching.from_dict(step, "history") for step in history),
+                needs=needs,
+                extra=unknown(document, names),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             reason = one_line(f"{type(error).__name__}: {error}")
@@ -277,12 +294,46 @@ class ModelSpec:
     @classmethod
     def from_json(cls, text: str) -> ModelSpec:
         """Raises as `from_dict`, and BadModelError for text that is no JSON, is ambiguous or is larger than a contract."""
-        _require(len(text) <= MAX_CONTRACT_BYTES, f"larger than {MAX_CONTRACT_BYTES >> 20} MB")
+        require(len(text) <= MAX_CONTRACT_BYTES, f"larger than {MAX_CONTRACT_BYTES >> 20} MB")
         try:
             document = strict_json(text)
         except ValueError as error:
             raise BadModelError(f"model contract: {error}") from None
         return cls.from_dict(document)
+
+
+def _require_version(version: object) -> None:
+    """Raises UnknownSpecVersion that says which side is older, BadModelError for what is no version."""
+    shown = one_line(repr(version), 40)
+    known = f"this edge-tl reads versions {VERSIONS[0]} to {VERSIONS[-1]}"
+    require(type(version) is int, f"version {shown} in the file is no number; {known}; export the model again")
+    assert isinstance(version, int)
+    if version > VERSIONS[-1]:
+        raise UnknownSpecVersion(
+            f"model contract: the file is newer than this edge-tl: version {shown} in the file, {known}; "
+            "upgrade edge-tl on this machine, or export the model again with the release that is installed here"
+        )
+    if version < VERSIONS[0]:
+        raise UnknownSpecVersion(
+            f"model contract: the file is older than any that this edge-tl can read: version {shown} in the file, {known}; "
+            "export the model again; upgrading edge-tl on this machine does not help"
+        )
+
+
+def _require_understood(needs: Iterable[str]) -> None:
+    foreign = sorted(set(needs) - _OBEYED)
+    if foreign:
+        raise UnknownSpecVersion(
+            f"model contract: the file needs {', '.join(map(one_line, foreign[:5]))}, which this edge-tl cannot apply, "
+            "and its answers would be wrong without; the file is newer: upgrade edge-tl on this machine"
+        )
+
+
+def _list(document: Mapping[str, Any], name: str) -> list[Any]:
+    values = document.get(name, [])
+    require(isinstance(values, list), f"{name} is {type(values).__name__}, not a list")
+    assert isinstance(values, list)
+    return values
 
 
 _KINDS: dict[str, type] = {
@@ -297,19 +348,23 @@ _KINDS: dict[str, type] = {
     "data_fingerprint": str,
     "parent_sha256": str,
 }
-
-
-def _floats(values: Iterable[Any]) -> tuple[float, ...]:
-    values = tuple(values)
-    _require(_numbers(values), "self-test scores must be finite numbers")
-    return tuple(map(float, values))
-
-
-def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {item.name: _plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value
+_PLAIN = ("training", "export", "arch", "precision", "data_fingerprint", "parent_sha256")
+_CORE: dict[str, type[Section]] = {
+    "resize": ResizeRule,
+    "normalization": Normalization,
+    "scores": Scores,
+    "validation": Accuracy,
+    "self_test": SelfTest,
+}
+_OPTIONAL: dict[str, type[Section]] = {
+    "geometry": Geometry,
+    "features": FeatureOutput,
+    "ood_score": OODScore,
+    "class_statistics": ClassStatistics,
+    "training_images": TrainingImages,
+    "background": Background,
+    "label_sets": LabelSets,
+}
+"""Sections that a document of version 2 may have."""
+_OBEYED = frozenset({*_KINDS, *_CORE, "version", "training_images"})
+"""What `needs` may name for this release to go on: the rest it keeps and does not act upon."""

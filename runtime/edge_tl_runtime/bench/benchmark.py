@@ -30,6 +30,7 @@ from edge_tl_runtime.errors import UsageError, one_line
 from edge_tl_runtime.files import sha256
 from edge_tl_runtime.machine import cpu_features, made_for_target, memory
 from edge_tl_runtime.onnx_file import read_model
+from edge_tl_runtime.overlap import TrainingOverlap
 from edge_tl_runtime.photos import usable_cores
 from edge_tl_runtime.profile import Machine
 from edge_tl_runtime.providers import short_name
@@ -48,12 +49,16 @@ _SITTINGS = "sittings"
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """What is measured. pack, photos: None without; photos were drawn from the data already (see `drawn`)."""
+    """What is measured. pack, photos: None without; photos were drawn from the data already (see `drawn`).
+
+    overlap: what the photos were to the model, None where that was not asked.
+    """
 
     model: Path
     classifier: Classifier
     pack: Pack | None = None
     photos: LabelledPhotos | None = None
+    overlap: TrainingOverlap | None = None
 
 
 def run_benchmark(
@@ -156,7 +161,7 @@ def _header(subject: Subject, settings: BenchSettings) -> Document:
         "pack": None
         if pack is None
         else {"name": one_line(pack.path.name), "sha256": pack.sha256, "photos": len(pack.photos)},
-        "data": None if photos is None else _data(photos),
+        "data": None if photos is None else _data(photos, subject.overlap),
         "session": _session(subject.classifier),
         "machine": _machine(),
         "versions": _versions(),
@@ -179,13 +184,14 @@ def _model(subject: Subject) -> Document:
     }
 
 
-def _data(photos: LabelledPhotos) -> Document:
+def _data(photos: LabelledPhotos, overlap: TrainingOverlap | None) -> Document:
     """digest: of the photos' names and classes, in order; their bytes are not read."""
     return {
         "name": one_line(photos.root.resolve().name),
         "split": photos.split,
         "photos": len(photos),
         "digest": listing_digest((photos.name(i), target) for i, target in enumerate(photos.targets)),
+        "training_overlap": None if overlap is None else overlap.to_dict(),
     }
 
 
