@@ -12,8 +12,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 def accept_single_values(model: nn.Module) -> None:
     """Let every layer of batch normalisation train on one value per channel, which PyTorch refuses.
 
-    That happens after a global pooling (timm's mobilenetv4, for one) when a process has a single photo in a step. One value has no
-    deviation: the layer learns it into its running statistics and normalises by those. Steps with more values are as ever.
+    That happens after a global pooling (timm's mobilenetv4, for one) when a process has a single photo in a step. One value has
+    no deviation: the layer learns it into its running statistics and normalises by those. Steps with more values are as ever.
     """
     for layer in model.modules():
         if isinstance(layer, _BatchNorm) and layer.track_running_stats:

@@ -108,6 +108,8 @@ class Finetuner:
         )
         self.epoch = 0
         """Epochs done, those of the head included."""
+        self.begun = 0
+        """Epochs that an earlier training had done, of which this is the continuation; its schedule starts after them."""
         self.steps = len(self._order(0))
         self._weights = _class_weights(self.targets, len(train.labels), settings.balance, device)
         self._model = PixelModel(network.module, network.backbone.normalization)
@@ -226,6 +228,10 @@ class Finetuner:
         if self.hardening is not None:
             self.hardening.restore(content["hardening"])
 
+    def begin_after(self, epoch: int) -> None:
+        """Add epochs to a training that ended after `epoch`: views go on from there, the rate falls from its peak once more."""
+        self.epoch = self.begun = epoch
+
     def _tensors(self) -> list[tuple[str, torch.Tensor]]:
         """What averages follow: every tensor but counters."""
         return [(name, t) for name, t in self.network.module.state_dict().items() if t.is_floating_point()]
@@ -234,6 +240,7 @@ class Finetuner:
         started = time.perf_counter()
         number = self.epoch + 1
         head_only = number <= self.settings.head_epochs
+        self.group.meet()
         step_model = self._prepare(head_only)
         _seed_everything(self.seed, number, self.group.rank)
         total, count = torch.zeros((), device=self.device), 0
@@ -349,7 +356,8 @@ class Finetuner:
         return value
 
     def _factor(self, number: int, position: int, head_only: bool) -> float:
-        first, last = (0, self.settings.head_epochs) if head_only else (self.settings.head_epochs, self.total)
+        begun = max(self.settings.head_epochs, self.begun)
+        first, last = (0, self.settings.head_epochs) if head_only else (begun, self.total)
         step = (number - 1 - first) * self.steps + position
         return rate_factor(step, (last - first) * self.steps, self.settings.warmup)
 
@@ -389,9 +397,7 @@ def _amp_type(precision: str, device: torch.device) -> torch.dtype | None:
     return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
 
 
-def _class_weights(
-    targets: NDArray[np.int64], classes: int, balance: str, device: torch.device
-) -> torch.Tensor | None:
+def _class_weights(targets: NDArray[np.int64], classes: int, balance: str, device: torch.device) -> torch.Tensor | None:
     """Weights of the loss by class, None for none; photos without a label have no say."""
     counts = class_counts(targets[targets != UNLABELLED], classes)
     if balance == "sampling" or not weighs(balance, counts):

@@ -8,15 +8,17 @@ training photos alone: the validation photos judge, they do not choose. Few phot
 one must earn its place.
 
 Where classes are unequal, photos weigh by the inverse of their class's size, which alone does little: a probe that separates its
-training photos has no errors to weigh. What hides the small class is that its few photos fit the probe more closely than a new one
-would. Photos held out show by how much, and the logits of small classes are raised by that (docs/decisions/0012-few-and-unequal.md).
+training photos has no errors to weigh. What hides the small class is that its few photos fit the probe more closely than a new
+one would. Photos held out show by how much, and the logits of small classes are raised by that
+(docs/decisions/0012-few-and-unequal.md).
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +32,8 @@ from edge_tl.training.balance import class_counts, class_weights, weighs
 PENALTIES = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001)
 """L2 penalties tried, strongest first, so that each fit starts from the one before."""
 FOLDS = 5
+SMALL = 20_000_000
+"""Photos times features times classes below which one thread is as fast as several."""
 USUAL, DECADES = 0.03, 0.5
 """Prior of the penalty: log-normal about what was best for 2 to 20 photos per class, with this deviation in powers of ten."""
 WITHOUT_FOLDS = (0.03, 10.0)
@@ -91,11 +95,25 @@ def fit_probe(
     names: Sequence[str],
     classes: int,
     balance: str = "auto",
+    penalty: float | None = None,
 ) -> Probe:
     """Fit on features (N, D) of photos of class targets (N,). Deterministic: folds depend on the photos' names alone.
 
-    balance: as in the settings; "sampling" asks of a probe what "weights" asks.
+    balance: as in the settings; "sampling" asks of a probe what "weights" asks. penalty: taken as it is, without folds; small
+    classes are then not raised.
     """
+    with _threads(features.size * classes):
+        return _fit_probe(features, targets, names, classes, balance, penalty)
+
+
+def _fit_probe(
+    features: NDArray[np.float32],
+    targets: NDArray[np.int64],
+    names: Sequence[str],
+    classes: int,
+    balance: str,
+    penalty: float | None,
+) -> Probe:
     counts = class_counts(targets, classes)
     balanced = weighs(balance, counts)
     photo_weights = class_weights(counts)[targets] if balanced else np.ones(len(targets))
@@ -104,9 +122,10 @@ def fit_probe(
     basis = torch.linalg.svd(standard, full_matrices=False).Vh if len(standard) < standard.shape[1] else None
     reduced = standard if basis is None else standard @ basis.T
     labels, weights = torch.from_numpy(targets), torch.from_numpy(photo_weights)
-    held_out = _cross_validate(reduced, labels, weights, names, classes)
+    held_out = _cross_validate(reduced, labels, weights, names, classes) if penalty is None else {}
     lifts = {p: _lift(rows, targets, photo_weights, counts, balanced) for p, rows in held_out.items()}
-    penalty = _chosen(lifts, photo_weights) if lifts else WITHOUT_FOLDS[balanced]
+    if penalty is None:
+        penalty = _chosen(lifts, photo_weights) if lifts else WITHOUT_FOLDS[balanced]
     lift = lifts.get(penalty, _Lift(1.0, np.zeros(classes), 0.0))
     fitted = _fit(reduced, labels, weights, classes, [penalty], _CONVERGED)[0]
     weight = fitted[:-1].T if basis is None else fitted[:-1].T @ basis
@@ -115,6 +134,17 @@ def fit_probe(
     outside = np.asarray(lift(held_out[penalty]), np.float32) if held_out else None
     cv_loss = {p: found.loss for p, found in lifts.items()}
     return Probe(lift.scale * raw, bias, penalty, cv_loss, outside, balanced)
+
+
+@contextlib.contextmanager
+def _threads(work: int) -> Iterator[None]:
+    """One thread for small problems: what more of them gain there is lost to waiting, on a busy machine a hundredfold."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1 if work < SMALL else before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _standard(
@@ -133,7 +163,8 @@ def _chosen(lifts: dict[float, _Lift], weights: NDArray[np.float64]) -> float:
     photos = float(weights.sum() ** 2 / np.square(weights).sum())  # effective number, Kish 1965
 
     def cost(penalty: float) -> float:
-        return photos * lifts[penalty].loss + (math.log10(penalty / USUAL) / DECADES) ** 2 / 2
+        away = math.log10(penalty / USUAL) / DECADES
+        return float(photos * lifts[penalty].loss + 0.5 * away * away)
 
     return min(lifts, key=cost)
 
@@ -181,7 +212,7 @@ def _cross_validate(
 
 
 def make_folds(targets: NDArray[np.int64], names: Sequence[str], salt: str = "") -> NDArray[np.int64]:
-    """Fold of each photo, int64 (N,), 0 to `FOLDS` - 1: each class spread over all folds, in an order by SHA-256 of salt and name.
+    """Fold of each photo, int64 (N,), 0 to `FOLDS` - 1: each class over all folds, in an order by SHA-256 of salt and name.
 
     A class with fewer photos than folds is held out one photo at a time.
     """

@@ -29,7 +29,9 @@ def wilson(successes: float, n: float, z: float = Z95) -> tuple[float, float]:
 
 
 def mean_of_rates(
-    successes: NDArray[np.int64], sizes: NDArray[np.int64] | NDArray[np.float64], z: float = Z95
+    successes: NDArray[np.int64] | NDArray[np.float64],
+    sizes: NDArray[np.int64] | NDArray[np.float64],
+    z: float = Z95,
 ) -> tuple[float, float, float]:
     """The mean of independent rates, and its interval: (mean, low, high), within [0, 1].
 
