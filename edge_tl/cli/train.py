@@ -178,6 +178,8 @@ def _print(result: TrainResult, as_json: bool) -> None:
         [row.label, str(row.n), percent(row.recall), percent(row.precision)] for row in result.evaluation.per_class[:50]
     ]
     table("", ["class", "val photos", "recall", "precision"], rows)
+    if result.cross_validated is not None:
+        click.echo(f"the probe, cross-validated on all photos: {result.cross_validated.describe()}")
     click.echo(f"val  {result.evaluation.describe()}, from: {result.best}")
     if result.test is not None:
         click.echo(f"test {result.test.describe()}, photos that chose nothing")

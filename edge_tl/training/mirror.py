@@ -25,7 +25,7 @@ SMALLEST = 7
 PENALTY = 0.1
 SHARED = 1 / 3
 """Weight of what a photo and its mirror image share. With 1, direction is lost among features of the scene: 46 of 64 arrows on
-plates over photos were found to change places, with this 60, and 61 with 0, which takes what classes lean to for what they are."""
+plates over photos were found to change places, with this 60. With 0 what classes merely lean to is taken for what they are."""
 CHANCE = 0.01
 """Probability, over all pairs of classes together, that photos without a direction make a pair look mirrored."""
 
@@ -52,7 +52,7 @@ def some_of_each(photos: LabelledPhotos) -> LabelledPhotos:
 
 
 def mirrored_pairs(
-    network: Network, photos: LabelledPhotos, device: torch.device, seed: int, progress: Progress = lambda done: None
+    network: Network, photos: LabelledPhotos, device: torch.device, progress: Progress = lambda done: None
 ) -> list[MirroredPair]:
     """Pairs of classes that change places in a mirror, the surest first. photos: training photos that can be read.
 

@@ -186,7 +186,7 @@ def _lift(
         return float(shares @ (logsumexp(scaled, axis=1) - scaled[rows, targets]))
 
     def cost(parameters: NDArray[np.float64]) -> float:
-        return photos * loss(parameters) + (parameters[0] / RAISE) ** 2 / 2 + parameters[1] ** 2 / 2
+        return float(photos * loss(parameters) + (parameters[0] / RAISE) ** 2 / 2 + parameters[1] ** 2 / 2)
 
     best = np.zeros(2)
     if balanced:

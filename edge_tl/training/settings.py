@@ -94,7 +94,7 @@ class TrainSettings:
     test: str = option("", "Photos that judge and choose nothing: a fraction of each class, or a folder.")
     teacher: str = option("", "A run or a backbone to learn from (distillation).")
     unlabelled: str = option("", "A folder of photos without labels, for the teacher to label.")
-    seed: int = option(0, "Decides splits, order and views.")
+    seed: int = option(0, "Decides splits, order and views.", low=0)
     device: str = option("auto", "auto takes a GPU when there is one.", "auto", "cpu", "cuda", "mps")
     finetune: FinetuneSettings = field(default_factory=FinetuneSettings)
 

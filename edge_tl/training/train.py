@@ -374,7 +374,7 @@ class _Trainer:
         answer = ""
         if self.group.first:
             with self.stage("mirror images", len(some_of_each(train))) as progress:
-                pairs = mirrored_pairs(self.network, train, self.device, self.settings.seed, progress)
+                pairs = mirrored_pairs(self.network, train, self.device, progress)
             answer = describe_pairs(pairs) if pairs else ""
         answer = self.group.share(answer)
         if answer:

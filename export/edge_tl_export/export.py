@@ -186,7 +186,9 @@ def export_model(
     with stage("exporting", 1) as done:
         fp32 = to_onnx(network, spec)
         done(1)
-    photos = CalibrationPhotos(calibration, spec.resize, settings.calibration_size)
+    photos = CalibrationPhotos(
+        calibration, spec.resize, settings.calibration_size, mirror=spec.training.get("mirror", True)
+    )
     samples = photos.samples(PARITY_PHOTOS)
     compared = _verify_fp32(network, spec, fp32, samples)
     with stage("judging", 0 if validation is None else len(validation)) as done:
