@@ -29,7 +29,7 @@ from edge_tl.training.mirror import look_alike, mirrored_pairs
 from edge_tl.training.settings import FinetuneSettings, TrainSettings
 from edge_tl.training.train import resume, train
 from edge_tl_runtime.dataset import load_training
-from edge_tl_runtime.errors import DataError, PeerFailed, UsageError
+from edge_tl_runtime.errors import DataError, OutputError, PeerFailed, UsageError
 from edge_tl_runtime.spec import ResizeRule
 
 CPU = torch.device("cpu")
@@ -349,6 +349,15 @@ def test_the_output_is_looked_at_before_photos_are_fetched(tmp_path, monkeypatch
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="is a file"):
         train("cats-dogs", tmp_path / "file", TrainSettings(device="cpu"), silent, print)
+
+
+def test_a_disk_too_small_for_the_run_is_said_before_anything_is_computed(surfaces, tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=1_000_000))
+    said: list[str] = []
+    with pytest.raises(OutputError, match=r"needs up to \d+ MB below .* where 1 MB are free"):
+        train(surfaces, tmp_path / "run", TUNED, silent, said.append)
+    assert not said
 
 
 def test_a_batch_larger_than_the_photos_is_said(surfaces, tmp_path):

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
+from torch import nn
 
 from edge_tl.models import is_backbone
 from edge_tl.training import run
 from edge_tl.training.adversarial import refuse_impossible
 from edge_tl.training.settings import FinetuneSettings, TrainSettings
 from edge_tl_runtime.dataset import LabelledPhotos, Splits, load_unlabelled
-from edge_tl_runtime.errors import BadImage, DataError, UsageError
+from edge_tl_runtime.errors import BadImage, DataError, OutputError, UsageError
 from edge_tl_runtime.options import check
 from edge_tl_runtime.photos import read_photo
 
@@ -58,6 +60,22 @@ def refuse_teacher(name: str, labels: tuple[str, ...]) -> None:
     unknown = [label for label in labels if label not in known]
     if unknown:
         raise UsageError(f"the teacher {name} does not know the class {unknown[0]!r}; train it on the same classes")
+
+
+def refuse_full_disk(folder: Path, module: nn.Module, settings: TrainSettings) -> None:
+    """Raises OutputError where the run, and what an interruption needs of fine-tuning, would not fit beside `folder`'s files."""
+    weights = sum(tensor.nbytes for tensor in module.state_dict().values())
+    copies = 1
+    if settings.recipe != "probe":
+        # The state holds the weights, those before, and what the optimizer knows of each; it is written beside the one before.
+        moments = 2 if settings.finetune.optimizer == "adamw" else 1
+        copies += 2 * (2 + moments + (settings.finetune.ema > 0) + (settings.finetune.average == "swa"))
+    free = shutil.disk_usage(folder).free
+    if free < copies * weights:
+        raise OutputError(
+            f"the run needs up to {copies * weights / 1e6:.0f} MB below {folder}, where {free / 1e6:.0f} MB are free; free some "
+            "space or choose another folder with -o"
+        )
 
 
 def _require_readable(photos: LabelledPhotos) -> None:

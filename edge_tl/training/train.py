@@ -6,7 +6,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -59,7 +59,14 @@ def train(data: Path | str, folder: Path, settings: TrainSettings, stage: Stage,
     first write and say nothing and get None.
     Raises DataError for photos that cannot make a classifier, WeightsError, UsageError, OutputError.
     """
-    return _train(str(data), folder, settings, stage, say)
+    fresh = not folder.exists()
+    try:
+        return _train(str(data), folder, settings, stage, say)
+    except EdgeTLError:
+        if fresh:
+            with suppress(OSError):  # something was written, and that tells how far it got
+                folder.rmdir()
+        raise
 
 
 def resume(folder: Path, stage: Stage, say: Say, changes: Mapping[str, Any] | None = None) -> TrainResult | None:
@@ -153,6 +160,8 @@ class _Trainer:
 
     def run(self, state: dict[str, Any] | None) -> TrainResult | None:
         train, val, test = self.splits
+        if self.group.first:
+            early.refuse_full_disk(self.folder, self.network.module, self.settings)
         self.say(
             f"{self.data}: {len(train)} training, {len(val)} validation{f' and {len(test)} test' if test else ''} photos of "
             f"{len(train.labels)} classes; {self.target.name}, weights: {self.network.weights}, {self.device}"
@@ -296,7 +305,7 @@ class _Trainer:
         if self.settings.teacher:
             return True
         error = recipe.held_out_error(probe, features.targets)
-        return self.decide(recipe.try_finetuning(error, len(features.targets), len(self.splits.train.labels)))
+        return self.decide(recipe.try_finetuning(error, int(np.bincount(features.targets).min())))
 
     def _finetune(self, features: Features, probe: Probe, standing: Standing, state: dict[str, Any] | None) -> Standing:
         started = time.perf_counter()
