@@ -144,6 +144,10 @@ def _stoppable(folder: Path) -> Iterator[Callable[[], None]]:
         stopped = Interrupted(f"interrupted; {onward}")
         stopped.exit_code = 128 + (error.args[0] if error.args else signal.SIGINT)
         raise stopped from None
+    except UsageError as error:
+        if int(os.environ.get("RANK", "0")):  # every process finds the same, the first says it
+            raise click.exceptions.Exit(error.exit_code) from None
+        raise
     except PeerFailed as error:
         if error.told:  # in a line of the process that failed
             raise click.exceptions.Exit(error.exit_code) from None

@@ -91,9 +91,9 @@ def _train(
     with process_group(device.type == "cuda") as group:
         if device.type == "cuda" and group.size > 1:
             device = torch.device("cuda", group.local)
-        root = Path(group.share(str(resolve(data, stage, say)) if group.first else ""))
-        splits = load_splits(root, val_fraction=settings.val_fraction, test=settings.test, seed=settings.seed)
-        early.refuse_photos(splits, settings)
+        found = group.share(_photos(data, settings, stage, say) if group.first else None)
+        assert found is not None
+        root, splits = found
         finished = None if going_on is None else going_on.finished
         interrupted = going_on is not None and (folder / run.RESUME).is_file()
         state = group.share(run.read_checkpoint(folder) if interrupted and group.first else None)
@@ -120,6 +120,14 @@ def _train(
         finally:
             journal.close()
         return result
+
+
+def _photos(data: str, settings: TrainSettings, stage: Stage, say: Say) -> tuple[Path, Splits]:
+    """Where the photos are and which does what; those that cannot serve are refused here, once for all processes."""
+    root = resolve(data, stage, say)
+    splits = load_splits(root, val_fraction=settings.val_fraction, test=settings.test, seed=settings.seed)
+    early.refuse_photos(splits, settings)
+    return root, splits
 
 
 @contextmanager
