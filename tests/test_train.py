@@ -94,7 +94,7 @@ def test_a_run_holds_what_is_promised(trained, surfaces):
     assert run.spec == trained.spec
     assert run.spec.labels == CLASSES
     stages = [json.loads(line)["stage"] for line in (trained.folder / "metrics.jsonl").read_text().splitlines()]
-    assert stages == ["features", "probe"]
+    assert stages == ["features", "probe", "cross-validation"]
     assert json.loads((trained.folder / "settings.json").read_text())["seed"] == 0
     assert trained.evaluation.top1 >= 0.85
 

@@ -327,7 +327,7 @@ class _Trainer:
         if self.settings.weights == "none":
             # There is nothing to keep: neither statistics nor a probe on features that say nothing.
             settings = replace(settings, head_init="random", freeze_bn=False)
-        settings = replace(settings, mirror=self._mirrors(features, train, probe))
+        settings = replace(settings, mirror=self._mirrors(train))
         if settings.head_init == "random":
             torch.manual_seed(self.settings.seed)
             head = torch.nn.Linear(probe.weight.shape[1], probe.weight.shape[0])
@@ -383,7 +383,7 @@ class _Trainer:
         self.seconds["finetune"] = time.perf_counter() - started
         return standing
 
-    def _mirrors(self, features: Features, train: LabelledPhotos, probe: Probe) -> bool:
+    def _mirrors(self, train: LabelledPhotos) -> bool:
         """Whether views are mirrored: as asked for, otherwise unless mirrored photos look like another class."""
         asked, augment = self.settings.finetune.mirror, self.settings.finetune.augment
         if asked is not None or augment == "none":
