@@ -166,7 +166,7 @@ TUNED = TrainSettings(
 def test_a_finished_run_says_so_and_takes_more_epochs(surfaces, tmp_path, capsys):
     folder = tmp_path / "run"
     train(surfaces, folder, TUNED, silent, print)
-    for changes, found in (({}, "has had 1 epochs; for more"), ({"epochs": 1}, "--epochs 1 asks for no more")):
+    for changes, found in (({}, "epochs so far: 1; for more"), ({"epochs": 1}, "--epochs 1 asks for no more")):
         with pytest.raises(UsageError, match="is complete") as refused:
             resume(folder, silent, print, changes)
         assert found in str(refused.value)
@@ -177,7 +177,7 @@ def test_a_finished_run_says_so_and_takes_more_epochs(surfaces, tmp_path, capsys
     assert [r["epoch"] for r in run.read_metrics(folder) if r["stage"] == "finetune"] == [1, 2, 3]
     assert (folder / "log.txt").read_text().splitlines()[: len(before)] == before
     assert json.loads((folder / "settings.json").read_text())["finetune"]["epochs"] == 3
-    assert "1 epochs are done" in capsys.readouterr().out
+    assert "epochs done: 1" in capsys.readouterr().out
     assert result.spec.resize.height == 64
     assert not (folder / "resume.json").exists()
 

@@ -58,7 +58,7 @@ def read(folder: Path, changes: Mapping[str, Any]) -> Continued:
     if wanted <= epochs:
         asked = f", and --epochs {wanted} asks for no more" if wanted else ""
         raise UsageError(
-            f"the training in {folder} is complete: it has had {epochs} epochs{asked}; "
+            f"the training in {folder} is complete: epochs so far: {epochs}{asked}; "
             f"for more: edge-tl train --resume {folder} --epochs {epochs + 4}"
         )
     kept = run.load_run(folder)

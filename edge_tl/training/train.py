@@ -363,9 +363,7 @@ class _Trainer:
         tuner = make(rate)
         if self.finished is not None:
             tuner.begin_after(self.finished.epochs)
-            self.say(
-                f"{self.finished.epochs} epochs are done; more, with a learning rate that falls from its peak again"
-            )
+            self.say(f"epochs done: {self.finished.epochs}; more, with a learning rate that falls from its peak again")
         if len(tuner.targets) < settings.batch_size:
             self.say(f"a batch of {settings.batch_size} holds all {len(tuner.targets)} photos: one step an epoch")
         if state is not None:
