@@ -61,6 +61,7 @@ STEPS = (
     Step("Start-up", "startup.py", "{known} {photo}"),
     Step("Edge-friendly variants", "friendly.py", "", "mobilenet_v3_small"),
     Step("Linear probe", "probe.py", "{data} [{weights}]", "{data}"),
+    Step("Few and unequal photos", "few.py", "{data}", "{data} --seeds 5", 20),
     Step("Recipes", "recipes.py", RECIPES, f"{RECIPES} --sets pets37 --archs efficientnet_lite0 --seeds 0", 60),
     Step("Interrupted, and in two processes", "continuity.py", "{data}", "{data} --kills 3 --epochs 6", 30),
     Step("An epoch of fine-tuning", "finetune.py", "{data} [{weights}] --photos 128", "{data} --photos 64"),

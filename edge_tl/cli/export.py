@@ -168,7 +168,7 @@ def _cells(name: str, row: Row) -> list[str]:
         row.time.this_shown,
         "" if row.precision == "fp32" else row.time.fp32_shown,
         "" if row.precision == "fp32" else f"{row.speedup:.2f}x",
-        "n/a" if row.top1 is None else percent(row.top1),
+        row.accuracy,
         drop if row.precision != "fp32" else "",
         "n/a" if against is None and row.precision != "fp32" else "" if against is None else percent(against.agreement),
     ]

@@ -56,8 +56,9 @@ def _fields(settings: Settings) -> list[dataclasses.Field[Any]]:
 
 def _option(item: dataclasses.Field[Any]) -> Callable[[_Command], _Command]:
     name, rules = "--" + item.name.replace("_", "-"), item.metadata
-    if isinstance(item.default, bool):
-        return click.option(f"{name}/--no-{name[2:]}", default=item.default, show_default=True, help=rules["help"])
+    if isinstance(item.default, bool) or item.default is None:  # None: yes, no, or decided later
+        shown = item.default is not None
+        return click.option(f"{name}/--no-{name[2:]}", default=item.default, show_default=shown, help=rules["help"])
     kind: Any = type(item.default)
     if rules["choices"]:
         kind = click.Choice(rules["choices"])
@@ -65,7 +66,6 @@ def _option(item: dataclasses.Field[Any]) -> Callable[[_Command], _Command]:
         bounds = (rules["low"], rules["high"])
         if bounds != (None, None):
             kind = click.IntRange(*bounds) if kind is int else click.FloatRange(*bounds)
-    shown = item.default if item.default != "" else None
     return click.option(
-        name, default=item.default, show_default=shown is not None, type=kind, help=rules["help"] or None
+        name, default=item.default, show_default=item.default != "", type=kind, help=rules["help"] or None
     )

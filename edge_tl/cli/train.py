@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ import click
 from edge_tl.cli.console import percent, progress, say, say_skipped, silent, table
 from edge_tl.cli.options import Sectioned, collect, options
 from edge_tl.training.settings import FinetuneSettings, TrainSettings
-from edge_tl_runtime.errors import EdgeTLError, OutputError, UsageError, shell_command
+from edge_tl_runtime.errors import EdgeTLError, OutputError, PeerFailed, UsageError, shell_command
 
 if TYPE_CHECKING:
     from edge_tl.training.result import TrainResult
@@ -61,12 +62,17 @@ def command(
     settings = collect(TrainSettings, {**values, "finetune": None})
     settings = _with_finetuning(settings, values)
     if interrupted is not None:
-        if data or folder or diagnose:
-            raise UsageError("--resume takes the run alone; its photos and settings are stored in it")
+        given = [name for name, there in ((str(data), data), ("-o", folder), ("--diagnose", diagnose)) if there]
+        if given:
+            raise UsageError(
+                f"--resume takes the run alone and cannot take {', '.join(given)}; its photos and settings are stored in it"
+            )
         folder = interrupted
     elif data is None or (folder is None and not diagnose):
         raise UsageError("give the photos and a folder for the run: edge-tl train DATA -o RUN")
     stage = silent if as_json else progress
+    if tensorboard:
+        _require_tensorboard()
     if diagnose:
         _diagnose(str(data), settings, stage, as_json)
         return
@@ -75,11 +81,28 @@ def command(
         from edge_tl.training.train import resume, train
 
         ready()
-        result = resume(folder, stage, say) if interrupted else train(str(data), folder, settings, stage, say)
+        if interrupted is None:
+            result = train(str(data), folder, settings, stage, say)
+        else:
+            result = resume(folder, stage, say, _given(values))
         if result is None:  # a further process of torchrun
             return
         _page(result, tensorboard)
     _print(result, as_json)
+
+
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    """Of the settings, those that were written on the command line."""
+    context = click.get_current_context()
+    line = click.core.ParameterSource.COMMANDLINE
+    return {name: value for name, value in values.items() if context.get_parameter_source(name) is line}
+
+
+def _require_tensorboard() -> None:
+    from importlib.util import find_spec
+
+    if find_spec("tensorboard") is None:
+        raise UsageError("--tensorboard needs tensorboard, which is not installed here; run: pip install tensorboard")
 
 
 def _with_finetuning(settings: TrainSettings, values: dict[str, Any]) -> TrainSettings:
@@ -111,6 +134,8 @@ def _stoppable(folder: Path) -> Iterator[Callable[[], None]]:
     try:
         yield ready
     except KeyboardInterrupt as error:
+        if int(os.environ.get("RANK", "0")):  # the first process speaks for all
+            raise click.exceptions.Exit(128 + (error.args[0] if error.args else signal.SIGINT)) from None
         from edge_tl.training.run import RESUME, WEIGHTS
 
         onward = f"the run in {folder} is whole" if (folder / WEIGHTS).is_file() else "nothing was begun"
@@ -119,6 +144,14 @@ def _stoppable(folder: Path) -> Iterator[Callable[[], None]]:
         stopped = Interrupted(f"interrupted; {onward}")
         stopped.exit_code = 128 + (error.args[0] if error.args else signal.SIGINT)
         raise stopped from None
+    except UsageError as error:
+        if int(os.environ.get("RANK", "0")):  # every process finds the same, the first says it
+            raise click.exceptions.Exit(error.exit_code) from None
+        raise
+    except PeerFailed as error:
+        if error.told:  # in a line of the process that failed
+            raise click.exceptions.Exit(error.exit_code) from None
+        raise
     except OutputError as error:
         from edge_tl.training.run import CHECKPOINT
 
@@ -149,6 +182,8 @@ def _print(result: TrainResult, as_json: bool) -> None:
         [row.label, str(row.n), percent(row.recall), percent(row.precision)] for row in result.evaluation.per_class[:50]
     ]
     table("", ["class", "val photos", "recall", "precision"], rows)
+    if result.cross_validated is not None:
+        click.echo(f"the probe, cross-validated on all photos: {result.cross_validated.describe()}")
     click.echo(f"val  {result.evaluation.describe()}, from: {result.best}")
     if result.test is not None:
         click.echo(f"test {result.test.describe()}, photos that chose nothing")

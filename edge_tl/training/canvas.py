@@ -104,12 +104,21 @@ class Views:
 
     policy: "none" (the centre crop of the resize rule), "crop" (random resized crops, Szegedy et al. 2015, and mirroring),
     "trivial" (with TrivialAugmentWide, Mueller and Hutter 2021) or "rand" (with RandAugment, Cubuk et al. 2020).
-    disturbance: a key of `edge_tl.training.disturb.KINDS`, done last.
+    disturbance: a key of `edge_tl.training.disturb.KINDS`, done last. mirror: whether half of the views are mirrored; the crops
+    are the same either way.
     """
 
-    def __init__(self, canvases: Canvases, policy: str, min_area: float, seed: int, disturbance: str = "none") -> None:
+    def __init__(
+        self,
+        canvases: Canvases,
+        policy: str,
+        min_area: float,
+        seed: int,
+        disturbance: str = "none",
+        mirror: bool = True,
+    ) -> None:
         self.canvases, self.policy, self.min_area, self.seed = canvases, policy, min_area, seed
-        self.disturbance = disturbance
+        self.disturbance, self.mirror = disturbance, mirror
         self._extra = _policy(policy)
 
     def batch(self, epoch: int, indices: NDArray[np.int64]) -> torch.Tensor:
@@ -134,7 +143,8 @@ class Views:
         width, height = min(1.0, math.sqrt(area * shape / aspect)), min(1.0, math.sqrt(area / shape * aspect))
         left, top = rng.uniform(0, 1 - width), rng.uniform(0, 1 - height)
         box = np.asarray([left, top, left + width, top + height], np.float32)
-        return box[[2, 1, 0, 3]] if rng.random() < 0.5 else box  # right before left: mirrored
+        mirrored = self.mirror and rng.random() < 0.5
+        return box[[2, 1, 0, 3]] if mirrored else box  # right before left: mirrored
 
     def _with_policy(self, views: torch.Tensor, epoch: int, indices: NDArray[np.int64]) -> torch.Tensor:
         assert self._extra is not None

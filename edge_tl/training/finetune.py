@@ -22,6 +22,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from edge_tl.models import Network
 from edge_tl.training.adversarial import Robust, harden, risen
+from edge_tl.training.balance import class_counts, class_weights, weighs
+from edge_tl.training.batch_norm import accept_single_values
 from edge_tl.training.canvas import Canvases, Views
 from edge_tl.training.distill import Teacher
 from edge_tl.training.distributed import Group
@@ -96,15 +98,23 @@ class Finetuner:
             paths, targets = paths + unlabelled.paths, targets + (UNLABELLED,) * len(unlabelled)
         self.targets = np.asarray(targets, np.int64)
         rule = network.backbone.resize
-        self.views = Views(Canvases(paths, rule, device), settings.augment, settings.min_area, seed, settings.disturb)
+        self.views = Views(
+            Canvases(paths, rule, device),
+            settings.augment,
+            settings.min_area,
+            seed,
+            settings.disturb,
+            settings.mirror is not False,
+        )
         self.epoch = 0
         """Epochs done, those of the head included."""
-        self.steps = math.ceil(len(self.targets) / settings.batch_size)
-        self._weights = (
-            _class_weights(self.targets, len(train.labels), device) if settings.balance == "weights" else None
-        )
+        self.begun = 0
+        """Epochs that an earlier training had done, of which this is the continuation; its schedule starts after them."""
+        self.steps = len(self._order(0))
+        self._weights = _class_weights(self.targets, len(train.labels), settings.balance, device)
         self._model = PixelModel(network.module, network.backbone.normalization)
         self._model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        accept_single_values(self._model)
         self.hardening = harden(settings, self._model, judge, device, seed)
         self._optimizer = make_optimizer(network, settings)
         self._amp = _amp_type(settings.precision, device)
@@ -218,6 +228,10 @@ class Finetuner:
         if self.hardening is not None:
             self.hardening.restore(content["hardening"])
 
+    def begin_after(self, epoch: int) -> None:
+        """Add epochs to a training that ended after `epoch`: views go on from there, the rate falls from its peak once more."""
+        self.epoch = self.begun = epoch
+
     def _tensors(self) -> list[tuple[str, torch.Tensor]]:
         """What averages follow: every tensor but counters."""
         return [(name, t) for name, t in self.network.module.state_dict().items() if t.is_floating_point()]
@@ -226,6 +240,7 @@ class Finetuner:
         started = time.perf_counter()
         number = self.epoch + 1
         head_only = number <= self.settings.head_epochs
+        self.group.meet()
         step_model = self._prepare(head_only)
         _seed_everything(self.seed, number, self.group.rank)
         total, count = torch.zeros((), device=self.device), 0
@@ -341,7 +356,8 @@ class Finetuner:
         return value
 
     def _factor(self, number: int, position: int, head_only: bool) -> float:
-        first, last = (0, self.settings.head_epochs) if head_only else (self.settings.head_epochs, self.total)
+        begun = max(self.settings.head_epochs, self.begun)
+        first, last = (0, self.settings.head_epochs) if head_only else (begun, self.total)
         step = (number - 1 - first) * self.steps + position
         return rate_factor(step, (last - first) * self.steps, self.settings.warmup)
 
@@ -355,7 +371,11 @@ class Finetuner:
             chances = np.asarray([1 / sizes[target] for target in self.targets])
             order = rng.choice(count, count, p=chances / chances.sum())
         size = self.settings.batch_size
-        return [order[start : start + size] for start in range(0, count, size)]
+        batches = [order[start : start + size] for start in range(0, count, size)]
+        if len(batches) > 1 and len(batches[-1]) == 1 < size:
+            # A step on one photo is noise, and batch statistics of one are none: it joins the batch before.
+            batches[-2:] = [np.concatenate(batches[-2:])]
+        return batches
 
     def _average(self, number: int) -> None:
         if self.settings.average == "swa" and number > self.total - max(1, round(SWA_SHARE * self.settings.epochs)):
@@ -377,11 +397,12 @@ def _amp_type(precision: str, device: torch.device) -> torch.dtype | None:
     return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
 
 
-def _class_weights(targets: NDArray[np.int64], classes: int, device: torch.device) -> torch.Tensor:
-    """Inverse class sizes, with mean 1 over the labelled photos."""
-    counts = np.bincount(targets[targets != UNLABELLED], minlength=classes)
-    weights = counts.sum() / (classes * np.maximum(counts, 1))
-    return torch.from_numpy(weights).float().to(device)
+def _class_weights(targets: NDArray[np.int64], classes: int, balance: str, device: torch.device) -> torch.Tensor | None:
+    """Weights of the loss by class, None for none; photos without a label have no say."""
+    counts = class_counts(targets[targets != UNLABELLED], classes)
+    if balance == "sampling" or not weighs(balance, counts):
+        return None
+    return torch.from_numpy(class_weights(counts)).float().to(device)
 
 
 def _set_dropout(network: Network, rate: float) -> None:

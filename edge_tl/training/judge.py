@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from edge_tl.training.balance import class_weights
 from edge_tl.training.distributed import Group
 from edge_tl_runtime.dataset import LabelledPhotos
 from edge_tl_runtime.evaluate import Evaluation, Logits, PixelReader, score
@@ -13,6 +14,15 @@ from edge_tl_runtime.spec import ResizeRule
 
 KEPT_BYTES = 1 << 30
 BATCH = {"cpu": 8, "cuda": 128, "mps": 32}
+
+
+def mean_loss(logits: NDArray[np.float32], targets: NDArray[np.int64], evaluation: Evaluation) -> float:
+    """Mean cross-entropy of logits (N, C), every class with equal say where the classes of `evaluation` are unequal."""
+    losses = torch.nn.functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(targets), reduction="none")
+    if not evaluation.unequal:
+        return float(losses.mean())
+    weights = class_weights(evaluation.confusion.sum(1))[targets]
+    return float(losses.numpy() @ weights / weights.sum())
 
 
 class Judge:
@@ -44,11 +54,11 @@ class Judge:
         return rows[order], places_all[order]
 
     def __call__(self, network: Logits) -> tuple[Evaluation, float]:
-        """The accuracy of `network` and its mean cross-entropy."""
+        """The accuracy of `network` and its mean cross-entropy: over photos, or over classes where these are unequal."""
         rows, places = self.logits(network)
         targets = np.asarray(self.photos.targets, np.int64)[places]
-        loss = torch.nn.functional.cross_entropy(torch.from_numpy(rows), torch.from_numpy(targets))
-        return score(rows, targets, self.photos.labels, self.data, tuple(self.reader.skipped)), float(loss)
+        evaluation = score(rows, targets, self.photos.labels, self.data, tuple(self.reader.skipped))
+        return evaluation, mean_loss(rows, targets, evaluation)
 
     def _batches(self) -> list[tuple[NDArray[np.uint8], tuple[int, ...]]]:
         if self._kept is not None:

@@ -20,7 +20,7 @@ LARGER = 9 / 7
 WORTH_A_LARGER_INPUT = 0.03
 """Share of the held-out loss that a larger input must take off."""
 PHOTOS_A_CLASS = 20
-"""Fewer photos a class do not carry the training of every weight."""
+"""Fewer photos of the smallest class do not carry the training of every weight."""
 
 CHANGED = "layers of the network were just replaced"
 
@@ -34,8 +34,14 @@ class Choice:
 
 
 def held_out_error(probe: Probe, targets: NDArray[np.int64]) -> float | None:
-    """Share of the training photos that the folds without them get wrong; None where no folds could be made."""
-    return None if probe.held_out is None else float((probe.held_out.argmax(1) != targets).mean())
+    """Share of the training photos that the folds without them get wrong, the mean over classes where these are unequal;
+    None where no folds could be made."""
+    if probe.held_out is None:
+        return None
+    wrong = probe.held_out.argmax(1) != targets
+    if not probe.balanced:
+        return float(wrong.mean())
+    return float(np.mean([wrong[targets == target].mean() for target in np.unique(targets)]))
 
 
 def try_larger_input(error: float | None) -> Choice:
@@ -60,14 +66,16 @@ def prefer_larger_input(own: Probe, larger: Probe, own_side: int, side: int) -> 
     return Choice(True, f"input of {side} px: {losses}; {work:.2f} times the work a frame, --size {own_side} avoids it")
 
 
-def try_finetuning(error: float | None, photos: int, classes: int) -> Choice:
-    """Whether training every weight has a chance to beat the probe."""
+def try_finetuning(error: float | None, smallest: int) -> Choice:
+    """Whether training every weight has a chance to beat the probe. smallest: photos of the class that has fewest."""
     if error is not None and error <= ENOUGH:
         return Choice(False, f"no fine-tuning: the probe errs on {error:.1%} of held-out training photos")
-    each = photos / classes
-    if each < PHOTOS_A_CLASS:
-        return Choice(False, f"no fine-tuning: {each:.0f} photos a class are too few to train every weight")
-    return Choice(True, f"fine-tuning is tried: {each:.0f} photos a class, and the probe leaves errors to mend")
+    if smallest < PHOTOS_A_CLASS:
+        photos = f"{smallest} photo{'s' if smallest != 1 else ''}"
+        return Choice(False, f"no fine-tuning: {photos} of the smallest class are too few to train every weight")
+    return Choice(
+        True, f"fine-tuning is tried: {smallest} photos of the smallest class, and the probe leaves errors to mend"
+    )
 
 
 def try_larger_input_of_changed() -> Choice:

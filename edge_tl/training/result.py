@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_tl.training.calibrate import Calibration
+from edge_tl.training.crossval import CrossValidated
 from edge_tl_runtime.evaluate import Evaluation
 from edge_tl_runtime.photos import Unreadable
 from edge_tl_runtime.spec import ModelSpec
@@ -17,6 +18,7 @@ class TrainResult:
     """folder: the run. evaluation: on the validation photos, which chose `best`; test: on photos that chose nothing.
 
     loss: mean cross-entropy on the validation photos, before calibration.
+    cross_validated: of the probe over training and validation photos, where the latter are few.
     best: where the weights come from, in words. decisions: what `auto` found, in words. seconds: by stage.
     """
 
@@ -31,6 +33,7 @@ class TrainResult:
     photos: tuple[int, int]
     skipped: tuple[Unreadable, ...]
     seconds: dict[str, float] = field(default_factory=dict)
+    cross_validated: CrossValidated | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The document of `edge-tl train --json`."""
@@ -38,6 +41,7 @@ class TrainResult:
             "run": str(self.folder),
             **figures(self.evaluation),
             "test": None if self.test is None else figures(self.test),
+            "cross_validated": None if self.cross_validated is None else self.cross_validated.to_dict(),
             "best": self.best,
             "decisions": list(self.decisions),
             "temperature": self.calibration.temperature,
@@ -52,5 +56,11 @@ class TrainResult:
 
 
 def figures(evaluation: Evaluation) -> dict[str, Any]:
-    """Accuracy with its interval, as JSON values."""
-    return {"top1": round(evaluation.top1, 6), "n": evaluation.n, "ci95": [round(x, 6) for x in evaluation.ci95]}
+    """Accuracy with its interval, as JSON values; the balanced one too where classes are unequal."""
+    plain = {"top1": round(evaluation.top1, 6), "n": evaluation.n, "ci95": [round(x, 6) for x in evaluation.ci95]}
+    if not evaluation.unequal:
+        return plain
+    return plain | {
+        "balanced_accuracy": round(evaluation.balanced_accuracy, 6),
+        "balanced_ci95": [round(x, 6) for x in evaluation.balanced_ci95],
+    }

@@ -173,10 +173,23 @@ def save_run(
     )
 
 
-def begin(folder: Path, data: str, settings: dict[str, Any]) -> None:
-    """Note what is being trained, so that it can go on after an interruption; an older interruption is forgotten."""
-    write_bytes(folder / RESUME, _readable({"data": data, "settings": settings}))
-    (folder / CHECKPOINT).unlink(missing_ok=True)
+def begin(
+    folder: Path,
+    data: str,
+    settings: dict[str, Any],
+    photos: str = "",
+    finished: int | None = None,
+    keep: bool = False,
+) -> None:
+    """Note what is being trained, so that it can go on after an interruption; an older interruption is forgotten.
+
+    photos: a digest of them. finished: epochs of the run in `folder` that gets more of them; None for a new one. keep: this is
+    the interrupted one itself, whose state stays.
+    """
+    noted = {"data": data, "settings": settings, "photos": photos}
+    write_bytes(folder / RESUME, _readable(noted | ({} if finished is None else {"finished_epochs": finished})))
+    if not keep:
+        (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
 def interrupted(folder: Path) -> dict[str, Any]:
@@ -281,11 +294,12 @@ class Journal:
     def __init__(self, folder: Path, epochs: int | None = None) -> None:
         """epochs: go on with the records of an interrupted training, of which so many epochs count."""
         self._folder = folder
-        kept = (
-            []
-            if epochs is None
-            else [r for r in _records(folder / (METRICS + _PARTIAL)) if r.get("epoch", 0) <= epochs]
-        )
+        kept = []
+        if epochs is not None:
+            for name in (METRICS, LOG):  # a finished run that gets more epochs keeps its records
+                if (folder / name).is_file() and not (folder / (name + _PARTIAL)).is_file():
+                    write_bytes(folder / (name + _PARTIAL), (folder / name).read_bytes())
+            kept = [r for r in _records(folder / (METRICS + _PARTIAL)) if r.get("epoch", 0) <= epochs]
         try:
             self._metrics = open(folder / (METRICS + _PARTIAL), "w", encoding="utf-8")  # noqa: SIM115
             self._log = open(folder / (LOG + _PARTIAL), "w" if epochs is None else "a", encoding="utf-8")  # noqa: SIM115

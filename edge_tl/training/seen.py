@@ -7,12 +7,13 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from edge_tl.models.weights import CONTRACT_KEY, RUN_WEIGHTS
+from edge_tl.models.weights import CONTRACT_KEY
 from edge_tl.training.features import Features
 from edge_tl.training.settings import TrainSettings
 from edge_tl_runtime.dataset import LabelledPhotos, Splits, load_unlabelled
 from edge_tl_runtime.errors import BadImage
 from edge_tl_runtime.images.fingerprint import SeenFiles, fingerprint_photos
+from edge_tl_runtime.onnx_file import RUN_WEIGHTS
 from edge_tl_runtime.photos import map_in_order, read_file
 from edge_tl_runtime.spec import ModelSpec
 from edge_tl_runtime.training_images import TrainingImages

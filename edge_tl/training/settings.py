@@ -37,6 +37,9 @@ class FinetuneSettings:
     augment: str = option(
         "crop", "Random crops and mirroring, alone or with a policy.", "none", "crop", "trivial", "rand"
     )
+    mirror: bool | None = option(
+        None, "Mirror half of the views; unless said, not where mirrored photos look like another class."
+    )
     min_area: float = option(0.35, "Smallest part of a photo a crop may show.", low=0.01, high=1)
     mixup: float = option(0.0, "Beta parameter of mixup; 0 for none.", low=0)
     cutmix: float = option(0.0, "Beta parameter of cutmix; 0 for none.", low=0)
@@ -44,7 +47,14 @@ class FinetuneSettings:
     adversarial: str = option("none", "Train on attacked views: fgsm, a step; pgd, several.", "none", "fgsm", "pgd")
     eps: float = option(2.0, "Largest change of a pixel by the attack, of 255.", low=0, high=255)
     adversarial_steps: int = option(3, "Steps of pgd.", low=1)
-    balance: str = option("none", "Against unequal classes.", "none", "weights", "sampling")
+    balance: str = option(
+        "auto",
+        "Equal say for classes of unequal size, in the probe too; auto: weights from two to one on.",
+        "auto",
+        "none",
+        "weights",
+        "sampling",
+    )
     ema: float = option(0.0, "Decay of the moving average of the weights; 0 for none.", low=0, high=0.99999)
     average: str = option(
         "line",
@@ -88,7 +98,7 @@ class TrainSettings:
     test: str = option("", "Photos that judge and choose nothing: a fraction of each class, or a folder.")
     teacher: str = option("", "A run or a backbone to learn from (distillation).")
     unlabelled: str = option("", "A folder of photos without labels, for the teacher to label.")
-    seed: int = option(0, "Decides splits, order and views.")
+    seed: int = option(0, "Decides splits, order and views.", low=0)
     device: str = option("auto", "auto takes a GPU when there is one.", "auto", "cpu", "cuda", "mps")
     finetune: FinetuneSettings = field(default_factory=FinetuneSettings)
 

@@ -21,11 +21,16 @@ class Standing:
     robust: Robust | None = None
 
     def beats(self, other: Standing) -> bool:
-        """By right answers, then by loss; of two that were attacked, by the loss under attack: clean photos would choose
-        the weights nearest to the probe, which withstand nothing."""
+        """By right answers, or by balanced accuracy where classes are unequal, then by loss; of two that were attacked, by the
+        loss under attack: clean photos would choose the weights nearest to the probe, which withstand nothing."""
         if self.robust and other.robust:
             return self.robust.loss < other.robust.loss
-        return (self.evaluation.correct, -self.loss) > (other.evaluation.correct, -other.loss)
+        return (self._accuracy, -self.loss) > (other._accuracy, -other.loss)
+
+    @property
+    def _accuracy(self) -> float:
+        evaluation = self.evaluation
+        return round(evaluation.balanced_accuracy, 9) if evaluation.unequal else evaluation.correct
 
 
 def choose(tuner: Finetuner, judge: Judge, probe: Standing | None, tell: Callable[[Standing], None]) -> Standing:

@@ -2,35 +2,43 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import torch
 
 from edge_tl.data.named import resolve
 from edge_tl.models import WeightsSource
 from edge_tl.models.friendly import describe
 from edge_tl.models.network import build_origin
-from edge_tl.training import recipe, run
+from edge_tl.training import early, further, recipe, run
 from edge_tl.training.adapt import PHOTOS, adapt
-from edge_tl.training.adversarial import CHOOSE_STEPS, HARDENED, WATCH_STEPS, refuse_impossible
+from edge_tl.training.adversarial import CHOOSE_STEPS, HARDENED, WATCH_STEPS
+from edge_tl.training.balance import class_counts, class_weights, weighs
 from edge_tl.training.calibrate import Calibration, calibrate
+from edge_tl.training.crossval import CrossValidated, cross_validate, wanted
 from edge_tl.training.devices import pick_device
 from edge_tl.training.distill import find_teacher
 from edge_tl.training.distributed import Group, process_group
 from edge_tl.training.features import FeatureExtractor, Features, fingerprint
 from edge_tl.training.finetune import Epoch, Finetuner, default_epochs
-from edge_tl.training.judge import Judge
+from edge_tl.training.further import Continued, Finished
+from edge_tl.training.judge import Judge, mean_loss
+from edge_tl.training.mirror import describe as describe_pairs
+from edge_tl.training.mirror import mirrored_pairs, some_of_each
 from edge_tl.training.optimize import snapshot
 from edge_tl.training.probe import Probe, fit_probe
 from edge_tl.training.result import TrainResult, figures
+from edge_tl.training.run import Judged
 from edge_tl.training.seen import list_seen_photos
 from edge_tl.training.settings import TrainSettings
 from edge_tl.training.splits import load_photos, target_backbone
@@ -38,10 +46,9 @@ from edge_tl.training.standing import Standing, choose
 from edge_tl_export import Stage
 from edge_tl_export.heap import keep_heap
 from edge_tl_runtime.dataset import LabelledPhotos, Splits, load_unlabelled
-from edge_tl_runtime.errors import EdgeTLError, UsageError
+from edge_tl_runtime.errors import EdgeTLError
 from edge_tl_runtime.evaluate import Evaluation, Progress, score
-from edge_tl_runtime.images.grouping import AUTO, Grouping
-from edge_tl_runtime.options import check
+from edge_tl_runtime.images.grouping import Grouping
 from edge_tl_runtime.spec import ModelSpec, Scores
 
 Say = Callable[[str], None]
@@ -54,46 +61,58 @@ def train(data: Path | str, folder: Path, settings: TrainSettings, stage: Stage,
     first write and say nothing and get None.
     Raises DataError for photos that cannot make a classifier, WeightsError, UsageError, OutputError.
     """
-    return _train(str(data), folder, settings, stage, say, resuming=False)
+    fresh = not folder.exists()
+    try:
+        return _train(str(data), folder, settings, stage, say)
+    except EdgeTLError:
+        if fresh:
+            with suppress(OSError):  # something was written, and that tells how far it got
+                folder.rmdir()
+        raise
 
 
-def resume(folder: Path, stage: Stage, say: Say) -> TrainResult | None:
-    """Go on with an interrupted training from its last complete epoch. Raises UsageError where there is none."""
-    noted = run.interrupted(folder)
-    return _train(noted["data"], folder, TrainSettings.from_dict(noted["settings"]), stage, say, resuming=True)
+def resume(folder: Path, stage: Stage, say: Say, changes: Mapping[str, Any] | None = None) -> TrainResult | None:
+    """Go on with an interrupted training from its last complete epoch, or give a finished one more epochs.
+
+    changes: settings by field name that differ from the stored ones; `edge_tl.training.further.MAY_CHANGE` lists those that may.
+    Raises UsageError for others, and where there is nothing to go on with.
+    """
+    going_on = further.read(folder, changes or {})
+    return _train(going_on.data, folder, going_on.settings, stage, say, going_on)
 
 
 def _train(
-    data: str, folder: Path, settings: TrainSettings, stage: Stage, say: Say, resuming: bool
+    data: str, folder: Path, settings: TrainSettings, stage: Stage, say: Say, going_on: Continued | None = None
 ) -> TrainResult | None:
-    check(settings)
-    refuse_impossible(settings)
-    if settings.teacher and settings.recipe == "probe":
-        raise UsageError("a teacher needs fine-tuning; use --recipe finetune or auto")
-    if settings.unlabelled and not settings.teacher:
-        raise UsageError("photos without labels need a teacher to label them; add --teacher")
+    early.refuse_settings(settings)
+    first = int(os.environ.get("RANK", "0")) == 0
+    if going_on is None and first:
+        run.check_output(folder)  # before photos are downloaded
     keep_heap()
     device = pick_device(settings.device)
     with process_group(device.type == "cuda") as group:
         if device.type == "cuda" and group.size > 1:
             device = torch.device("cuda", group.local)
-        root = Path(group.share(str(resolve(data, stage, say)) if group.first else ""))
-        if settings.group == AUTO:  # the first process looks at the photos for all
-            splits = group.share(load_photos(root, settings, device, stage) if group.first else None)
-        else:
-            splits = load_photos(root, settings, device, stage)
-        assert splits is not None
-        state = group.share(run.read_checkpoint(folder) if resuming and group.first else None)
+        found = group.share(_photos(data, settings, device, stage, say) if group.first else None)
+        assert found is not None
+        root, splits = found
+        finished = None if going_on is None else going_on.finished
+        interrupted = going_on is not None and (folder / run.RESUME).is_file()
+        state = group.share(run.read_checkpoint(folder) if interrupted and group.first else None)
         if not group.first:
-            return _Trainer(root, folder, splits, settings, device, group, None, _no_progress, lambda line: None).run(
-                state
-            )
+            return _Trainer(
+                root, folder, splits, settings, device, group, None, _no_progress, lambda line: None, finished
+            ).run(state)
         run.check_output(folder)
-        if not resuming:
-            run.begin(folder, str(root.resolve()), asdict(settings))
-        journal = run.Journal(folder, (state or {"epoch": 0})["epoch"] if resuming else None)
+        listing = further.listing(splits)
+        if going_on is not None:
+            further.refuse_other_photos(splits.train, listing, going_on.photos, folder)
+        past = finished.epochs if finished else None
+        run.begin(folder, str(root.resolve()), asdict(settings), listing, past, keep=interrupted)
+        done = state["epoch"] if state else past or 0
+        journal = run.Journal(folder, None if going_on is None else done)
         try:
-            result = _Trainer(root, folder, splits, settings, device, group, journal, stage, say).run(state)
+            result = _Trainer(root, folder, splits, settings, device, group, journal, stage, say, finished).run(state)
             journal.finish()
             run.finish(folder)
         except EdgeTLError:
@@ -103,6 +122,14 @@ def _train(
         finally:
             journal.close()
         return result
+
+
+def _photos(data: str, settings: TrainSettings, device: torch.device, stage: Stage, say: Say) -> tuple[Path, Splits]:
+    """Where the photos are and which does what; those that cannot serve are refused here, once for all processes."""
+    root = resolve(data, stage, say)
+    splits = load_photos(root, settings, device, stage)
+    early.refuse_photos(splits, settings)
+    return root, splits
 
 
 @contextmanager
@@ -122,7 +149,11 @@ class _Trainer:
         journal: run.Journal | None,
         stage: Stage,
         say: Say,
+        finished: Finished | None = None,
     ) -> None:
+        """finished: the run that gets more epochs."""
+        self.finished = finished
+        self.cross_validated: CrossValidated | None = None
         self.data, self.folder, self.splits, self.settings = data, folder, splits, settings
         self.device, self.group, self.journal, self.stage, self._say = device, group, journal, stage, say
         self.seconds: dict[str, float] = {}
@@ -134,9 +165,12 @@ class _Trainer:
         """What is trained in the end; the network becomes it in `_adapt` if its weights are those of another structure."""
         self.network = build_origin(self.target, WeightsSource.parse(settings.weights, self.target))
         self.changed = False
+        self.mirrors = settings.finetune.mirror is not False
 
     def run(self, state: dict[str, Any] | None) -> TrainResult | None:
         self.say(self.splits.describe())
+        if self.group.first:
+            early.refuse_full_disk(self.folder, self.network.module, self.settings)
         self.say(
             f"{self.data}: {self.target.name}, weights: {self.network.weights}, {self.device}"
             + (f", {self.group.size} processes" if self.group.size > 1 else "")
@@ -144,7 +178,8 @@ class _Trainer:
         self._adapt()
         features, probe = self._features_and_probe()
         standing = self._judge_probe(features, probe)
-        if self._finetunes(probe, features[0]):
+        self._cross_validate(features)
+        if self.finished or self._finetunes(probe, features[0]):
             standing = self._finetune(features[0], probe, standing, state)
         result = self._finish(features, standing) if self.group.first else None
         self.group.share(None)
@@ -227,7 +262,9 @@ class _Trainer:
         started = time.perf_counter()
         classes = len(self.splits.train.labels)
         probe = self.group.share(
-            fit_probe(features.values, features.targets, features.names, classes) if self.group.first else None
+            fit_probe(features.values, features.targets, features.names, classes, self.settings.finetune.balance)
+            if self.group.first
+            else None
         )
         assert probe is not None
         self.seconds["probe"] = self.seconds.get("probe", 0.0) + time.perf_counter() - started
@@ -238,11 +275,33 @@ class _Trainer:
         self.network.set_head(torch.from_numpy(probe.weight), torch.from_numpy(probe.bias), self.splits.train.labels)
         logits = probe.logits(val.values)
         evaluation = score(logits, val.targets, self.splits.train.labels, _describe(self.splits.val), val.skipped)
-        loss = float(torch.nn.functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(val.targets)))
+        loss = mean_loss(logits, val.targets, evaluation)
         cv_loss = {f"{penalty:g}": round(value, 6) for penalty, value in probe.cv_loss.items()}
         self.metric(stage="probe", **figures(evaluation), val_loss=loss, penalty=probe.penalty, cv_loss=cv_loss)
         self.say(f"linear probe: val {evaluation.describe()} in {self.seconds['probe']:.1f} s")
         return Standing("probe", evaluation, loss)
+
+    def _cross_validate(self, features: tuple[Features, Features]) -> None:
+        """Where validation photos are few: what all photos together say of the probe."""
+        train, val = features
+        targets = np.concatenate([train.targets, val.targets])
+        if not self.group.first or self.changed or not wanted(val.targets, len(targets)):
+            return
+        started = time.perf_counter()
+        values = np.concatenate([train.values, val.values])
+        classes, balance = len(self.splits.train.labels), self.settings.finetune.balance
+        self.cross_validated = cross_validate(values, targets, train.names + val.names, classes, balance)
+        self.seconds["cross-validation"] = time.perf_counter() - started
+        if self.cross_validated is None:
+            self.say(
+                "a class has a single photo: nothing can be held out of it, and no figure here says how well it is known"
+            )
+            return
+        self.metric(stage="cross-validation", **self.cross_validated.to_dict())
+        self.say(
+            f"{len(val.targets)} validation photos are few; the probe cross-validated on all {len(targets)} photos: "
+            f"{self.cross_validated.describe()}"
+        )
 
     def _finetunes(self, probe: Probe, features: Features) -> bool:
         if self.settings.recipe == "auto" and self._hardens:
@@ -254,7 +313,7 @@ class _Trainer:
         if self.settings.teacher:
             return True
         error = recipe.held_out_error(probe, features.targets)
-        return self.decide(recipe.try_finetuning(error, len(features.targets), len(self.splits.train.labels)))
+        return self.decide(recipe.try_finetuning(error, int(np.bincount(features.targets).min())))
 
     def _finetune(self, features: Features, probe: Probe, standing: Standing, state: dict[str, Any] | None) -> Standing:
         started = time.perf_counter()
@@ -270,6 +329,7 @@ class _Trainer:
         if self.settings.weights == "none":
             # There is nothing to keep: neither statistics nor a probe on features that say nothing.
             settings = replace(settings, head_init="random", freeze_bn=False)
+        settings = replace(settings, mirror=self._mirrors(train))
         if settings.head_init == "random":
             torch.manual_seed(self.settings.seed)
             head = torch.nn.Linear(probe.weight.shape[1], probe.weight.shape[0])
@@ -277,6 +337,10 @@ class _Trainer:
         judge = Judge(
             self.splits.val, self.network.backbone.resize, _describe(self.splits.val), self.group, self.device.type
         )
+        if self.finished is not None:
+            self.network.module.load_state_dict(self.finished.state)
+            model = self.network.pixel_model(self.device)
+            standing = Standing(self.finished.best, *judge(model.infer))
         with self.stage("teacher", len(train)) as progress:
             teacher = (
                 find_teacher(self.settings.teacher, train, self.device, progress) if self.settings.teacher else None
@@ -299,6 +363,11 @@ class _Trainer:
         if settings.find_rate:
             rate = self._find_rate(make)
         tuner = make(rate)
+        if self.finished is not None:
+            tuner.begin_after(self.finished.epochs)
+            self.say(f"epochs done: {self.finished.epochs}; more, with a learning rate that falls from its peak again")
+        if len(tuner.targets) < settings.batch_size:
+            self.say(f"a batch of {settings.batch_size} holds all {len(tuner.targets)} photos: one step an epoch")
         if state is not None:
             tuner.restore(state)
             self.say(f"going on after epoch {tuner.epoch} of {tuner.total}")
@@ -313,6 +382,23 @@ class _Trainer:
             self.say(f"robust at {settings.eps:g}/255: {robust.describe()}")
         self.seconds["finetune"] = time.perf_counter() - started
         return standing
+
+    def _mirrors(self, train: LabelledPhotos) -> bool:
+        """Whether views are mirrored: as asked for, otherwise unless mirrored photos look like another class."""
+        asked, augment = self.settings.finetune.mirror, self.settings.finetune.augment
+        if asked is not None or augment == "none":
+            return bool(asked) and augment != "none"
+        answer = ""
+        if self.group.first:
+            with self.stage("mirror images", len(some_of_each(train))) as progress:
+                pairs = mirrored_pairs(self.network, train, self.device, progress)
+            answer = describe_pairs(pairs) if pairs else ""
+        answer = self.group.share(answer)
+        if answer:
+            self.decisions.append(answer)
+            self.say(answer)
+        self.mirrors = not answer
+        return not answer
 
     def _find_rate(self, make: Callable[[float], Finetuner]) -> float:
         before = snapshot(self.network)
@@ -363,7 +449,8 @@ class _Trainer:
             self.say(
                 f"choosing by the validation loss under PGD-{CHOOSE_STEPS}: clean photos would choose robustness away"
             )
-        best = choose(tuner, judge, probe if self.settings.recipe == "auto" and not self._hardens else None, tell)
+        beats = (self.settings.recipe == "auto" or self.finished is not None) and not self._hardens
+        best = choose(tuner, judge, probe if beats else None, tell)
         self.say(f"kept: {best.name}, val {best.evaluation.describe()}")
         return best
 
@@ -374,15 +461,11 @@ class _Trainer:
         for name, photos in parts.items():
             judge = Judge(photos, self.network.backbone.resize, _describe(photos), device=self.device.type)
             logits, places = judge.logits(model.infer)
-            judged[name] = run.Judged(
+            judged[name] = Judged(
                 logits, torch.tensor(photos.targets).numpy()[places], tuple(photos.name(i) for i in places)
             )
             skipped += judge.reader.skipped if name == "test" else []
-        calibration = calibrate(judged["val"].logits, judged["val"].targets)
-        self.say(
-            f"temperature {calibration.temperature:.2f}: expected calibration error "
-            f"{calibration.before.ece:.3f} before, {calibration.after.ece:.3f} after"
-        )
+        calibration = self._calibrate(judged["val"])
         test = None
         if self.splits.test:
             answers = judged["test"]
@@ -403,7 +486,24 @@ class _Trainer:
             photos_used,
             tuple(skipped),
             self.seconds,
+            self.cross_validated,
         )
+
+    def _calibrate(self, judged: Judged) -> Calibration:
+        """The temperature, for classes that are equally common where training gave them equal say."""
+        counts = class_counts(judged.targets, len(self.splits.train.labels))
+        trained = class_counts(np.asarray(self.splits.train.targets), len(counts))
+        weights = None
+        if weighs(self.settings.finetune.balance, trained):
+            weights = class_weights(counts)[judged.targets]
+            self.say("classes are unequal: probabilities are those of a photo that may as well be of any class")
+        calibration = calibrate(judged.logits, judged.targets, weights)
+        self.say(
+            f"temperature {calibration.temperature:.2f}: expected calibration error "
+            f"{calibration.before.ece:.3f} before, {calibration.after.ece:.3f} after"
+            + (f"; {calibration.kept}" if calibration.kept else "")
+        )
+        return calibration
 
     def _settings(self) -> dict[str, Any]:
         return {
@@ -449,6 +549,8 @@ class _Trainer:
                 "val_fraction": self.settings.val_fraction,
                 **Grouping(self.settings.group).record(self.splits.val.names),
                 "test": None if test is None else figures(test),
+                **({"cross_validated": self.cross_validated.to_dict()} if self.cross_validated else {}),
+                **({} if self.mirrors else {"mirror": False}),
                 **({"hardening": self.hardening} if self.hardening else {}),
                 "ece": {"before": round(calibration.before.ece, 6), "after": round(calibration.after.ece, 6)},
             },

@@ -26,8 +26,9 @@ PLAIN = 2.0
 class CalibrationPhotos:
     """Photos spread over the classes. Without photos: patterns, for comparing graphs alone."""
 
-    def __init__(self, photos: LabelledPhotos | None, rule: ResizeRule, size: int) -> None:
-        self._rule, self._all = rule, photos
+    def __init__(self, photos: LabelledPhotos | None, rule: ResizeRule, size: int, mirror: bool = True) -> None:
+        """mirror: whether a mirror image of a photo still shows its class."""
+        self._rule, self._all, self._mirror = rule, photos, mirror
         self._chosen = None if photos is None else photos.spread(shares(len(photos), size)[0])
         self.count = 0 if self._chosen is None else len(self._chosen)
         self.read = 0
@@ -68,13 +69,14 @@ class CalibrationPhotos:
         return batches
 
     def training_batches(self, epoch: int) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
-        """All photos of the part that calibrates, in an order of the epoch, half of them mirrored; targets int64 (N,)."""
+        """All photos of the part that calibrates, in an order of the epoch, half of them mirrored unless training found that to
+        change their class; targets int64 (N,)."""
         assert self._all is not None
         generator = np.random.default_rng(epoch)
         order = [int(i) for i in generator.permutation(len(self._all))]
         shuffled = self._all.subset(order, self._all.split)
         for batch in PixelReader(shuffled, self._rule, TRAINING_BATCH):
-            mirrored = generator.random(len(batch.pixels)) < 0.5
+            mirrored = (generator.random(len(batch.pixels)) < 0.5) & self._mirror
             pixels = batch.pixels.copy()
             pixels[mirrored] = pixels[mirrored, :, ::-1]
             yield pixels, np.asarray([shuffled.targets[i] for i in batch.indices], np.int64)

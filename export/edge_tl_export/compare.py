@@ -114,6 +114,14 @@ class Row:
         return None if self.evaluation is None else self.evaluation.top1
 
     @property
+    def accuracy(self) -> str:
+        """Top-1 for a table, with the balanced accuracy where classes are unequal; "n/a" where nothing was judged."""
+        if self.evaluation is None:
+            return "n/a"
+        text = f"{100 * self.evaluation.top1:.1f} %"
+        return text + (f", balanced {100 * self.evaluation.balanced_accuracy:.1f} %" if self.evaluation.unequal else "")
+
+    @property
     def drop(self) -> float | None:
         return None if self.against is None else self.against.drop
 
@@ -151,6 +159,7 @@ class Row:
             "top1": None if evaluation is None else round(evaluation.top1, 6),
             "n": None if evaluation is None else evaluation.n,
             "ci95": None if evaluation is None else [round(x, 6) for x in evaluation.ci95],
+            "balanced_accuracy": None if evaluation is None else round(evaluation.balanced_accuracy, 6),
             "agreement": None if against is None else round(against.agreement, 6),
             "drop": None if against is None else round(100 * against.drop, 4),
             "drop_ci95": None if against is None else [round(100 * x, 4) for x in against.interval],

@@ -110,7 +110,9 @@ def _export(
     stage: Stage,
 ) -> ExportReport:
     spec = source.spec
-    photos = CalibrationPhotos(calibration, spec.resize, settings.calibration_size)
+    photos = CalibrationPhotos(
+        calibration, spec.resize, settings.calibration_size, mirror=spec.training.get("mirror", True)
+    )
     samples = photos.samples(PARITY_PHOTOS)
     compared = source.verified(samples)
     with stage("judging", 0 if validation is None else len(validation)) as done:

@@ -95,5 +95,13 @@ class OutputError(EdgeTLError):
     """Free or open the place that results were to be written to (full disk, read-only folder)."""
 
 
+class PeerFailed(EdgeTLError):
+    """Look at another process of the training, which ended. told: whether that process gave its reason in a line of its own."""
+
+    def __init__(self, message: str, told: bool = False) -> None:
+        super().__init__(message)
+        self.told = told
+
+
 class WeightsError(EdgeTLError):
     """Get or choose other weights: no network and none installed, or a file that does not fit the network."""

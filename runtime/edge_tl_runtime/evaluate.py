@@ -19,7 +19,10 @@ from edge_tl_runtime.overlap import TrainingOverlap, asks_for_training_photos, c
 from edge_tl_runtime.photos import Unreadable, decode_photo, map_in_order, read_file
 from edge_tl_runtime.preprocess import crop_resize
 from edge_tl_runtime.spec import Accuracy, ModelSpec, ResizeRule, Scores
-from edge_tl_runtime.statistics import wilson
+from edge_tl_runtime.statistics import mean_of_rates, wilson
+
+UNEQUAL = 2.0
+"""Photos of the largest class over those of the smallest, above which one class can hide behind another in top-1."""
 
 Logits = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """Pixels, uint8 (N, H, W, 3), to scores, float32 (N, C)."""
@@ -86,12 +89,38 @@ class Evaluation:
     def ci95(self) -> tuple[float, float]:
         return wilson(self.correct, self.n)
 
+    @property
+    def unequal(self) -> bool:
+        """Whether the classes differ so much in size that top-1 alone misleads."""
+        return unequal(self.confusion.sum(1))
+
+    @property
+    def balanced_accuracy(self) -> float:
+        """Mean recall over the classes that have photos."""
+        return mean_of_rates(*self._recalls)[0]
+
+    @property
+    def balanced_ci95(self) -> tuple[float, float]:
+        return mean_of_rates(*self._recalls)[1:]
+
+    @property
+    def _recalls(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        sizes = self.confusion.sum(1)
+        return np.diag(self.confusion)[sizes > 0], sizes[sizes > 0]
+
     def describe(self) -> str:
-        """`top-1 94.8 % (145 of 153, 95 % interval 90.0 to 97.3)`."""
+        """`top-1 94.8 % (145 of 153, 95 % interval 90.0 to 97.3)`; with the balanced accuracy where classes are unequal."""
         low, high = self.ci95
-        return (
+        text = (
             f"top-1 {100 * self.top1:.1f} % "
             f"({self.correct} of {self.n}, 95 % interval {100 * low:.1f} to {100 * high:.1f})"
+        )
+        if not self.unequal:
+            return text
+        low, high = self.balanced_ci95
+        return (
+            f"{text}, balanced accuracy {100 * self.balanced_accuracy:.1f} % "
+            f"(mean recall per class, {100 * low:.1f} to {100 * high:.1f})"
         )
 
     @property
@@ -114,6 +143,8 @@ class Evaluation:
             "top1": round(self.top1, 6),
             "n": self.n,
             "ci95": [round(x, 6) for x in self.ci95],
+            "balanced_accuracy": round(self.balanced_accuracy, 6),
+            "balanced_ci95": [round(x, 6) for x in self.balanced_ci95],
             "top5": self.top5,
             "per_class": [
                 {
@@ -131,6 +162,12 @@ class Evaluation:
             "skipped": [item.to_dict() for item in self.skipped],
             "training_overlap": None if self.overlap is None else self.overlap.to_dict(),
         }
+
+
+def unequal(counts: NDArray[np.int64]) -> bool:
+    """Whether the largest class has more than `UNEQUAL` times the photos of the smallest that has any. counts: int64 (C,)."""
+    present = counts[counts > 0]
+    return bool(len(present) and present.max() > UNEQUAL * present.min())
 
 
 class PixelReader:

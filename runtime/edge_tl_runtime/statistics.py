@@ -12,8 +12,11 @@ Z95 = 1.959963984540054
 SIGNIFICANT = 0.05
 
 
-def wilson(successes: int, n: int, z: float = Z95) -> tuple[float, float]:
-    """Score interval of a binomial rate (Wilson 1927). Returns (low, high) within [0, 1]; (0, 1) when n is 0."""
+def wilson(successes: float, n: float, z: float = Z95) -> tuple[float, float]:
+    """Score interval of a binomial rate (Wilson 1927). Returns (low, high) within [0, 1]; (0, 1) when n is 0.
+
+    Fractions are effective counts, of items that depend on each other.
+    """
     if n == 0:
         return 0.0, 1.0
     rate = successes / n
@@ -23,6 +26,26 @@ def wilson(successes: int, n: int, z: float = Z95) -> tuple[float, float]:
     low = 0.0 if successes == 0 else max(0.0, (centre - half) / scale)
     high = 1.0 if successes == n else min(1.0, (centre + half) / scale)
     return low, high
+
+
+def mean_of_rates(
+    successes: NDArray[np.int64] | NDArray[np.float64],
+    sizes: NDArray[np.int64] | NDArray[np.float64],
+    z: float = Z95,
+) -> tuple[float, float, float]:
+    """The mean of independent rates, and its interval: (mean, low, high), within [0, 1].
+
+    The rates' own score intervals are combined as variances are (Zou and Donner 2008, "MOVER"), so that rates of 0 and 1, and
+    groups of a few items, keep a width. successes, sizes: (G,), sizes above 0; sizes may be effective ones.
+    (0, 0, 1) when there is no group.
+    """
+    if len(sizes) == 0:
+        return 0.0, 0.0, 1.0
+    rates = np.asarray(successes, np.float64) / sizes
+    bounds = np.asarray([wilson(s, n, z) for s, n in zip(successes, sizes, strict=True)])
+    mean = float(rates.mean())
+    below, above = (math.sqrt(float(((rates - bound) ** 2).sum())) / len(rates) for bound in bounds.T)
+    return mean, max(0.0, mean - below), min(1.0, mean + above)
 
 
 def rate(count: int, n: int, **more: Any) -> dict[str, Any]:
