@@ -85,6 +85,10 @@ class Original:
             self.notes.recognised.append(f"the size, {size[1]}x{size[0]} px, is from the file's metadata (imgsz)")
         self.picture = find_picture(proto.graph, name, size)
         self.notes.recognised.append(self.picture.describe())
+        if self.picture.channels == 1:
+            self.notes.changed.append(
+                "colours become grey inside: 0.299 red + 0.587 green + 0.114 blue, as by Pillow and OpenCV, not rounded"
+            )
         self.precision = _precision(proto)
         self.inside = None if self.picture.whole else inside(proto.graph, self.picture.name)
         self._reference = Reference(proto, self.picture, [item for c in found for item in c.watched], name)

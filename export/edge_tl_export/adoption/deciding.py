@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edge_tl_export.adoption.labels import LabelList
 from edge_tl_export.adoption.measuring import CROPS, Asked, Measured, Way, measure
-from edge_tl_export.adoption.preprocessing import PRESETS, check_channels, name_of
+from edge_tl_export.adoption.preprocessing import check_channels, for_channels, name_of
 from edge_tl_runtime.dataset import load_labelled
 from edge_tl_runtime.errors import DataError
 from edge_tl_runtime.evaluate import Progress
@@ -115,11 +115,12 @@ def _unsaid(original: Original, asked: Asked, guess: Way) -> str:
     said = guess.describe(original.picture)
     if asked.normalization is not None or original.picture.whole:
         return f"whether the input is right ({said}): give --photos FOLDER with labelled photos, and it is measured"
+    names = for_channels(original.picture.channels)
     why = (
         "as the graph normalises inside" if original.inside and original.inside.preset() else "for it is the commonest"
     )
     return (
-        f"how the input is made: {said} was taken, {why}; say --normalize {', '.join(PRESETS)}, "
+        f"how the input is made: {said} was taken, {why}; say --normalize {', '.join(names)}, "
         "or give --photos FOLDER with labelled photos, and it is measured"
     )
 

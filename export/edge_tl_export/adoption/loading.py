@@ -100,7 +100,7 @@ def load_bytes(data: bytes, name: str, path: Path | None = None) -> Loaded:
         loaded.notes.changed.append(f"weights from {', '.join(beside[:3])} were taken in")
     _check_versions(proto, name)
     try:
-        onnx.checker.check_model(proto)
+        _check(proto)
         if proto.functions:
             from onnx import inliner
 
@@ -113,6 +113,19 @@ def load_bytes(data: bytes, name: str, path: Path | None = None) -> Loaded:
         ) from None
     _check_domains(proto, name)
     return loaded
+
+
+def _check(proto: onnx.ModelProto) -> None:
+    """As onnx's checker, but that an output may leave its shape out, which exporters do and onnxruntime takes."""
+    nameless = [value for value in proto.graph.output if not value.type.tensor_type.HasField("shape")]
+    nameless = [value for value in nameless if value.type.HasField("tensor_type")]
+    for value in nameless:
+        value.type.tensor_type.shape.SetInParent()
+    try:
+        onnx.checker.check_model(proto)
+    finally:
+        for value in nameless:
+            value.type.tensor_type.ClearField("shape")
 
 
 def _check_versions(proto: onnx.ModelProto, name: str) -> None:

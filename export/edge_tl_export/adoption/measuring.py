@@ -22,7 +22,7 @@ from edge_tl_runtime.statistics import discordant, mcnemar, surely_more, wilson
 CROPS = (0.875, 1.0)
 """What the contract can hold of the usual rules: 224 of 256, and the whole of the shorter side. Stretching it cannot hold."""
 BATCH = 8
-FIRST = 48
+FIRST = 40
 """Photos on which every combination is tried; those that lose clearly are not tried on the rest."""
 CLEAR = 0.001
 """Chance below which a combination has lost on the first photos."""

@@ -171,14 +171,15 @@ class Reading:
         if self.meaning == "logits":
             return logits
         if self.meaning == "independent":
-            return np.asarray(1 / (1 + np.exp(-logits)))
+            return _sigmoid(logits)
         if self.meaning == "odds":
             return logits[:, 1:] - logits[:, :1]
         shifted = logits - logits.max(1, keepdims=True)
-        logs = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+        logs: Array = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
         if self.meaning == "log-probabilities":
             return logs
-        return np.exp(logs[:, 1:] if self.meaning == "chance" else logs) * self.total
+        meant: Array = np.exp(logs[:, 1:] if self.meaning == "chance" else logs) * self.total
+        return meant
 
 
 def read(candidate: Candidate, answers: Array, before: Array | None, wanted: str) -> Reading:
@@ -195,7 +196,7 @@ def read(candidate: Candidate, answers: Array, before: Array | None, wanted: str
         return _wanted(wanted, single, answers)
     kind = candidate.activation
     total = _total(answers)
-    if kind == "sigmoid" and before is not None and _close(answers, 1 / (1 + np.exp(-np.clip(before, -500, 500)))):
+    if kind == "sigmoid" and before is not None and _close(answers, _sigmoid(before)):
         return Reading("chance" if single else "independent", cut=True)
     if single:
         return Reading("odds")
@@ -237,6 +238,10 @@ def _total(answers: Array) -> float:
     # Half precision leaves a thousandth; a row of logits that sums to the same for every picture is none.
     nearest = min(TOTALS, key=lambda usual: abs(middle - usual) / usual)
     return nearest if abs(middle - nearest) <= 0.004 * nearest and nearest < 255 else middle
+
+
+def _sigmoid(x: Array) -> Array:
+    return np.asarray(1 / (1 + np.exp(-np.clip(x, -500, 500))))
 
 
 def _softmax(x: Array) -> Array:
