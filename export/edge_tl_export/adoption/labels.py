@@ -219,7 +219,14 @@ def _document(text: str, origin: str) -> Any:
         reason = str(error)
     try:
         # Python's own way to write a dictionary, as in Ultralytics' metadata and ImageNet's oldest list of names.
-        return ast.literal_eval(text.strip())
+        tree = ast.parse(text.strip(), mode="eval")
+        for node in ast.walk(tree):
+            keys = (
+                [key.value for key in node.keys if isinstance(key, ast.Constant)] if isinstance(node, ast.Dict) else []
+            )
+            if len(set(keys)) < len(keys):
+                raise ValueError("a key appears twice")
+        return ast.literal_eval(tree)
     except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
         raise UsageError(f"{origin} begins like JSON and is {reason}; mend it, or write one label a line") from None
 

@@ -24,6 +24,7 @@ CROPS = (0.875, 1.0)
 BATCH = 8
 FIRST = 40
 """Photos on which every combination is tried; those that lose clearly are not tried on the rest."""
+TEMPERATURES = tuple(2.0**power for power in range(-6, 11, 2))
 CLEAR = 0.001
 """Chance below which a combination has lost on the first photos."""
 SAMPLES = 8
@@ -52,15 +53,23 @@ class Way:
 
 @dataclass(frozen=True)
 class Trial:
-    """A way and how it did. right: bool (n,), on the first n photos. loss: mean -log p of the truth."""
+    """A way and how it did. right: bool (n,), on the first n photos.
+
+    losses: (T, n), -log p of the truth at every temperature. loss: their mean at the one that suits it best, for a larger scale
+    of the input is no merit.
+    """
 
     way: Way
     right: NDArray[np.bool_]
-    loss: float
+    losses: NDArray[np.float64]
 
     @property
     def n(self) -> int:
         return len(self.right)
+
+    @property
+    def loss(self) -> float:
+        return float(self.losses.mean(1).min())
 
     @property
     def correct(self) -> int:
@@ -175,7 +184,10 @@ def ways(picture: Picture, asked: Asked) -> list[Way]:
     orders = [asked.order or "RGB"] if picture.channels == 1 else ["RGB", "BGR"]
     crops = [*CROPS, *([asked.crop_pct] if asked.crop_pct is not None else [])]
     every = [Way(kind, order, crop) for kind in kinds for order in orders for crop in crops]
-    return list({(way.describe(picture)): way for way in reversed(every)}.values())
+    first: dict[str, Way] = {}
+    for way in every:
+        first.setdefault(way.describe(picture), way)
+    return list(first.values())
 
 
 def measure(
@@ -207,7 +219,8 @@ def measure(
         kept = _not_beaten(trials) | _not_beaten([trial for trial in trials if asked and asked.fits(trial.way)])
         rest = {way: _tried(logits, picture, read, way, start, total) for way in kept}
         trials = [_joined(trial, rest[trial.way]) if trial.way in rest else trial for trial in trials]
-    trials.sort(key=lambda t: (-t.n, -t.correct, t.loss))
+    # Of those that nothing tells apart, the one that is used most: the order of the presets.
+    trials.sort(key=lambda t: (-t.n, -t.correct, round(t.loss, 3), todo.index(t.way)))
     samples = {crop: pixels[:SAMPLES] for crop, pixels in read.by_crop.items()}
     data = f"{total} photos of {photos.root.resolve().name}"
     return Measured(tuple(trials), picture, data, _why_not(trials, read), tuple(read.skipped), samples)
@@ -263,10 +276,16 @@ def _tried(logits: Logits, picture: Picture, read: _Pixels, way: Way, start: int
     for pixels, truth in _batches(read, way, start, end):
         scores = logits(picture.values(pixels, way.order, way.normalization))
         right.append(scores.argmax(1) == truth)
-        shifted = scores - scores.max(1, keepdims=True)
-        normal = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
-        losses.append(-np.maximum(normal[np.arange(len(truth)), truth], -50.0))
-    return Trial(way, np.concatenate(right), float(np.concatenate(losses).mean()))
+        losses.append(_losses(scores, truth))
+    return Trial(way, np.concatenate(right), np.concatenate(losses, 1))
+
+
+def _losses(scores: NDArray[np.float64], truth: NDArray[np.int64]) -> NDArray[np.float64]:
+    """-log p of the truth at every temperature: (T, N)."""
+    shifted = scores - scores.max(1, keepdims=True)
+    below = shifted[np.arange(len(truth)), truth]
+    rows = [np.log(np.exp(shifted / t).sum(1)) - below / t for t in TEMPERATURES]
+    return np.asarray(np.minimum(np.stack(rows), 50.0))
 
 
 def _batches(read: _Pixels, way: Way, start: int, end: int) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
@@ -277,8 +296,11 @@ def _batches(read: _Pixels, way: Way, start: int, end: int) -> Iterator[tuple[ND
 
 
 def _joined(first: Trial, second: Trial) -> Trial:
-    loss = (first.loss * first.n + second.loss * second.n) / (first.n + second.n)
-    return replace(first, right=np.concatenate([first.right, second.right]), loss=loss)
+    return replace(
+        first,
+        right=np.concatenate([first.right, second.right]),
+        losses=np.concatenate([first.losses, second.losses], 1),
+    )
 
 
 def _why_not(trials: Sequence[Trial], read: _Pixels) -> str:
