@@ -486,6 +486,34 @@ def test_chance_that_no_score_depends_on_is_no_fault(tmp_path):
     np.testing.assert_allclose(ours.logits(pixels()), answers(classifier(), values(pixels())), atol=1e-5)
 
 
+# Order and quantization
+
+
+def test_operators_in_the_wrong_order_are_sorted(tmp_path):
+    """As onnxruntime's own converter to half precision leaves them."""
+    model = classifier(lambda g, x: g.op("Softmax", x, axis=1))
+    nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in reversed(model.graph.node)]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    adopted, ours = taken(model, tmp_path)
+    np.testing.assert_allclose(probabilities(ours, pixels()), answers(model, values(pixels())), atol=1e-5)
+    assert any("order" in line for line in adopted.notes.changed)
+
+
+def test_a_range_taken_over_the_whole_batch_never_mixes_pictures(tmp_path):
+    """Dynamic quantization scales a batch by its largest value: a dark photo beside a bright one would lose its detail."""
+    graph = Graph()
+    quantized = graph.op("DynamicQuantizeLinear", "image", outputs=3)
+    image = graph.op("DequantizeLinear", quantized, quantized[:-1] + "1", quantized[:-1] + "2")
+    model = graph.model([graph.body(image)])
+    adopted, ours = taken(model, tmp_path)
+    dark = pixels() // 16
+    mixed = np.concatenate([dark[:1], pixels()[1:]])
+    np.testing.assert_allclose(ours.logits(mixed)[:1], answers(model, values(dark[:1])), atol=0.05)
+    assert any("one by one" in line and "DynamicQuantizeLinear" in line for line in adopted.notes.changed)
+    assert ours.spec.precision == "int8"
+
+
 # Functions
 
 

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from edge_tl.cli.console import percent, say
 
+if TYPE_CHECKING:
+    from edge_tl_runtime.spec import ModelSpec
+
 MAX_LABELS = 20
+ADOPTED_KEY = "adopted"
+"""Of the contract's `export`: where a file that `adopt` made is from."""
 
 
 @click.command(short_help="Show what a model file says of itself.")
@@ -44,11 +50,13 @@ def command(model: Path, as_json: bool) -> None:
         "labels": f"{len(spec.labels)}: {labels}",
         "target": f"{made_for_target(spec) or ('not recorded' if spec.precision == 'int8' else 'any')}; here {this_target()}",
         "input": f"{rule.width}x{rule.height} px {rule.color_order}, uint8; centre crop {rule.crop_pct:g}, {rule.resample}",
+        "normalize": _normalization(spec),
         "scores": f"{spec.scores.activation}, temperature {spec.scores.temperature:g}",
         "accuracy": judged,
         "familiar": "no thresholds" if familiar is None else familiar.describe(),
         "training": _settings(spec.training),
-        "export": _settings({key: value for key, value in spec.export.items() if key != EXPORT_KEY}),
+        "export": _settings({key: value for key, value in spec.export.items() if key not in (EXPORT_KEY, ADOPTED_KEY)}),
+        "adopted": _settings(origin) if isinstance(origin := spec.export.get(ADOPTED_KEY), dict) else "no",
         "made from": spec.parent_sha256 or "unknown",
         "self-test": "none" if test is None else f"{spec.labels[test.top1]!r}, scores within {test.tolerance:g}",
     }
@@ -57,6 +65,19 @@ def command(model: Path, as_json: bool) -> None:
         click.echo(f"{name:<{width}}  {text}")
     if warning:
         say(warning)
+
+
+def _normalization(spec: ModelSpec) -> str:
+    """In the unit of the contract, and in that of the pixels, which people write as often."""
+    mean, std = spec.normalization.mean, spec.normalization.std
+    if set(mean) == {0.0} and all(abs(255 * value - 1) < 1e-9 for value in std):
+        return "none: pixels 0..255 as they are"
+    units = ((1, "pixel/255"), (255, "pixels 0..255"))
+    shown = (
+        f"mean {', '.join(f'{scale * x:.6g}' for x in mean)}, std {', '.join(f'{scale * x:.6g}' for x in std)} of {unit}"
+        for scale, unit in units
+    )
+    return "; ".join(shown)
 
 
 def _settings(values: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -93,6 +94,38 @@ def prune(graph: onnx.GraphProto) -> None:
     for index in reversed(range(len(graph.sparse_initializer))):
         if graph.sparse_initializer[index].values.name not in needed:
             del graph.sparse_initializer[index]
+
+
+def sort(graph: onnx.GraphProto) -> bool:
+    """Put nodes behind those whose values they read, as ONNX demands and some converters forget; onnxruntime sorts by itself.
+
+    Returns whether the order was another. A graph that has a circle stays as it is.
+    """
+    made = {output: index for index, node in enumerate(graph.node) for output in node.output if output}
+    needs = [{made[name] for name in names_used(node) if name in made} for node in graph.node]
+    if all(max(before, default=-1) < index for index, before in enumerate(needs)):
+        return False
+    users: dict[int, list[int]] = {}
+    for index, before in enumerate(needs):
+        for other in before:
+            users.setdefault(other, []).append(index)
+    left = [len(before) for before in needs]
+    ready = [index for index, count in enumerate(left) if not count]
+    heapq.heapify(ready)
+    order: list[int] = []
+    while ready:
+        index = heapq.heappop(ready)
+        order.append(index)
+        for user in users.get(index, ()):
+            left[user] -= 1
+            if not left[user]:
+                heapq.heappush(ready, user)
+    if len(order) < len(left):
+        return False
+    copies = [onnx.NodeProto.FromString(graph.node[index].SerializeToString()) for index in order]
+    del graph.node[:]
+    graph.node.extend(copies)
+    return True
 
 
 def rename(graph: onnx.GraphProto, new: Callable[[str], str]) -> None:

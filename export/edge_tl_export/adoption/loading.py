@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
-from edge_tl_export.adoption.graph import graphs, tensors
+from edge_tl_export.adoption.graph import graphs, sort, tensors
 from edge_tl_export.adoption.notes import Notes
 from edge_tl_export.elementwise import lift_constants
 from edge_tl_runtime.errors import BadModelError, one_line
@@ -99,6 +99,8 @@ def load_bytes(data: bytes, name: str, path: Path | None = None) -> Loaded:
     if beside:
         loaded.notes.changed.append(f"weights from {', '.join(beside[:3])} were taken in")
     _check_versions(proto, name)
+    if sum(sort(graph) for graph in graphs(proto.graph)):
+        loaded.notes.changed.append("its operators were not in the order in which they are computed, and are now")
     try:
         _check(proto)
         if proto.functions:
