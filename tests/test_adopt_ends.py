@@ -593,3 +593,41 @@ def test_softmax_by_hand_is_what_the_contract_computes(tmp_path):
     _, ours = taken(classifier(), tmp_path)
     logits = ours.logits(pixels())
     np.testing.assert_allclose(probabilities(ours, pixels()), softmax(logits.astype(float)), atol=1e-12)
+
+
+def test_scores_and_their_softmax_behind_other_operators_are_one(tmp_path):
+    graph = Graph()
+    out = graph.body("image")
+    first = graph.op("Softmax", graph.op("Identity", out), axis=1)
+    second = graph.op("Identity", graph.op("Flatten", out))
+    model = graph.model([first, second])
+    _, ours = taken(model, tmp_path)
+    np.testing.assert_allclose(ours.logits(pixels()), answers(model, values(pixels()), 1), atol=1e-5)
+
+
+def test_probabilities_in_bytes(tmp_path):
+    """As TensorFlow Lite gives them: whole 256ths."""
+    graph = Graph()
+    p = graph.op("Mul", graph.op("Softmax", graph.body("image"), axis=1), graph.store(256.0))
+    model = graph.model([graph.op("Cast", graph.op("Min", p, graph.store(255.0)), to=TensorProto.UINT8)])
+    model.graph.output[0].type.tensor_type.elem_type = TensorProto.UINT8
+    _, ours = taken(model, tmp_path, scores="probabilities")
+    expected = answers(model, values(pixels()))
+    np.testing.assert_allclose(probabilities(ours, pixels()), expected / expected.sum(1, keepdims=True), atol=1e-5)
+
+
+def test_free_axes_written_as_minus_one(tmp_path):
+    """As Paddle writes them."""
+    model = classifier()
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = -1
+    _, ours = taken(model, tmp_path)
+    np.testing.assert_allclose(ours.logits(pixels()), answers(classifier(), values(pixels())), atol=1e-5)
+
+
+def test_channels_without_a_number_are_those_of_the_first_layer(tmp_path):
+    graph = Graph()
+    model = graph.model([graph.body(graph.op("Transpose", "image", perm=[0, 3, 1, 2]))], ("N", "h", "w", "c"))
+    adopted, ours = taken(model, tmp_path, size=(SIZE, SIZE))
+    expected = answers(model, values(pixels(), planar=False))
+    np.testing.assert_allclose(ours.logits(pixels()), expected, atol=1e-5)
+    assert "N x H x W x 3" in adopted.notes.recognised[0]

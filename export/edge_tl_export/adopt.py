@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,7 +16,15 @@ from edge_tl_export.adoption import assembly, scores
 from edge_tl_export.adoption.graph import graphs, prune
 from edge_tl_export.adoption.loading import Loaded, load, load_bytes, opset
 from edge_tl_export.adoption.notes import Notes
-from edge_tl_export.adoption.picture import WHOLE, Picture, drop_stored_inputs, find_picture, fix_inputs
+from edge_tl_export.adoption.picture import (
+    WHOLE,
+    drop_stored_inputs,
+    find_picture,
+    fix_inputs,
+    has_free_size,
+    size_hint,
+    test_pictures,
+)
 from edge_tl_export.adoption.preprocessing import DEFAULT, DEFAULT_GREY, PRESETS, check_channels, inside
 from edge_tl_export.adoption.reference import Reference, ask_twice, settle
 from edge_tl_export.verify import ExportError, make_self_test
@@ -80,7 +87,7 @@ class Original:
         self._keep(proto, choices.output)
         found = scores.candidates(proto.graph)
         size = choices.size
-        if size is None and (hint := _size_hint(loaded.metadata)) and _free_size(proto.graph):
+        if size is None and (hint := size_hint(loaded.metadata)) and has_free_size(proto.graph):
             size = hint
             self.notes.recognised.append(f"the size, {size[1]}x{size[0]} px, is from the file's metadata (imgsz)")
         self.picture = find_picture(proto.graph, name, size)
@@ -107,6 +114,8 @@ class Original:
             kept = onnx.ValueInfoProto.FromString(named[0].SerializeToString())
             del proto.graph.output[:]
             proto.graph.output.append(kept)
+        if not proto.graph.output:
+            raise BadModelError(f"{self.name} has no output; export it again")
         before = {value.name for value in proto.graph.input}
         prune(proto.graph)
         gone = sorted(before - {value.name for value in proto.graph.input})
@@ -115,7 +124,7 @@ class Original:
 
     def _understand(self, found: Sequence[scores.Candidate], choices: Choices, labels: int | None) -> None:
         """Choose the scores among the outputs and find out what they mean, by asking."""
-        values = self.picture.values(_test_pixels(self.picture, ASKED), "RGB", self._assumed())
+        values = self.picture.values(test_pictures(self.picture, ASKED), "RGB", self._assumed())
         first = self._reference.one(values[:1])
         widths = [self._reference.width(first[c.tensor]) if c.tensor in first else 0 for c in found]
         listed = list(zip(found, widths, strict=True))
@@ -134,12 +143,17 @@ class Original:
     def _same(
         self, first: Mapping[str, NDArray[np.generic]], listed: Sequence[tuple[scores.Candidate, int]]
     ) -> list[tuple[int, int]]:
-        """Pairs of outputs of which the second is the activation of the first."""
+        """Pairs of outputs of which the second is the first, or its softmax."""
+        rows = {
+            place: self._reference.flat(first[candidate.tensor])[None]
+            for place, (candidate, width) in enumerate(listed)
+            if width
+        }
         return [
             (a, b)
-            for a, (one, width) in enumerate(listed)
-            for b, (other, as_wide) in enumerate(listed)
-            if a != b and width and width == as_wide and other.before == one.tensor
+            for a, one in rows.items()
+            for b, other in rows.items()
+            if a != b and one.shape == other.shape and scores.follows(one, other, a < b)
         ]
 
     def _note_scores(
@@ -214,7 +228,7 @@ class Original:
             precision=self.precision,
             parent_sha256=self.sha256,
         )
-        tried = _test_pixels(picture, TRIED)
+        tried = test_pictures(picture, TRIED)
         if pixels is not None and len(pixels):
             tried = np.concatenate([tried, pixels[:ASKED]])
         values = picture.values(tried, spec.resize.color_order, spec.normalization)
@@ -268,8 +282,9 @@ class Original:
             why = "DynamicQuantizeLinear takes one range for the whole batch, so answers depend on the other pictures"
         line = f"{why}; so pictures go through one by one: several at once take longer, and attacks have no gradients"
         try:
-            made = assembly.one_by_one(plain, self.picture, tensor, self.reading, spec)
-            return self._checked(made, spec, pixels, expected, plain, line)
+            last = plain if newer is None else newer
+            made = assembly.one_by_one(last, self.picture, tensor, self.reading, spec)
+            return self._checked(made, spec, pixels, expected, last, line)
         except EdgeTLError as error:
             raise failure or error from None
 
@@ -311,6 +326,8 @@ class Original:
             allowed = TOLERANCE[precision] * max(1.0, float(np.abs(finite).max()))
         else:
             finite, allowed = expected, PROBABILITY[precision] * reading.total
+            if reading.meaning == "probabilities":  # whole numbers and half precision do not sum to it exactly
+                finite = expected * (reading.total / expected.sum(1, keepdims=True))
         worst = float(np.abs(meant - finite).max())
         if not worst <= allowed:
             raise ExportError(
@@ -367,31 +384,6 @@ def _precision(proto: onnx.ModelProto) -> str:
         return "int8"
     half = sum(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in proto.graph.initializer)
     return "fp16" if 2 * half >= max(1, len(proto.graph.initializer)) else "fp32"
-
-
-def _size_hint(metadata: Mapping[str, str]) -> tuple[int, int] | None:
-    """Height and width that Ultralytics writes into its files, as [224, 224]."""
-    sizes = [int(part) for part in re.findall(r"\d{1,4}", metadata.get("imgsz", "")[:40])]
-    if not sizes or len(sizes) > 2 or min(sizes) < 1:
-        return None
-    return sizes[0], sizes[-1]
-
-
-def _free_size(graph: onnx.GraphProto) -> bool:
-    dims = [[dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in graph.input]
-    return any(len(shape) == 4 and shape.count(0) > 1 for shape in dims)
-
-
-def _test_pixels(picture: Picture, count: int) -> NDArray[np.uint8]:
-    """Pictures of noise, coarse to fine, so that neither the mean nor the detail alone is asked: uint8 (N, H, W, 3)."""
-    generator = np.random.default_rng(0)
-    made = []
-    for index in range(count):
-        coarse = max(1, min(picture.height, picture.width) >> (3 * (index % 3)))
-        rows = np.arange(picture.height) * coarse // picture.height
-        columns = np.arange(picture.width) * coarse // picture.width
-        made.append(generator.integers(0, 256, (coarse, coarse, 3), np.uint8)[rows][:, columns])
-    return np.stack(made)
 
 
 def _runner(model: bytes, name: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -106,7 +107,7 @@ def find_picture(graph: onnx.GraphProto, name: str, size: tuple[int, int] | None
     value = graph.input[0]
     tensor = value.type.tensor_type
     kind = KINDS.get(tensor.elem_type)
-    dims = [dim.dim_value for dim in tensor.shape.dim]
+    dims = [max(0, dim.dim_value) for dim in tensor.shape.dim]  # some write -1 for a free one
     shown = f"input {one_line(value.name, 40)!r} of shape {_shape(value)}"
     if kind is None:
         named = TensorProto.DataType.Name(tensor.elem_type).lower() if tensor.elem_type else "no tensor"
@@ -186,3 +187,28 @@ def _shape(value: onnx.ValueInfoProto) -> str:
 
 def _free(size: int) -> str:
     return str(size) if size else "?"
+
+
+def size_hint(metadata: Mapping[str, str]) -> tuple[int, int] | None:
+    """Height and width that Ultralytics writes into its files, as [224, 224]."""
+    sizes = [int(part) for part in re.findall(r"\d{1,4}", metadata.get("imgsz", "")[:40])]
+    if not sizes or len(sizes) > 2 or min(sizes) < 1:
+        return None
+    return sizes[0], sizes[-1]
+
+
+def has_free_size(graph: onnx.GraphProto) -> bool:
+    dims = [[max(0, dim.dim_value) for dim in value.type.tensor_type.shape.dim] for value in graph.input]
+    return any(len(shape) == 4 and shape.count(0) > 1 for shape in dims)
+
+
+def test_pictures(picture: Picture, count: int) -> NDArray[np.uint8]:
+    """Pictures of noise, coarse to fine, so that neither the mean nor the detail alone is asked: uint8 (N, H, W, 3)."""
+    generator = np.random.default_rng(0)
+    made = []
+    for index in range(count):
+        coarse = max(1, min(picture.height, picture.width) >> (3 * (index % 3)))
+        rows = np.arange(picture.height) * coarse // picture.height
+        columns = np.arange(picture.width) * coarse // picture.width
+        made.append(generator.integers(0, 256, (coarse, coarse, 3), np.uint8)[rows][:, columns])
+    return np.stack(made)

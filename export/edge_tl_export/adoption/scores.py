@@ -227,6 +227,13 @@ def _wanted(wanted: str, single: bool, answers: Array) -> Reading:
     return Reading("probabilities", float(np.median(answers.sum(1))))
 
 
+def follows(first: Array, second: Array, earlier: bool) -> bool:
+    """Whether scores, (N, C) both, are the softmax of others, or the same where these come earlier."""
+    if np.allclose(first, second, atol=1e-6):
+        return earlier
+    return bool(np.allclose(_softmax(first), second, atol=1e-4))
+
+
 def _total(answers: Array) -> float:
     """What every row sums to, where no value is negative and all rows agree; 0 otherwise."""
     sums = answers.sum(1)
