@@ -605,6 +605,19 @@ def test_scores_and_their_softmax_behind_other_operators_are_one(tmp_path):
     np.testing.assert_allclose(ours.logits(pixels()), answers(model, values(pixels()), 1), atol=1e-5)
 
 
+@pytest.mark.parametrize("opset", [12, 17])
+def test_half_precision_to_the_end(opset, tmp_path):
+    """A softmax of halves, ranked, in an opset that is converted."""
+    graph = Graph(opset, TensorProto.FLOAT16)
+    p = graph.op("Softmax", graph.body("image"), axis=1)
+    model = graph.model([graph.op("ArgMax", p, axis=1, keepdims=0)])
+    model.graph.output[0].type.tensor_type.elem_type = TensorProto.INT64
+    adopted, ours = taken(model, tmp_path)
+    expected = answers(graph.model([p]), values(pixels()).astype(np.float16))
+    np.testing.assert_allclose(probabilities(ours, pixels()), expected, atol=5e-3)
+    assert any("opset 12" in line for line in adopted.notes.changed) == (opset == 12)
+
+
 def test_probabilities_in_bytes(tmp_path):
     """As TensorFlow Lite gives them: whole 256ths."""
     graph = Graph()

@@ -124,7 +124,7 @@ class Original:
 
     def _understand(self, found: Sequence[scores.Candidate], choices: Choices, labels: int | None) -> None:
         """Choose the scores among the outputs and find out what they mean, by asking."""
-        values = self.picture.values(test_pictures(self.picture, ASKED), "RGB", self._assumed())
+        values = self.picture.values(test_pictures(self.picture, ASKED), "RGB", self.assumed)
         first = self._reference.one(values[:1])
         widths = [self._reference.width(first[c.tensor]) if c.tensor in first else 0 for c in found]
         listed = list(zip(found, widths, strict=True))
@@ -136,6 +136,7 @@ class Original:
         if chosen.before:
             before = self._reference.scores(values, chosen.before)
             before = before if before.shape == answers.shape else None
+        self._kind = onnx.helper.np_dtype_to_tensor_dtype(first[chosen.before or chosen.tensor].dtype)
         self._candidate, self.reading = chosen, scores.read(chosen, answers, before, choices.scores)
         self.classes = 2 if self.reading.two_of_one else widths[index]
         self._note_scores(listed, first[chosen.tensor], answers)
@@ -195,17 +196,13 @@ class Original:
                 f"operators of {', '.join(domains)}, which onnxruntime has and other runtimes may not"
             )
 
-    def _assumed(self) -> Normalization:
-        """What is taken where nobody says or measures anything."""
+    @property
+    def assumed(self) -> Normalization:
+        """What is taken where nobody says or measures anything: what the graph itself speaks for, else the usual."""
         if self.picture.whole:
             return WHOLE
         usual = DEFAULT_GREY if self.picture.channels == 1 else DEFAULT
         return PRESETS[(self.inside.preset() if self.inside else None) or usual].normalization
-
-    @property
-    def assumed(self) -> Normalization:
-        """The preprocessing that the graph itself speaks for, else ImageNet's."""
-        return self._assumed()
 
     def logits(self, values: NDArray[np.generic]) -> NDArray[np.float64]:
         """Logits of the original for its own input: values (N, ...) to (N, C)."""
@@ -264,7 +261,7 @@ class Original:
         if self.reading.cut:
             tensor = scores.cut(plain.graph, self._candidate)
         del plain.graph.output[:]
-        plain.graph.output.append(onnx.helper.make_tensor_value_info(tensor, _type_of(self, tensor), None))
+        plain.graph.output.append(onnx.helper.make_tensor_value_info(tensor, self._kind, None))
         prune(plain.graph)
         # Its answers would depend on what else is in the batch.
         mixing = any(node.op_type == "DynamicQuantizeLinear" for node in plain.graph.node)
@@ -371,11 +368,6 @@ def write_adopted(adopted: Adopted, target: Path) -> None:
         except EdgeTLError as error:
             reason = str(error).replace(str(temporary), "it")
             raise ExportError(f"the file made for {target} would not open ({reason}); nothing was written") from None
-
-
-def _type_of(original: Original, tensor: str) -> int:
-    known = {value.name: value.type.tensor_type.elem_type for value in original._proto.graph.output}
-    return known.get(tensor) or onnx.TensorProto.FLOAT
 
 
 def _precision(proto: onnx.ModelProto) -> str:

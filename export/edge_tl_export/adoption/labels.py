@@ -69,7 +69,9 @@ def labels_of_metadata(metadata: Mapping[str, str], repeated: str = "refuse") ->
 def numbered(count: int) -> LabelList:
     """The numbers of the classes, where nobody knows their names."""
     width = len(str(count - 1))
-    return LabelList(tuple(f"{index:0{width}d}" for index in range(count)), "numbers")
+    return LabelList(
+        tuple(f"{index:0{width}d}" for index in range(count)), "the numbers of its scores, for want of names"
+    )
 
 
 def with_background(found: LabelList) -> LabelList:
