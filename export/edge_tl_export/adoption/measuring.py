@@ -22,8 +22,8 @@ from edge_tl_runtime.statistics import discordant, mcnemar, surely_more, wilson
 CROPS = (0.875, 1.0)
 """What the contract can hold of the usual rules: 224 of 256, and the whole of the shorter side. Stretching it cannot hold."""
 BATCH = 8
-FIRST = 40
-"""Photos on which every combination is tried; those that lose clearly are not tried on the rest."""
+STAGES = (24, 80)
+"""Photos on which combinations are tried before all: after each stage those that lose clearly are tried no further."""
 TEMPERATURES = tuple(2.0**power for power in range(-6, 11, 2))
 CLEAR = 0.001
 """Chance below which a combination has lost on the first photos."""
@@ -213,17 +213,31 @@ def measure(
     if not len(read.truth):
         first = f"; the first: {read.skipped[0]}" if read.skipped else ""
         raise DataError(f"none of the {len(chosen)} photos in {photos.root} could be read{first}")
-    total, start = len(read.truth), min(FIRST, len(read.truth))
-    trials = [_tried(logits, picture, read, way, 0, start) for way in todo]
-    if start < total:
-        kept = _not_beaten(trials) | _not_beaten([trial for trial in trials if asked and asked.fits(trial.way)])
-        rest = {way: _tried(logits, picture, read, way, start, total) for way in kept}
-        trials = [_joined(trial, rest[trial.way]) if trial.way in rest else trial for trial in trials]
+    total = len(read.truth)
+    ends = [*(end for end in STAGES if end < total), total]
+    trials = [_tried(logits, picture, read, way, 0, ends[0]) for way in todo]
+    for start, end in zip(ends, ends[1:], strict=False):
+        running = [trial for trial in trials if trial.n == start]
+        kept = _not_beaten(running) | _not_beaten([trial for trial in running if asked and asked.fits(trial.way)])
+        more = {way: _tried(logits, picture, read, way, start, end) for way in kept}
+        trials = [_joined(trial, more[trial.way]) if trial.way in more else trial for trial in trials]
     # Of those that nothing tells apart, the one that is used most: the order of the presets.
     trials.sort(key=lambda t: (-t.n, -t.correct, round(t.loss, 3), todo.index(t.way)))
+    _commoner_first(trials)
     samples = {crop: pixels[:SAMPLES] for crop, pixels in read.by_crop.items()}
     data = f"{total} photos of {photos.root.resolve().name}"
     return Measured(tuple(trials), picture, data, _why_not(trials, read), tuple(read.skipped), samples)
+
+
+def _commoner_first(trials: list[Trial]) -> None:
+    """Where the best has figures that few use, the best of the others goes before it unless that is shown to be worse."""
+    rare = {preset.normalization for preset in PRESETS.values() if preset.rare}
+    if trials[0].way.normalization not in rare:
+        return
+    other = next((trial for trial in trials if trial.way.normalization not in rare), None)
+    if other is not None and not _beats(trials[0], other):
+        trials.remove(other)
+        trials.insert(0, other)
 
 
 def _not_beaten(trials: Sequence[Trial]) -> set[Way]:

@@ -22,6 +22,7 @@ class Preset:
     """A usual preprocessing. mean, std: in units of pixel / 255, as the contract has them. order: of the colours.
 
     what: the same in words, with who uses it. grey: made for pictures of one channel.
+    rare: so near to a commoner one that only photos which tell them apart speak for it.
     """
 
     mean: Three
@@ -29,6 +30,7 @@ class Preset:
     order: str
     what: str
     grey: bool = False
+    rare: bool = False
 
     @property
     def normalization(self) -> Normalization:
@@ -74,6 +76,7 @@ PRESETS: dict[str, Preset] = {
         (0.26862954, 0.26130258, 0.27577711),
         "RGB",
         "(pixel/255 - mean) / std with CLIP's figures: OpenAI, OpenCLIP",
+        rare=True,
     ),
     "mnist": Preset(
         (0.1307,) * 3, (0.3081,) * 3, "RGB", "(pixel/255 - 0.1307) / 0.3081: PyTorch's MNIST example, grey", grey=True
