@@ -345,7 +345,7 @@ def test_real_photos_find_the_preprocessing_of_a_real_network(tmp_path, mean, st
                       output_names=["y"], dynamic_axes={"x": {0: "n"}, "y": {0: "n"}})  # fmt: skip
     original = Original(load_bytes(path.read_bytes(), "theirs"), labels=1000)
     labels = LabelList(imagenet_labels(), "ImageNet")
-    witness = Witness(Path(str(DATA)) / "imagenet-1k-sample", 100)
+    witness = Witness(Path(str(DATA)) / "imagenet-1k-sample", 60)
     decision = decide(original, labels, Asked(), witness, arch="lite0")
     found = decision.spec
     assert (name_of(found.normalization), found.resize.color_order) == (name, order)

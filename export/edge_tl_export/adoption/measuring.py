@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -216,7 +217,7 @@ def measure(
     total = len(read.truth)
     ends = [*(end for end in STAGES if end < total), total]
     trials = [_tried(logits, picture, read, way, 0, ends[0]) for way in todo]
-    for start, end in zip(ends, ends[1:], strict=False):
+    for start, end in pairwise(ends):
         running = [trial for trial in trials if trial.n == start]
         kept = _not_beaten(running) | _not_beaten([trial for trial in running if asked and asked.fits(trial.way)])
         more = {way: _tried(logits, picture, read, way, start, end) for way in kept}
