@@ -81,7 +81,7 @@ API = (
         "From PyTorch, or from somebody else's ONNX file.",
         """
         edge_tl_export
-        edge_tl_export.adopt adopt Adopted
+        edge_tl_export.adopt adopt Adopted Choices Original read_original write_adopted
         edge_tl_export.differentiable DifferentiableGraph
         """,
     ),

@@ -26,7 +26,7 @@ COMMANDS = {
     "dream": "The picture that a model takes for the best of a class.",
     "report": "The page of a run, an attack or a benchmark, or several side by side.",
     "data": "Check a folder of photos before training; fetch a data set.",
-    "adopt": "Make a classifier exported elsewhere into a file of ours.",
+    "adopt": "Make a classifier exported elsewhere into an edge-tl file.",
     "inspect": "Show what a model file says of itself.",
     "pack": "A benchmark pack of a model, for `edge-tl bench` on the device.",
     "bench": "How fast, how good and how robust a model file is on this machine.",

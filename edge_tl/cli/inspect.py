@@ -11,6 +11,8 @@ from edge_tl.cli.console import percent, say
 from edge_tl_runtime.spec import SPEC_VERSION, ModelSpec
 
 MAX_LABELS = 20
+ADOPTED_KEY = "adopted"
+"""Of the contract's `export`: where a file that `adopt` made is from."""
 
 
 @click.command(short_help="Show what a model file says of itself.")
@@ -46,12 +48,14 @@ def command(model: Path, as_json: bool) -> None:
         "labels": f"{len(spec.labels)}: {labels}",
         "target": f"{made_for_target(spec) or ('not recorded' if spec.precision == 'int8' else 'any')}; here {this_target()}",
         "input": f"{rule.width}x{rule.height} px {rule.color_order}, uint8; centre crop {rule.crop_pct:g}, {rule.resample}",
+        "normalize": _normalization(spec),
         "scores": f"{spec.scores.activation}, temperature {spec.scores.temperature:g}",
         "accuracy": judged,
         "familiar": "no thresholds" if familiar is None else familiar.describe(),
         "training": _settings(spec.training),
         "has seen": "not listed" if spec.training_images is None else spec.training_images.describe(),
-        "export": _settings({key: value for key, value in spec.export.items() if key != EXPORT_KEY}),
+        "export": _settings({key: value for key, value in spec.export.items() if key not in (EXPORT_KEY, ADOPTED_KEY)}),
+        "adopted": _settings(origin) if isinstance(origin := spec.export.get(ADOPTED_KEY), dict) else "no",
         "made from": spec.parent_sha256 or "unknown",
         "self-test": "none" if test is None else f"{spec.labels[test.top1]!r}, scores within {test.tolerance:g}",
     }
@@ -73,6 +77,19 @@ def _contract(spec: ModelSpec) -> str:
     if unused := spec.unused():
         said += f"; kept and not used by this release: {', '.join(unused)}"
     return said
+
+
+def _normalization(spec: ModelSpec) -> str:
+    """In the unit of the contract, and in that of the pixels, which people write as often."""
+    mean, std = spec.normalization.mean, spec.normalization.std
+    if set(mean) == {0.0} and all(abs(255 * value - 1) < 1e-9 for value in std):
+        return "none: pixels 0..255 as they are"
+    units = ((1, "pixel/255"), (255, "pixels 0..255"))
+    shown = (
+        f"mean {', '.join(f'{scale * x:.6g}' for x in mean)}, std {', '.join(f'{scale * x:.6g}' for x in std)} of {unit}"
+        for scale, unit in units
+    )
+    return "; ".join(shown)
 
 
 def _settings(values: object) -> str:

@@ -232,11 +232,16 @@ ELEMENTWISE: Mapping[str, Callable[[Node, Values], torch.Tensor]] = {
 }
 
 
+_PLAIN = ("value", "value_float", "value_floats", "value_int", "value_ints")
+"""Kinds of constants that an initializer can be; sparse ones and texts stay nodes."""
+
+
 def lift_constants(proto: onnx.ModelProto) -> None:
     """Let constants that are nodes be initializers, as everything that reads a graph here expects."""
     kept = []
     for node in proto.graph.node:
-        if node.op_type != "Constant":
+        plain = node.op_type == "Constant" and len(node.attribute) == 1 and node.attribute[0].name in _PLAIN
+        if not plain:
             kept.append(node)
             continue
         (attribute,) = node.attribute

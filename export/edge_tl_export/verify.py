@@ -27,6 +27,8 @@ TRAINING_ONLY = ("Dropout", "BatchNormalization", "Identity")
 SMALL = 64
 """Bytes up to which an equal tensor may be stored again: scales that happen to agree."""
 THUMBNAIL = 28
+SMALLEST = 1e-6
+"""Tolerance of a self-test whose scores hardly differ: they are stored with six digits behind the point."""
 
 
 class ExportError(EdgeTLError):
@@ -158,7 +160,7 @@ def make_self_test(
         side=THUMBNAIL,
         top1=int(scores.argmax()),
         logits=tuple(round(float(x), 6) for x in scores),
-        tolerance=round(tolerance, 6),
+        tolerance=max(round(tolerance, 6), SMALLEST),
     )
 
 
