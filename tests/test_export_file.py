@@ -412,3 +412,31 @@ def test_photos_that_calibrate_and_those_that_rank_are_never_the_same(total, siz
         assert others >= 8
         assert len(photos.ranking()) == others
         assert photos.warnings == []
+
+
+def test_table_page_and_document_say_the_same(tmp_path, file, folder, monkeypatch):
+    monkeypatch.setattr("edge_tl_export.compare.Row.is_faster", property(lambda row: True))
+    monkeypatch.setattr("edge_tl_export.search.Search.plain_speed", lambda search: 1.0)
+    given = tmp_path / "ours.onnx"
+    given.write_bytes(file.read_bytes())
+    asked = [str(given), "--quantize", "--photos", str(folder), "--max-drop", "100", "--search", "full"]
+    result = CliRunner().invoke(command, asked, env={"COLUMNS": "200"})
+    assert result.exit_code == 0, result.output
+    document = json.loads((tmp_path / "ours-export.json").read_text("utf-8"))
+    page = (tmp_path / "ours-export.html").read_text("utf-8")
+    fp32, int8 = document["models"]
+    assert fp32["latency_ms"] == int8["fp32_latency_ms"]
+    assert int8["speedup"] == pytest.approx(int8["fp32_latency_ms"] / int8["latency_ms"], rel=1e-3)
+    claim = int8["accuracy_claim"]
+    assert claim["words"] in int8["verdict"]
+    for text in (page, result.output):
+        assert claim["words"] in text
+        assert f"{int8['speedup']:.2f}x" in text
+    (chosen,) = [c for c in document["candidates"] if c.get("latency_ms") == int8["latency_ms"]]
+    assert chosen["sqnr_db"] == int8["sqnr_db"]
+    assert chosen["accuracy_claim"] == claim
+    assert f"{int8['sqnr_db']:.1f}" in page
+    busy = [line for line in document["warnings"] if "other programs took" in line]
+    assert bool(busy) == (document["others"] > 0.1)
+    assert all(line in page for line in document["warnings"])
+    assert f"wrote {given}\n" not in result.output
