@@ -305,12 +305,25 @@ def test_a_file_that_would_be_slower_is_refused_before_the_search(tmp_path, file
         (["--quantize"], "give them with --photos FOLDER"),
         ([], "say what to make of it: --quantize"),
         (["--quantize", "-o", "x.onnx"], "-o takes a folder"),
+        (["--quantize", "--weights", "w.pth"], "--weights is for the name of a backbone"),
     ],
 )
 def test_the_command_says_what_is_missing(file, arguments, said):
     result = CliRunner().invoke(command, [str(file), *arguments])
     assert isinstance(result.exception, EdgeTLError)
     assert said in str(result.exception)
+
+
+def test_options_that_change_nothing_are_named(file):
+    result = CliRunner().invoke(command, [str(file), "--qat", "2", "--search", "full"])
+    assert "--search is for INT8" in result.output
+    assert "--qat is for INT8" in result.output
+
+
+def test_a_graph_that_cannot_be_rewritten_is_refused_in_one_line(file):
+    with pytest.raises(ExportError, match=r"cannot simplify|cannot be brought") as caught:
+        plain_graph(file.read_bytes().replace(b"Conv", b"Comv"), "odd.onnx")
+    assert "\n" not in str(caught.value)
 
 
 def test_the_old_name_of_the_photos_leads_to_the_new_one(file):
