@@ -17,6 +17,7 @@ from edge_tl_runtime.onnx_file import read_spec
 from edge_tl_runtime.overlap import unseen
 from edge_tl_runtime.spec import ModelSpec
 
+PRETRAINED = "pretrained"
 VAL_FRACTION = 0.8
 """Of photos that no training split: the larger part evaluates, for ranges need fewer than an accuracy does."""
 
@@ -40,8 +41,12 @@ def deploy(
         raise UsageError(
             f"-o takes a folder, and {folder} is the name of a file; the files in it are named by what they are"
         )
+    for option in _unused(settings):
+        say(f"note: {option} is for INT8 and changes nothing here")
     path = Path(model)
     if path.suffix == ".onnx" or (path.is_file() and path.suffix != Path(WEIGHTS).suffix):
+        if weights != PRETRAINED:
+            raise UsageError(f"--weights is for the name of a backbone; {path} has its own, leave it out")
         return _deploy_file(path, folder, settings, photos, seed, stage, say)
     source = open_run(model, weights)
     photos = photos or _training_data(source, needed=settings.quantization == "int8")
@@ -60,6 +65,20 @@ def deploy(
     )
     write_export_page(report, source.spec)
     return report
+
+
+def _unused(settings: ExportSettings) -> list[str]:
+    """Options of INT8 that were given without it."""
+    if settings.quantization == "int8":
+        return []
+    plain = ExportSettings()
+    named = {
+        "target": "--target",
+        "search": "--search",
+        "qat_epochs": "--qat",
+        "calibration_size": "--calibration-photos",
+    }
+    return [option for key, option in named.items() if getattr(settings, key) != getattr(plain, key)]
 
 
 def _deploy_file(

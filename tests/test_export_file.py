@@ -307,12 +307,25 @@ def test_a_file_that_would_be_slower_is_refused_before_the_search(tmp_path, file
         (["--quantize"], "give them with --photos FOLDER"),
         ([], "say what to make of it: --quantize"),
         (["--quantize", "-o", "x.onnx"], "-o takes a folder"),
+        (["--quantize", "--weights", "w.pth"], "--weights is for the name of a backbone"),
     ],
 )
 def test_the_command_says_what_is_missing(file, arguments, said):
     result = CliRunner().invoke(command, [str(file), *arguments])
     assert isinstance(result.exception, EdgeTLError)
     assert said in str(result.exception)
+
+
+def test_options_that_change_nothing_are_named(file):
+    result = CliRunner().invoke(command, [str(file), "--qat", "2", "--search", "full"])
+    assert "--search is for INT8" in result.output
+    assert "--qat is for INT8" in result.output
+
+
+def test_a_graph_that_cannot_be_rewritten_is_refused_in_one_line(file):
+    with pytest.raises(ExportError, match=r"cannot simplify|cannot be brought") as caught:
+        plain_graph(file.read_bytes().replace(b"Conv", b"Comv"), "odd.onnx")
+    assert "\n" not in str(caught.value)
 
 
 def test_the_old_name_of_the_photos_leads_to_the_new_one(file):
@@ -414,3 +427,31 @@ def test_photos_that_calibrate_and_those_that_rank_are_never_the_same(total, siz
         assert others >= 8
         assert len(photos.ranking()) == others
         assert photos.warnings == []
+
+
+def test_table_page_and_document_say_the_same(tmp_path, file, folder, monkeypatch):
+    monkeypatch.setattr("edge_tl_export.compare.Row.is_faster", property(lambda row: True))
+    monkeypatch.setattr("edge_tl_export.search.Search.plain_speed", lambda search: 1.0)
+    given = tmp_path / "ours.onnx"
+    given.write_bytes(file.read_bytes())
+    asked = [str(given), "--quantize", "--photos", str(folder), "--max-drop", "100", "--search", "full"]
+    result = CliRunner().invoke(command, asked, env={"COLUMNS": "200"})
+    assert result.exit_code == 0, result.output
+    document = json.loads((tmp_path / "ours-export.json").read_text("utf-8"))
+    page = (tmp_path / "ours-export.html").read_text("utf-8")
+    fp32, int8 = document["models"]
+    assert fp32["latency_ms"] == int8["fp32_latency_ms"]
+    assert int8["speedup"] == pytest.approx(int8["fp32_latency_ms"] / int8["latency_ms"], rel=1e-3)
+    claim = int8["accuracy_claim"]
+    assert claim["words"] in int8["verdict"]
+    for text in (page, result.output):
+        assert claim["words"] in text
+        assert f"{int8['speedup']:.2f}x" in text
+    (chosen,) = [c for c in document["candidates"] if c.get("latency_ms") == int8["latency_ms"]]
+    assert chosen["sqnr_db"] == int8["sqnr_db"]
+    assert chosen["accuracy_claim"] == claim
+    assert f"{int8['sqnr_db']:.1f}" in page
+    busy = [line for line in document["warnings"] if "other programs took" in line]
+    assert bool(busy) == (document["others"] > 0.1)
+    assert all(line in page for line in document["warnings"])
+    assert f"wrote {given}\n" not in result.output

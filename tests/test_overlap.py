@@ -21,7 +21,7 @@ from edge_tl.surfaces import write_surfaces
 from edge_tl.training.run import load_run
 from edge_tl.training.seen import seen_by_weights
 from edge_tl_runtime.classifier import Classifier
-from edge_tl_runtime.dataset import LabelledPhotos, evenly, load_labelled
+from edge_tl_runtime.dataset import LabelledPhotos, load_labelled
 from edge_tl_runtime.errors import DataError
 from edge_tl_runtime.evaluate import PixelReader, evaluate_model
 from edge_tl_runtime.images.fingerprint import SeenFiles, SeenPhotos, fingerprint_photos
@@ -166,7 +166,7 @@ def test_so_many_photos_are_drawn_from_those_it_was_not_trained_on(count, model,
     assert document["training_overlap"]["photos"]["trained_on"] == 0
     photos = load_labelled(mixture, labels)
     new = [path for path in photos.paths if path.name in {"9.jpg", "10.jpg", "11.jpg", "12.jpg"}]
-    chosen, _ = unseen(photos, read_spec(model), "val", lambda rest: rest.subset(evenly(len(rest), count), "val"))
+    chosen, _ = unseen(photos, read_spec(model), "val", lambda rest: rest.spread(count))
     if count <= 12:
         assert set(chosen.paths) <= set(new)
         assert len(chosen) == count

@@ -32,8 +32,19 @@ _DEFAULT = ("", "ai.onnx")
 def plain_graph(model: bytes, name: str) -> bytes:
     """A pixels-to-logits graph in plain form, opset OPSET or newer, without metadata. name: of the file, for messages.
 
-    Raises ExportError when onnxruntime cannot simplify the graph.
+    Raises ExportError where that fails.
     """
+    try:
+        return _rewritten(model, name)
+    except ExportError:
+        raise
+    except Exception as error:  # noqa: BLE001  # onnx, onnx-ir and onnxruntime each raise types of their own
+        raise ExportError(
+            f"{name} cannot be brought into the form that is quantized ({one_line(error, 160)}); use it as it is"
+        ) from None
+
+
+def _rewritten(model: bytes, name: str) -> bytes:
     proto = onnx.load_from_string(model)
     lift_constants(proto)
     proto = _at_least_opset(proto)

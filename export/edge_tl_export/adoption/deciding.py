@@ -16,8 +16,9 @@ from edge_tl_export.adoption.preprocessing import check_channels, for_channels, 
 from edge_tl_runtime.dataset import load_labelled
 from edge_tl_runtime.errors import DataError
 from edge_tl_runtime.evaluate import Progress
+from edge_tl_runtime.images.survey import survey, why_none_of
 from edge_tl_runtime.manifest import is_manifest
-from edge_tl_runtime.photos import photo_files, require_folder
+from edge_tl_runtime.photos import require_folder
 from edge_tl_runtime.preprocess import DEFAULT_RESAMPLE
 from edge_tl_runtime.spec import ModelSpec, ResizeRule
 
@@ -90,14 +91,17 @@ def _measured(
 ) -> Measured | None:
     """None where the folder's labels are not the model's, which is said."""
     folder = witness.folder
-    if not is_manifest(folder) and not photo_files(require_folder(folder)):
-        raise DataError(f"no photos in {folder}; give a folder of labelled photos")
+    if not is_manifest(folder):
+        files, passed_over = survey(require_folder(folder))
+        if not files:
+            raise DataError(f"no photos in {folder}{why_none_of(passed_over)}; give a folder of labelled photos")
     known = labels.labels[1:] if background else labels.labels
     try:
         photos = load_labelled(folder, known, "val")
     except DataError as error:
         original.notes.unknown.append(f"which preprocessing is right, for nothing was measured: {error}")
         return None
+    original.notes.recognised.append(photos.describe())
     if background:
         photos = replace(photos, labels=labels.labels, targets=tuple(target + 1 for target in photos.targets))
     return measure(original.logits, original.picture, photos, witness.count, asked, progress)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edge_tl_export.adoption.picture import WHOLE, Picture
 from edge_tl_export.adoption.preprocessing import PRESETS, for_channels, name_of
-from edge_tl_runtime.dataset import LabelledPhotos, evenly
+from edge_tl_runtime.dataset import LabelledPhotos
 from edge_tl_runtime.errors import BadImage, DataError
 from edge_tl_runtime.evaluate import Progress
 from edge_tl_runtime.photos import Unreadable, map_in_order, read_photo
@@ -204,7 +204,7 @@ def measure(
     asked: the best of the ways that fit it is tried to the end. progress: called with 1 for each photo read.
     Raises DataError where not one photo can be read.
     """
-    chosen = photos.subset(evenly(len(photos), count), photos.split)
+    chosen = photos.spread(count)
     # Losers are dropped on the first photos, so these must be like all: an order that the names have nothing to do with.
     order = np.random.default_rng(0).permutation(len(chosen)).tolist()
     chosen = chosen.subset(order, chosen.split)
