@@ -22,8 +22,8 @@ from edge_tl_export.adoption.picture import (
     find_picture,
     fix_inputs,
     has_free_size,
+    probe_pictures,
     size_hint,
-    test_pictures,
 )
 from edge_tl_export.adoption.preprocessing import DEFAULT, DEFAULT_GREY, PRESETS, check_channels, inside
 from edge_tl_export.adoption.reference import Reference, ask_twice, settle
@@ -124,7 +124,7 @@ class Original:
 
     def _understand(self, found: Sequence[scores.Candidate], choices: Choices, labels: int | None) -> None:
         """Choose the scores among the outputs and find out what they mean, by asking."""
-        values = self.picture.values(test_pictures(self.picture, ASKED), "RGB", self.assumed)
+        values = self.picture.values(probe_pictures(self.picture, ASKED), "RGB", self.assumed)
         first = self._reference.one(values[:1])
         widths = [self._reference.width(first[c.tensor]) if c.tensor in first else 0 for c in found]
         listed = list(zip(found, widths, strict=True))
@@ -225,7 +225,7 @@ class Original:
             precision=self.precision,
             parent_sha256=self.sha256,
         )
-        tried = test_pictures(picture, TRIED)
+        tried = probe_pictures(picture, TRIED)
         if pixels is not None and len(pixels):
             tried = np.concatenate([tried, pixels[:ASKED]])
         values = picture.values(tried, spec.resize.color_order, spec.normalization)

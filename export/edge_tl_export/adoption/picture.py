@@ -202,7 +202,7 @@ def has_free_size(graph: onnx.GraphProto) -> bool:
     return any(len(shape) == 4 and shape.count(0) > 1 for shape in dims)
 
 
-def test_pictures(picture: Picture, count: int) -> NDArray[np.uint8]:
+def probe_pictures(picture: Picture, count: int) -> NDArray[np.uint8]:
     """Pictures of noise, coarse to fine, so that neither the mean nor the detail alone is asked: uint8 (N, H, W, 3)."""
     generator = np.random.default_rng(0)
     made = []
