@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,10 +15,11 @@ import pytest
 
 av = pytest.importorskip("av", reason="PyAV is not installed: pip install 'edge-tl[video]'")
 
+from conftest import living  # noqa: E402
 from videos import moving, plain_yuv, texture, write_video  # noqa: E402
 
 from edge_tl_runtime.errors import SourceError  # noqa: E402
-from edge_tl_runtime.sources import Video  # noqa: E402
+from edge_tl_runtime.sources import LiveOptions, Video, open_source  # noqa: E402
 from edge_tl_runtime.sources.opencv_reader import UNWRITTEN, OpenCvReader  # noqa: E402
 from edge_tl_runtime.sources.reader import open_reader  # noqa: E402
 
@@ -379,3 +381,30 @@ def test_without_pyav_opencv_reads_and_says_what_would_read_more(tmp_path, monke
     assert (len(frames), said, rejected) == (12, [], {})
     with pytest.raises(SourceError, match=r"edge-tl\[video\]"):
         open_reader("rtsp://127.0.0.1:9/x", live=True, open_s=1)
+
+
+def test_a_video_played_live_without_a_usable_frame_is_an_error_with_its_reason(tmp_path):
+    path = _packets(
+        tmp_path / "a.mkv",
+        "libx264",
+        moving(30),
+        lambda number, data: data if number else None,
+        options={"bf": "0"},
+        gop=100,
+    )
+    with open_source(str(path), LiveOptions(realtime=True)) as source, pytest.raises(SourceError) as caught:
+        list(source)
+    assert "gave no frame: 29 before the first key frame" in str(caught.value)
+    with pytest.raises(SourceError, match="no frame that can be decoded: 29 before the first key frame"):
+        frames_of(path)
+
+
+def test_a_capture_process_that_dies_says_so(tmp_path):
+    path = write_video(tmp_path / "a.mkv", moving(200))
+    with open_source(str(path), LiveOptions(realtime=True)) as source:
+        frames = iter(source)
+        next(frames)
+        for child in living(os.getpid()):
+            child.kill()
+        with pytest.raises(SourceError, match=r"ended without a word \(signal 9\)"):
+            list(frames)

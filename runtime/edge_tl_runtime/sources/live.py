@@ -247,6 +247,9 @@ class Live(Source):
         if self.request.finite and not why:
             self.ended = True
             return
+        if self.request.kind == "video":
+            self.ended = True
+            raise SourceError(why)  # of a file, another try would begin at its start
         wait = self._watchdog.gone(time.monotonic())  # ending a wedged capture took its time
         if was_open or self._attempts == 1:
             self._say(f"{self._why}; trying again in {wait:.1f} s and for as long as it takes")
