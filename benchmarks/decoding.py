@@ -31,12 +31,12 @@ from edge_tl_runtime.sources.opencv_reader import OpenCvReader
 FRAMES = 90
 SIZES = ((640, 480), (1920, 1080))
 ONE = """
-import resource, sys
+import re, sys
 from edge_tl_runtime.sources.{module} import {name}
 reader = {name}(sys.argv[1])
 reader.grab()
 assert reader.retrieve(None) is not None
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+print(int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1024)
 """
 READERS = {"OpenCV": ("opencv_reader", OpenCvReader), "PyAV": ("decoder", Decoder)}
 

@@ -134,6 +134,7 @@ def test_a_port_without_tls_is_named(units):
         next(iter(source))
 
 
+@pytest.mark.slow
 def test_packets_that_the_network_lost_cost_frames_and_never_make_one_up(units):
     """UDP: the decoder goes on without them and says nothing; all up to the next key frame is left out."""
     lost = frozenset(range(60, 4000, 50))
@@ -143,6 +144,7 @@ def test_packets_that_the_network_lost_cost_frames_and_never_make_one_up(units):
     assert max(errors) < 6
 
 
+@pytest.mark.slow
 def test_a_camera_that_ends_and_returns_is_read_again_from_its_key_frame(units):
     said: list[str] = []
     with RtspCamera(units, once=True) as camera, opened(camera.url(), said) as source:
@@ -155,6 +157,7 @@ def test_a_camera_that_ends_and_returns_is_read_again_from_its_key_frame(units):
     assert any("is back" in line for line in said)
 
 
+@pytest.mark.slow
 def test_the_first_frame_may_take_longer_than_a_silence_later(units):
     """--first-frame 8, --stall 1: a camera that needs 3 s for its first frame."""
     patience = Patience(first_frame=8, stale=0.5, lost=1, backoff=0.1, stop=0.3)
@@ -168,6 +171,7 @@ def test_the_first_frame_may_take_longer_than_a_silence_later(units):
         assert source.counts.reconnects == 0
 
 
+@pytest.mark.slow
 def test_a_camera_that_falls_silent_is_noticed_and_left(units):
     def pause(number: int) -> None:
         if number == 20:
