@@ -28,6 +28,7 @@ from edge_tl_runtime.sources.base import is_frame
 from edge_tl_runtime.sources.devices import DEVICES, Device
 from edge_tl_runtime.sources.request import CaptureRequest
 from edge_tl_runtime.sources.ring import Ring, create_memory
+from edge_tl_runtime.sources.watching import ReadAs, WatchingDevice
 
 FAILURES = 30
 """Grabs in a row that may fail before the device counts as gone."""
@@ -85,15 +86,27 @@ class Recorder:
         failures = 0
         while not self.stopping and not self.device.ended and failures < FAILURES:
             if not self.device.grab():
+                if isinstance(self.device, WatchingDevice):
+                    self._wait_with(self.device)
+                    continue
                 failures += 1
                 time.sleep(0.0 if self.device.ended else PAUSE_S)
                 continue
             captured = time.monotonic()
             failures = 0
-            if self._paced and self._ring is not None and not self._ring.wanted:
+            wanted = not self._paced or self._ring is None or self._ring.wanted
+            if isinstance(self.device, WatchingDevice):
+                self._index, self.device.missed = self._index + self.device.missed, 0
+                wanted = wanted or self.device.polls
+            if not wanted:
                 self._index += 1
                 continue
             self._record(captured)
+
+    def _wait_with(self, device: WatchingDevice) -> None:
+        """Nothing came yet; word of something unchanged is passed on."""
+        if self._ring is not None and device.heard:
+            self._ring.note_read(device.heard)
 
     def _record(self, captured: float) -> None:
         ring = self._ring
@@ -157,7 +170,13 @@ def serve(link: Link) -> None:
     try:
         request = link.request()
         device = DEVICES[request.kind](request)
-        link.tell("opened", **asdict(device.open()))
+        try:
+            opened = device.open()
+        except ReadAs as other:
+            device.close()
+            device = DEVICES[other.kind](request)
+            opened = device.open()
+        link.tell("opened", **asdict(opened))
         Recorder(device, link, request).run()
         link.tell("ended")
     except EdgeTLError as error:

@@ -42,7 +42,7 @@ class CaptureProcess:
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", _CHILD, _ROOT, str(theirs.fileno())],
-                stdin=subprocess.DEVNULL,
+                stdin=request.handle if request.handle >= 0 else subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
@@ -283,6 +283,8 @@ class Live(Source):
             self._say(f"{self.name}: {opened}")
             if differences := opened.differences(self.request):
                 self._say(differences)
+        if opened.every:
+            self._watchdog.patience = self.patience.at_pace(opened.every)
         self.opened = opened
         self._name = opened.stable or self._name
 
