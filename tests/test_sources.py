@@ -21,7 +21,7 @@ from edge_tl_runtime.sources import (
     source_kind,
 )
 from edge_tl_runtime.sources import devices as devices_module
-from edge_tl_runtime.sources.devices import Camera, NetworkStream, four_letters
+from edge_tl_runtime.sources.devices import Camera, four_letters
 from edge_tl_runtime.sources.live import Live
 from edge_tl_runtime.sources.request import CaptureRequest, Opened
 
@@ -178,20 +178,6 @@ def test_what_was_obtained_as_asked_is_no_difference():
     assert Opened(width=640, height=480).differences(CaptureRequest(kind="camera", name="0")) == ""
 
 
-def test_a_network_stream_gets_time_limits_and_tcp(fake, monkeypatch):
-    # Set first, so that it is gone again afterwards: with these options OpenCV loses the last frame of a video file.
-    monkeypatch.setenv(NetworkStream.OPTIONS, "")
-    monkeypatch.delenv(NetworkStream.OPTIONS)
-    NetworkStream(CaptureRequest(kind="stream", name="rtsp://host/x", open_ms=7000, read_ms=3000)).open()
-    name, backend, limits = fake.opened_with
-    assert (name, backend) == ("rtsp://host/x", cv2.CAP_FFMPEG)
-    pairs = dict(zip(limits[::2], limits[1::2], strict=True))
-    assert pairs == {cv2.CAP_PROP_OPEN_TIMEOUT_MSEC: 7000, cv2.CAP_PROP_READ_TIMEOUT_MSEC: 3000}
-    import os
-
-    assert "rtsp_transport;tcp" in os.environ[NetworkStream.OPTIONS]
-
-
 @pytest.fixture
 def fake_devices(tmp_path):
     """/dev/video0 that is known under /dev/v4l/by-id, as a USB camera is."""
@@ -224,6 +210,7 @@ def test_the_stable_name_is_what_is_opened_after_a_loss(monkeypatch):
 
     class Process:
         ring, over, error = None, True, "unplugged"
+        notes, rejections = [], {}
 
         def __init__(self, request: CaptureRequest) -> None:
             asked.append(request.name)

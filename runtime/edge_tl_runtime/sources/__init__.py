@@ -98,7 +98,7 @@ def _live(kind: str) -> Callable[..., Source]:
 
 
 def _video(name: str, options: LiveOptions) -> Source:
-    whole = Video(name)  # also says in words what cannot be decoded
+    whole = Video(name, options.say)  # also says in words what cannot be decoded
     if not options.realtime:
         return whole
     whole.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 
@@ -57,13 +57,19 @@ class Counts:
     """What became of frames that were not classified.
 
     dropped: good ones, replaced by a newer one before anybody asked. rejected: not a picture, whatever the driver said.
-    repeated: byte for byte the one before. reconnects: connections after the first.
+    repeated: byte for byte the one before. reconnects: connections after the first. reasons: how many were rejected for what.
     """
 
     dropped: int = 0
     rejected: int = 0
     repeated: int = 0
     reconnects: int = 0
+    reasons: dict[str, int] = field(default_factory=dict)
+
+    def take_rejections(self, reasons: Mapping[str, int]) -> None:
+        """Take over what was rejected in all."""
+        self.reasons = dict(reasons)
+        self.rejected = sum(self.reasons.values())
 
 
 class Source:
@@ -128,6 +134,13 @@ class Source:
 
     def close(self) -> None:
         """Release the device; safe to call twice."""
+
+
+def told_rejections(reasons: Mapping[str, int]) -> str:
+    """What was rejected for what, in words: "12 before the first key frame, 3 damaged"; "" where nothing was."""
+    return ", ".join(
+        f"{count} {reason}" for reason, count in sorted(reasons.items(), key=lambda item: -item[1]) if count
+    )
 
 
 def mask_credentials(text: str) -> str:

@@ -2,8 +2,8 @@
 
 A process of its own, because a driver's read may never return, and only a process can be ended then. `live.CaptureProcess` starts
 it with the descriptor of a socket, over which it talks: the request comes in as a line of JSON; out go lines of JSON (opened,
-ring, ended, error) and an empty line for each new frame, which is left out when the reader has not read the last ones. The
-ring's memory is passed as a descriptor with its line.
+ring, note, rejected, ended, error) and an empty line for each new frame, which is left out when the reader has not read the last
+ones. The ring's memory is passed as a descriptor with its line.
 """
 
 from __future__ import annotations
@@ -22,17 +22,22 @@ from typing import Any
 import cv2
 import numpy as np
 
-from edge_tl_runtime.errors import EdgeTLError
+from edge_tl_runtime.errors import EdgeTLError, SourceError
 from edge_tl_runtime.photos import MAX_MEGAPIXELS, Frame
 from edge_tl_runtime.sources.base import is_frame
-from edge_tl_runtime.sources.devices import DEVICES, Device
+from edge_tl_runtime.sources.device import Device
+from edge_tl_runtime.sources.devices import DEVICES
+from edge_tl_runtime.sources.repeats import Repeats
 from edge_tl_runtime.sources.request import CaptureRequest
 from edge_tl_runtime.sources.ring import Ring, create_memory
 from edge_tl_runtime.sources.watching import ReadAs, WatchingDevice
 
+NO_PICTURE = "no picture"
 FAILURES = 30
 """Grabs in a row that may fail before the device counts as gone."""
 PAUSE_S = 0.02
+TELL_S = 1.0
+"""How often the reader is told what was rejected, at most."""
 _PR_SET_PDEATHSIG = 1
 _MAX_REQUEST_BYTES = 65536
 
@@ -70,12 +75,13 @@ class Recorder:
 
     def __init__(self, device: Device, link: Link, request: CaptureRequest) -> None:
         self.device, self.link = device, link
-        self._compare = request.frozen > 0
+        self._repeats = Repeats(device.inter_coded) if request.frozen > 0 else None
         self._paced = request.paced
         self._index = request.first_index
         self._shape: tuple[int, ...] = ()
         self._ring: Ring | None = None
-        self._sample: Frame | None = None
+        self._rejected = self._told_rejected = 0
+        self._told_at = 0.0
 
     @property
     def stopping(self) -> bool:
@@ -85,23 +91,31 @@ class Recorder:
         """Until the device ends, fails FAILURES times in a row, or the reader stops it."""
         failures = 0
         while not self.stopping and not self.device.ended and failures < FAILURES:
-            if not self.device.grab():
-                if isinstance(self.device, WatchingDevice):
-                    self._wait_with(self.device)
-                    continue
+            if self.device.grab():
+                failures = 0
+                self._record(self.device.captured or time.monotonic())
+            elif isinstance(self.device, WatchingDevice):
+                self._wait_with(self.device)
+            else:
                 failures += 1
                 time.sleep(0.0 if self.device.ended else PAUSE_S)
-                continue
-            captured = time.monotonic()
-            failures = 0
-            wanted = not self._paced or self._ring is None or self._ring.wanted
-            if isinstance(self.device, WatchingDevice):
-                self._index, self.device.missed = self._index + self.device.missed, 0
-                wanted = wanted or self.device.polls
-            if not wanted:
-                self._index += 1
-                continue
-            self._record(captured)
+            self._tell()
+        self._tell(last=True)
+
+    def _tell(self, last: bool = False) -> None:
+        """Notes at once, what was rejected now and then."""
+        device = self.device
+        while device.notes:
+            self.link.tell("note", message=device.notes.pop(0))
+        if device.rejections:
+            rejected = device.rejections.total()
+            if self._ring is not None:
+                self._ring.count(rejected=rejected - self._rejected)
+                self._rejected = rejected
+            now = time.monotonic()
+            if rejected > self._told_rejected and (last or now >= self._told_at + TELL_S):
+                self._told_rejected, self._told_at = rejected, now
+                self.link.tell("rejected", reasons=dict(device.rejections))
 
     def _wait_with(self, device: WatchingDevice) -> None:
         """Nothing came yet; word of something unchanged is passed on."""
@@ -110,16 +124,27 @@ class Recorder:
 
     def _record(self, captured: float) -> None:
         ring = self._ring
+        device = self.device
+        polls = False
+        if isinstance(device, WatchingDevice):
+            self._index, device.missed, polls = self._index + device.missed, 0, device.polls
+        if self._paced and ring is not None and not ring.wanted and not polls:
+            self._index += 1
+            return
         slot = ring.free_slot() if ring else 0
         out = ring.pixels(slot, self._shape) if ring else None
+        counted = self.device.rejections.total()
         frame = self.device.retrieve(out)
+        if self.device.rejections.total() > counted:
+            return
         if not isinstance(frame, np.ndarray) or not is_frame(frame) or frame.size > 3e6 * MAX_MEGAPIXELS:
-            if ring:
-                ring.count(rejected=1)
+            self.device.rejections[NO_PICTURE] += 1
             return
         ring, slot = self._place(frame, out, slot)
-        ring.note_read(captured)
-        if self._compare and self._repeats(ring, ring.pixels(slot, frame.shape)):
+        ring.note_read(time.monotonic())
+        if self._repeats and self._repeats.repeats(
+            ring.pixels(slot, frame.shape), ring.newest(), self.device.key_frame
+        ):
             ring.count(repeated=1)
             return
         ring.publish(slot, frame.shape, self._index, captured)
@@ -143,7 +168,7 @@ class Recorder:
 
     def _new_ring(self, frame_bytes: int) -> Ring:
         handle = create_memory(frame_bytes)
-        old, self._ring, self._sample = self._ring, Ring(os.dup(handle)), None
+        old, self._ring = self._ring, Ring(os.dup(handle))
         self._ring.prepare()
         if old is not None:
             self._ring.count(rejected=old.rejected, repeated=old.repeated)
@@ -151,18 +176,6 @@ class Recorder:
         os.close(handle)
         self._ring.free_slot()
         return self._ring
-
-    def _repeats(self, ring: Ring, frame: Frame) -> bool:
-        """Byte for byte the frame before? A sparse sample tells almost always; only where that agrees is all compared."""
-        sample = frame[::31, ::37].copy()
-        same = (
-            self._sample is not None
-            and np.array_equal(sample, self._sample)
-            and (newest := ring.newest()) is not None
-            and np.array_equal(frame, newest)
-        )
-        self._sample = sample
-        return same
 
 
 def serve(link: Link) -> None:
@@ -178,6 +191,8 @@ def serve(link: Link) -> None:
             opened = device.open()
         link.tell("opened", **asdict(opened))
         Recorder(device, link, request).run()
+        if device.error:
+            raise SourceError(device.error)
         link.tell("ended")
     except EdgeTLError as error:
         link.tell("error", message=str(error))

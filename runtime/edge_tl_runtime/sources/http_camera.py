@@ -9,25 +9,23 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from edge_tl_runtime.errors import BadImage, SourceError
-from edge_tl_runtime.photos import Frame, decode_photo
-from edge_tl_runtime.sources.base import WAKE_S, mask_credentials
+from edge_tl_runtime.errors import SourceError
+from edge_tl_runtime.photos import Frame
+from edge_tl_runtime.sources.address import shown_address
+from edge_tl_runtime.sources.base import WAKE_S
 from edge_tl_runtime.sources.first_bytes import ENOUGH, LOOK_BYTES, Content, content, title
 from edge_tl_runtime.sources.http_client import Client, Reply
+from edge_tl_runtime.sources.picture_stream import MAX_PICTURE_BYTES, PictureStream, decoded
 from edge_tl_runtime.sources.request import CaptureRequest, Opened
-from edge_tl_runtime.sources.split import NoPicture, PictureSplitter
+from edge_tl_runtime.sources.split import PictureSplitter
 from edge_tl_runtime.sources.watching import ReadAs, WatchingDevice
 
 DEFAULT_EVERY_S = 2.0
 """How often a still picture is asked for where nobody says it."""
-MAX_PICTURE_BYTES = 32 * 2**20
-"""Of a stream: a part without an end is not held beyond this."""
 _LOOK_S = 2.0
 """How long a server that sends little is looked at before it is told what it is."""
 _FOLLOWS_S = 1.5
 """A picture after which nothing follows for so long is no stream."""
-_CATCH_UP_S = 0.1
-"""How long newer pictures are looked for while they keep coming."""
 _VIDEO_KINDS = (
     "video/",
     "audio/mpegurl",
@@ -36,52 +34,6 @@ _VIDEO_KINDS = (
     "application/dash+xml",
 )
 _USUAL_PATHS = "the pictures are usually at /video, /mjpeg, /stream, :81/stream or /?action=stream of the same address"
-
-
-class PictureStream:
-    """The newest of the pictures in bytes that arrive, for MJPEG over any connection.
-
-    read: gives what has arrived within a time, None when nothing did, b"" at the end.
-    """
-
-    def __init__(self, read: Callable[[float], bytes | None], head: bytes = b"") -> None:
-        self._read = read
-        self._splitter = PictureSplitter(MAX_PICTURE_BYTES)
-        self._found: list[bytes | BadImage] = self._pictures(head)
-        self.ended = False
-        self.missed = 0
-
-    def next(self, clock: Callable[[], float] = time.monotonic) -> bytes | BadImage | None:
-        """The newest complete picture, waited for WAKE_S; a BadImage for each that is damaged; None when nothing came.
-
-        `missed` is how many good ones were passed over for it.
-        """
-        self.missed = 0
-        began = clock()
-        while True:
-            if self._found and isinstance(self._found[0], BadImage):
-                return self._found.pop(0)
-            part = None if self.ended else self._read(0.0 if self._found else WAKE_S)
-            if part:
-                self._add(self._pictures(part))
-            self.ended = self.ended or part == b""
-            late = clock() - began > (_CATCH_UP_S if self._found else WAKE_S)
-            if not part or late:
-                return self._found.pop(0) if self._found else None
-
-    def _add(self, items: list[bytes | BadImage]) -> None:
-        """Keep the newest good picture alone, and each that is damaged, to be counted before it."""
-        for item in items:
-            if isinstance(item, BadImage):
-                self._found.insert(0, item)
-                continue
-            if self._found and not isinstance(self._found[-1], BadImage):
-                self._found.pop()
-                self.missed += 1
-            self._found.append(item)
-
-    def _pictures(self, part: bytes) -> list[bytes | BadImage]:
-        return [item for item in self._splitter.feed(part) if not isinstance(item, NoPicture)] if part else []
 
 
 class StillPicture:
@@ -102,11 +54,13 @@ class StillPicture:
         self._ask, self._every, self._limit_s, self._clock, self._sleep = ask, every, limit_s, clock, sleep
         self._due = 0.0
         self._known: dict[str, str] = {}
-        self._last = b""
+        self._last = self._waiting = b""
+        self.asked = False
 
     def first(self, reply: Reply, data: bytes) -> None:
-        """Take the answer that told what the address is as the first picture."""
+        """Take the answer that told what the address is as the first picture, which `next` gives at once."""
         self._due = self._clock() + self._every
+        self._waiting = data
         self._remember(reply, data)
 
     def next(self) -> bytes | None:
@@ -115,6 +69,9 @@ class StillPicture:
         Raises SourceError for an answer that is no picture.
         """
         self.asked = False
+        if self._waiting:
+            data, self._waiting = self._waiting, b""
+            return data
         wait = self._due - self._clock()
         if wait > 0:
             self._sleep(min(wait, WAKE_S))
@@ -149,8 +106,7 @@ class HttpCamera(WatchingDevice):
         self._reply: Reply | None = None
         self._stream: PictureStream | None = None
         self._still: StillPicture | None = None
-        self._picture: bytes | BadImage | None = None
-        self._shown: bytes | None = None
+        self._picture: bytes | None = None
 
     def open(self) -> Opened:
         self._client = Client(self.request.name, self.request.open_ms / 1e3, self.request.read_ms / 1e3)
@@ -175,28 +131,19 @@ class HttpCamera(WatchingDevice):
 
     def grab(self) -> bool:
         if self._still is not None:
-            if self._shown is not None:  # the answer that told what it is
-                self._picture, self._shown = self._shown, None
-                return True
-            data = self._still.next()
-            if data is None:
-                self.heard = time.monotonic() if self._still.asked else self.heard
-                return False
-            self._picture = data
-            return True
+            self._picture = self._still.next()
+            if self._still.asked:
+                self.heard = time.monotonic()
+            return self._picture is not None
         assert self._stream is not None
         self._picture = self._stream.next()
-        self.missed += self._stream.missed
+        self.missed, self._stream.missed = self.missed + self._stream.missed, 0
         self.ended = self._stream.ended and self._picture is None
         return self._picture is not None
 
     def retrieve(self, out: Frame | None) -> object:
-        if isinstance(self._picture, bytes):
-            try:
-                return decode_photo(self._picture)
-            except BadImage:
-                return None
-        return None
+        assert self._picture is not None
+        return decoded(self._picture, self.rejections)
 
     def close(self) -> None:
         if self._reply is not None:
@@ -227,14 +174,14 @@ class HttpCamera(WatchingDevice):
             head += part or b""
             if part == b"" or time.monotonic() > until or len(head) > MAX_PICTURE_BYTES:
                 raise SourceError(
-                    f"{mask_credentials(self.request.name)}: the picture was cut off after {len(head)} bytes"
+                    f"{shown_address(self.request.name)}: the picture was cut off after {len(head)} bytes"
                 )
         more = reply.read_some(_FOLLOWS_S)
         return head + (more or b""), not more
 
     def _open_stream(self, head: bytes) -> Opened:
         assert self._reply is not None
-        self._stream = PictureStream(self._reply.read_some, head)
+        self._stream = PictureStream(self._reply.read_some, self.rejections, head)
         return Opened(backend="HTTP, a stream of pictures", pixel_format="MJPG")
 
     def _open_still(self, head: bytes, over: bool) -> Opened:
@@ -246,7 +193,6 @@ class HttpCamera(WatchingDevice):
         self._still = StillPicture(self._client.get, every, self.request.read_ms / 1e3)
         self._still.first(self._reply, data)
         self._reply.close()
-        self._shown = data
         return Opened(backend=f"HTTP, a picture every {every:g} s", every=every)
 
     def _no_picture(self, kind: str, found: Content, head: bytes) -> str:

@@ -10,17 +10,17 @@ import contextlib
 import http.client
 import io
 import ipaddress
-import re
 import select
 import socket
 import ssl
 import time
 import urllib.error
 import urllib.request
+from dataclasses import replace
 from email.message import Message
-from urllib.parse import unquote, urlsplit
 
 from edge_tl_runtime.errors import SourceError, one_line
+from edge_tl_runtime.sources.address import parse_address, shown_address
 from edge_tl_runtime.sources.base import mask_credentials
 
 _AGENT = "edge-tl"
@@ -164,37 +164,20 @@ class Reply:
             self._response.close()
 
 
-class Address:
-    """A URL and the credentials in it, which a person may have written without quoting them: `http://me:p@ss/w#rd@host/x`."""
-
-    def __init__(self, url: str) -> None:
-        scheme, _, rest = url.partition("://")
-        authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
-        if "@" not in authority and ":" in authority and "@" in rest and not authority.partition(":")[2].isdigit():
-            authority = rest[: rest.rindex("@") + 1]
-            authority += re.split(r"[/?#]", rest[len(authority) :], maxsplit=1)[0]
-        login, at, host = authority.rpartition("@")
-        self.user, _, self.password = (unquote(part) for part in login.partition(":"))
-        self.has_login = bool(at)
-        path = rest[len(authority) :].partition("#")[0].replace(" ", "%20")
-        self.url = f"{scheme.lower()}://{host}{path or '/'}"
-        try:
-            parts = urlsplit(self.url)
-            self.host, self.port = parts.hostname or "", parts.port
-        except ValueError:
-            self.host, self.port = "", None
-        if not self.host:
-            raise SourceError(
-                f"{mask_credentials(url)} names no server; an address is like http://192.168.1.5:8080/video"
-            )
-
-
 class Client:
     """Asks one address again and again. first_s: limit for connecting and the head; silence_s: for each wait afterwards."""
 
     def __init__(self, url: str, first_s: float, silence_s: float) -> None:
-        self.address = Address(url)
-        self.shown = mask_credentials(url)
+        address = parse_address(url)
+        self.shown = shown_address(url)
+        if address is None:
+            raise SourceError(f"{self.shown} names no server; an address is like http://192.168.1.5:8080/video")
+        self.address = address
+        # What a person types into a browser may hold spaces; the part after # is not for servers.
+        bare = replace(
+            address, user=None, password=None, rest=address.rest.partition("#")[0].replace(" ", "%20") or "/"
+        )
+        self._url = bare.url
         self._first_s, self._silence_s = first_s, silence_s
         self._note = ""
         self._opener = self._make(ssl.create_default_context())
@@ -240,7 +223,7 @@ class Client:
 
     def _refusal(self, error: urllib.error.HTTPError) -> str:
         said = f"answers {error.code} {one_line(error.reason, 60)}".rstrip()
-        if error.code == 401 and self.address.has_login:
+        if error.code == 401 and self.address.user is not None:
             return f"{said}: it does not accept this user name and password"
         if error.code == 401:
             return f"{said}: it asks for a user name and password; give http://USER:PASSWORD@{self.address.host}/..."
@@ -256,8 +239,8 @@ class Client:
 
     def _make(self, context: ssl.SSLContext) -> urllib.request.OpenerDirector:
         passwords = urllib.request.HTTPPasswordMgrWithDefaultRealm()
-        if self.address.has_login:
-            passwords.add_password(None, self.address.url, self.address.user, self.address.password)
+        if self.address.user is not None:
+            passwords.add_password(None, self._url, self.address.user, self.address.password or "")
         return urllib.request.build_opener(
             _Handler(),
             _SecureHandler(context),

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from edge_tl_runtime.errors import SourceError
-from edge_tl_runtime.sources.base import WAKE_S, FrameRecord, Source, State, mask_credentials
+from edge_tl_runtime.sources.address import shown_address
+from edge_tl_runtime.sources.base import MAX_LISTED, WAKE_S, FrameRecord, Source, State, told_rejections
 from edge_tl_runtime.sources.request import CaptureRequest, Opened
 from edge_tl_runtime.sources.ring import Ring, Taken
 from edge_tl_runtime.sources.watchdog import Patience, Verdict, Watchdog
@@ -56,6 +57,9 @@ class CaptureProcess:
         self.opened: Opened | None = None
         self.error = ""
         self.over = False
+        self.notes: list[str] = []
+        self.rejections: dict[str, int] = {}
+        self._finished = False
 
     def wait(self, seconds: float) -> None:
         """Until the process has something to say, at most so long; then listen."""
@@ -74,6 +78,8 @@ class CaptureProcess:
             self._handles.extend(handles)
             if not text:
                 self.over = True
+                if not self._finished:
+                    self.error = self._death()
                 return
             *lines, self._text = (self._text + text).split(b"\n")
             for line in filter(None, lines):
@@ -88,9 +94,21 @@ class CaptureProcess:
             self.ring = Ring(self._handles.popleft())
         elif kind == "opened":
             self.opened = Opened.from_dict(event)
+        elif kind == "note":
+            self.notes.append(str(event["message"]))
+        elif kind == "rejected":
+            self.rejections = event["reasons"]
         else:
-            self.over = True
+            self.over = self._finished = True
             self.error = str(event.get("message", ""))
+
+    def _death(self) -> str:
+        """What is known of a process that ended without a word."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(1.0)
+        code = self._process.returncode
+        how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+        return f"the process that reads the source ended without a word ({how}); edge-tl doctor shows what is installed"
 
     def close(self, patience_s: float) -> None:
         """End the process: asked first, by force after `patience_s`. Safe to call twice."""
@@ -141,6 +159,9 @@ class Live(Source):
         self._name = request.name
         self._next_index, self._attempts = 0, 0
         self._counted = (0, 0)
+        self._reasons: dict[str, int] = {}
+        """Of earlier connections."""
+        self._said: set[str] = set()
         self._why = ""
         self.opened: Opened | None = None
 
@@ -209,6 +230,8 @@ class Live(Source):
     def _lose(self, why: str) -> None:
         assert self._capture is not None
         was_open = self._taken is not None
+        self._take_words()
+        self._reasons = dict(self.counts.reasons)
         if self._capture.ring is not None:
             self._count(self._capture.ring)
             unseen = max(0, self._capture.ring.published + 1 - self._next_index)
@@ -217,12 +240,13 @@ class Live(Source):
         self._capture.close(self.patience.stop)
         self._capture, self._taken = None, None
         self._why = why or f"{self.name} ended"
+        if self._next_index == 0 and (not self._wait or (self.request.finite and not why)):
+            self.ended = True
+            rejected = told_rejections(self.counts.reasons)
+            raise SourceError(why or f"{self.name} gave no frame{f': {rejected}' if rejected else ''}")
         if self.request.finite and not why:
             self.ended = True
             return
-        if self._next_index == 0 and not self._wait:
-            self.ended = True
-            raise SourceError(why or f"{self.name} gave no frame")
         wait = self._watchdog.gone(time.monotonic())  # ending a wedged capture took its time
         if was_open or self._attempts == 1:
             self._say(f"{self._why}; trying again in {wait:.1f} s and for as long as it takes")
@@ -245,6 +269,7 @@ class Live(Source):
             return None
         self._capture.listen()
         self._note_opened()
+        self._take_words()
         ring = self._capture.ring
         if ring is None:
             return None
@@ -274,6 +299,19 @@ class Live(Source):
         self._counted = rejected, repeated
         self._watchdog.read(ring.last_read)
 
+    def _take_words(self) -> None:
+        """Pass on what the capture process said, each line once, and add up what it rejected."""
+        assert self._capture is not None
+        while self._capture.notes:
+            line = self._capture.notes.pop(0)
+            if line not in self._said and len(self._said) < MAX_LISTED:
+                self._said.add(line)
+                self._say(line)
+        now = self._capture.rejections
+        self.counts.reasons = {
+            reason: self._reasons.get(reason, 0) + now.get(reason, 0) for reason in {**self._reasons, **now}
+        }
+
     def _note_opened(self) -> None:
         assert self._capture is not None
         opened = self._capture.opened
@@ -298,4 +336,4 @@ class Live(Source):
 
 def shown_name(request: CaptureRequest) -> str:
     """What a person is told of a source: without credentials, and of a test pattern without its script."""
-    return request.name.partition("?")[0] if request.kind == "test" else mask_credentials(request.name)
+    return request.name.partition("?")[0] if request.kind == "test" else shown_address(request.name)

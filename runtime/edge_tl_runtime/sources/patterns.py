@@ -22,6 +22,7 @@ import numpy as np
 
 from edge_tl_runtime.errors import SourceError, UsageError
 from edge_tl_runtime.photos import Frame
+from edge_tl_runtime.sources.device import Device
 from edge_tl_runtime.sources.request import CaptureRequest, Opened
 
 Painter = Callable[[Frame, int], None]
@@ -76,12 +77,12 @@ def read_number(frame: Frame) -> int:
     return int(first[0]) | int(first[1]) << 8 | int(first[2]) << 16
 
 
-class Pattern:
+class Pattern(Device):
     """A device of moving pictures. Raises UsageError for a string that it does not understand."""
 
     def __init__(self, request: CaptureRequest) -> None:
         self.request = request
-        self.ended = False
+        super().__init__()
         address = urlsplit(request.name)
         options = dict(parse_qsl(address.query))
         pattern = address.netloc.lower()

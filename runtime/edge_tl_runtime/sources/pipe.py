@@ -7,20 +7,16 @@ import io
 import os
 import select
 import time
-from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
 
-from edge_tl_runtime.errors import BadImage, SourceError, one_line
-from edge_tl_runtime.photos import Frame, decode_photo
+from edge_tl_runtime.errors import SourceError, one_line
+from edge_tl_runtime.photos import Frame
 from edge_tl_runtime.sources.base import WAKE_S
 from edge_tl_runtime.sources.first_bytes import LOOK_BYTES, Content, content
-from edge_tl_runtime.sources.http_camera import PictureStream
+from edge_tl_runtime.sources.picture_stream import PictureStream, decoded
+from edge_tl_runtime.sources.reader import Reader, open_reader
 from edge_tl_runtime.sources.request import CaptureRequest, Opened
 from edge_tl_runtime.sources.watching import WatchingDevice
-
-if TYPE_CHECKING:
-    import av
 
 _PORTION = 65536
 MIDWAY_BYTES = 2**20
@@ -68,21 +64,15 @@ def unfit(what: str, found: Content, head: bytes) -> SourceError:
     )
 
 
-class _Decoder(Protocol):
-    ended: bool
-
-    def next(self) -> Any:
-        """A frame, a BadImage for something damaged, None when nothing came."""
-
-
 class Pipe(WatchingDevice):
     """The FIFO that the request names, or its descriptor (standard input of the capture process)."""
 
     def __init__(self, request: CaptureRequest) -> None:
         super().__init__(request)
         self._handle = -1
-        self._decoder: _Decoder | None = None
-        self._frame: Any = None
+        self._pictures: PictureStream | None = None
+        self._picture: bytes | None = None
+        self._reader: Reader | None = None
         self._what = "standard input" if request.handle >= 0 else request.name
 
     def open(self) -> Opened:
@@ -98,31 +88,45 @@ class Pipe(WatchingDevice):
         if found.kind not in ("pictures", "video"):
             head, found = self._look(head)
         if found.kind == "pictures":
-            self._decoder = PictureStream(self._read, head)
-        elif found.kind == "video":
-            make = RawVideo if found.format in ("h264", "hevc") else ContainerVideo
-            self._decoder = make(self._read, head, found, self._what)
-        else:
+            self._pictures = PictureStream(self._read, self.rejections, head)
+            return Opened(backend=f"pipe, {found.name} pictures")
+        if found.kind != "video":
             raise unfit(self._what, found, head)
-        return Opened(backend=f"pipe, {found.name}")
+        return self._open_video(head, found)
+
+    def _open_video(self, head: bytes, found: Content) -> Opened:
+        file = _File(self._read, head)
+        try:
+            self._reader = reader = open_reader(self._what, live=True, file=file, format=found.format)
+        except SourceError as error:
+            hint = "; on a pipe, MP4 must be fragmented (ffmpeg -movflags frag_keyframe+empty_moov)"
+            raise SourceError(f"{error}{hint}") from None if found.format == "mp4" else error
+        self.rejections, self.notes = reader.rejections, reader.notes
+        self.inter_coded = not reader.intra_only
+        width, height = reader.size
+        return Opened(backend=f"pipe, {found.name}", width=width, height=height, pixel_format=reader.codec)
 
     def grab(self) -> bool:
-        decoder = self._decoder
-        assert decoder is not None
-        self._frame = decoder.next()
-        self.missed += getattr(decoder, "missed", 0)
-        self.ended = decoder.ended and self._frame is None
-        return self._frame is not None
+        if self._pictures is not None:
+            self._picture = self._pictures.next()
+            self.missed, self._pictures.missed = self.missed + self._pictures.missed, 0
+            self.ended = self._pictures.ended and self._picture is None
+            return self._picture is not None
+        assert self._reader is not None
+        good = self._reader.grab()
+        self.key_frame, self.captured = self._reader.key_frame, self._reader.captured
+        self.ended, self.error = not good, self._reader.error
+        return good
 
     def retrieve(self, out: Frame | None) -> object:
-        if isinstance(self._frame, bytes):
-            try:
-                return decode_photo(self._frame)
-            except BadImage:
-                return None
-        return None if isinstance(self._frame, BadImage) else self._frame.to_ndarray(format="bgr24")
+        if self._picture is not None:
+            return decoded(self._picture, self.rejections)
+        assert self._reader is not None
+        return self._reader.retrieve(out)
 
     def close(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
         if self._handle > 0:
             os.close(self._handle)
         self._handle = -1
@@ -156,84 +160,6 @@ class Pipe(WatchingDevice):
             return os.read(self._handle, _PORTION)
         except BlockingIOError:
             return None
-
-
-def _library() -> Any:
-    try:
-        import av
-    except ImportError:
-        raise SourceError("video on a pipe needs PyAV; run: pip install 'edge-tl[video]'") from None
-    return av
-
-
-class RawVideo:
-    """H.264 or H.265 as an encoder writes it, without a container: what has come is decoded at once, nothing is probed."""
-
-    def __init__(self, read: Callable[[float], bytes | None], head: bytes, found: Content, what: str) -> None:
-        self._av = _library()
-        self._read = read
-        self._codec: av.VideoCodecContext = self._av.CodecContext.create(found.format, "r")
-        self._codec.thread_count = 1
-        self._codec.flags |= self._av.codec.context.Flags.low_delay
-        self._frames: deque[Any] = deque()
-        self.ended = False
-        self._take(head)
-
-    def next(self) -> Any:
-        if not self._frames and not self.ended:
-            part = self._read(WAKE_S)
-            if part == b"":
-                self.ended = True
-                self._take(b"")
-                self._decode(None)
-            elif part:
-                self._take(part)
-        return self._frames.popleft() if self._frames else None
-
-    def _take(self, part: bytes) -> None:
-        for packet in self._codec.parse(part or None):
-            self._decode(packet)
-
-    def _decode(self, packet: Any) -> None:
-        try:
-            for frame in self._codec.decode(packet):
-                self._frames.append(BadImage("damaged") if frame.is_corrupt else frame)
-        except self._av.error.EOFError:
-            return
-        except self._av.FFmpegError:
-            self._frames.append(BadImage("damaged"))
-
-
-class ContainerVideo:
-    """A video in a container that can be read without going back: MPEG-TS, Matroska, AVI, fragmented MP4, YUV4MPEG2."""
-
-    OPTIONS = {"probesize": "1000000", "analyzeduration": "500000"}
-    """Enough for a key frame of a camera; by default 5 MB are read first."""
-
-    def __init__(self, read: Callable[[float], bytes | None], head: bytes, found: Content, what: str) -> None:
-        self._av = _library()
-        self.ended = False
-        try:
-            self._container = self._av.open(_File(read, head), format=found.format, options=dict(self.OPTIONS))
-            self._frames = self._container.decode(video=0)
-        except (self._av.FFmpegError, IndexError) as error:
-            hint = (
-                "; on a pipe MP4 must be fragmented (ffmpeg -movflags frag_keyframe+empty_moov)"
-                if found.format == "mp4"
-                else ""
-            )
-            text = getattr(error, "strerror", "") or "it holds no video"
-            raise SourceError(f"{what} holds {found.name} that cannot be decoded: {one_line(text)}{hint}") from None
-
-    def next(self) -> Any:
-        try:
-            frame = next(self._frames, None)
-        except self._av.error.EOFError:
-            frame = None
-        except self._av.FFmpegError:
-            return BadImage("damaged")
-        self.ended = frame is None
-        return BadImage("damaged") if frame is not None and frame.is_corrupt else frame
 
 
 class _File(io.RawIOBase):

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import cv2
-import numpy as np
-
-from edge_tl_runtime.errors import SourceError
+from edge_tl_runtime.errors import EdgeTLError, SourceError
 from edge_tl_runtime.photos import Frame
-from edge_tl_runtime.sources.base import WAKE_S, FrameRecord, Source, is_frame, mask_credentials
+from edge_tl_runtime.sources.address import shown_address
+from edge_tl_runtime.sources.base import WAKE_S, FrameRecord, Source, told_rejections
+from edge_tl_runtime.sources.reader import open_reader
 
 USUAL_FPS = 25.0
 """Of a file that does not tell."""
@@ -23,18 +22,19 @@ AHEAD = 2
 class Video(Source):
     """Every frame of a video file, or of the URL of one; `seconds` is the position in it. Frames are lent, as a live source's."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__(mask_credentials(name))
+    def __init__(self, name: str, say: Callable[[str], None] = lambda line: None) -> None:
+        """say: told of how the frames are made, and of what is missing."""
+        super().__init__(shown_address(name))
         if "://" not in name and not Path(name).is_file():
             raise SourceError(f"no file at {name}; check the path")
-        self._capture = cv2.VideoCapture(name)
-        if not self._capture.isOpened():
-            raise SourceError(f"{self.name} is neither a photo nor a video that this OpenCV can decode")
-        self.fps = told_fps(self._capture) or USUAL_FPS
+        self._reader = open_reader(name)  # says in words what cannot be decoded
+        self.fps = self._reader.fps or USUAL_FPS
         """Frames a second as the file says."""
+        self._say = say
         self._ready: queue.Queue[tuple[Frame | None, int, float]] = queue.Queue(AHEAD)
         self._spent: queue.SimpleQueue[Frame] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._decode, name="video", daemon=True)
+        self._failure: Exception | None = None
 
     def __iter__(self) -> Iterator[FrameRecord]:
         self._thread.start()
@@ -44,10 +44,9 @@ class Video(Source):
                 frame, index, seconds = self._ready.get(timeout=WAKE_S)
             except queue.Empty:
                 continue
+            self._tell()
             if frame is None:
-                self.ended = True
-                if not shown:
-                    raise SourceError(f"{self.name} holds no frame that can be decoded")
+                self._finish(shown)
                 return
             shown += 1
             yield FrameRecord(frame, self.name, index, seconds)
@@ -58,24 +57,37 @@ class Video(Source):
         if self._thread.is_alive():
             self._thread.join(timeout=1.0)
         if not self._thread.is_alive():
-            self._capture.release()
+            self._reader.close()
+
+    def _tell(self) -> None:
+        """Say what there is to say, and carry over what was counted."""
+        while self._reader.notes:
+            self._say(self._reader.notes.pop(0))
+        self.counts.take_rejections(self._reader.rejections)
+
+    def _finish(self, shown: int) -> None:
+        self.ended = True
+        if self._failure is not None:
+            raise self._failure
+        missing = self._reader.missing()
+        if not shown:
+            why = missing or told_rejections(self.counts.reasons) or self._reader.error
+            raise SourceError(f"{self.name} holds no frame that can be decoded{f': {why}' if why else ''}")
+        for line in (missing, self._reader.error):
+            if line:
+                self._say(line)
 
     def _decode(self) -> None:
-        index = 0
-        last = 0.0
-        while not self.stopping:
-            good, frame = self._capture.read(self._empty())
-            if not good:
-                break
-            # Phones write frames of uneven length: the position is the file's own, where that goes forward.
-            position = float(self._capture.get(cv2.CAP_PROP_POS_MSEC)) / 1e3
-            seconds = last = position if index and position > last else (last + 1 / self.fps if index else 0.0)
-            if is_frame(frame):
-                self._offer(np.asarray(frame, np.uint8), index, seconds)
-            else:
-                self.counts.rejected += 1
-            index += 1
-        self._offer(None, index, 0.0)
+        reader, given = self._reader, 0
+        try:
+            while not self.stopping and reader.grab():
+                frame = reader.retrieve(self._empty())
+                if frame is not None:
+                    self._offer(frame, given + reader.rejections.total(), reader.seconds)
+                    given += 1
+        except (EdgeTLError, MemoryError) as error:
+            self._failure = error
+        self._offer(None, 0, 0.0)
 
     def _empty(self) -> Frame | None:
         """Memory of a frame that was shown, to decode the next into."""
@@ -91,9 +103,3 @@ class Video(Source):
             except queue.Full:
                 continue
             return
-
-
-def told_fps(capture: cv2.VideoCapture) -> float:
-    """Frames a second as the device or file says; 0 where it says nothing that can be."""
-    rate = float(capture.get(cv2.CAP_PROP_FPS))
-    return rate if np.isfinite(rate) and 0 < rate <= 1000 else 0.0

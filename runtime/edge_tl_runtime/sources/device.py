@@ -1,0 +1,43 @@
+"""What the capture process reads: one device, opened once, asked for frame after frame."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from edge_tl_runtime.photos import Frame
+from edge_tl_runtime.sources.request import Opened
+
+
+class Device:
+    """A kind of thing that gives frames: subclass it and name it in `devices.DEVICES`.
+
+    ended: nothing will come any more, unlike one grab that failed. error: why it ended, for a person; "" where it simply did.
+    rejections: frames that were not given, by reason; whoever reads the device may add to it. notes: lines for a person, taken
+    out by the reader. inter_coded: frames are coded as differences, so that two identical ones are no proof of a frozen camera.
+    key_frame: of a device that is inter-coded, whether the frame just grabbed was coded by itself. captured: when it was taken,
+    `time.monotonic()`; 0 for now.
+    """
+
+    def __init__(self) -> None:
+        self.ended = False
+        self.error = ""
+        self.rejections: Counter[str] = Counter()
+        self.notes: list[str] = []
+        self.inter_coded = False
+        self.key_frame = False
+        self.captured = 0.0
+
+    def open(self) -> Opened:
+        """Raises SourceError when there is no such device, or it is busy."""
+        raise NotImplementedError
+
+    def grab(self) -> bool:
+        """Wait for the next frame. False when none came."""
+        raise NotImplementedError
+
+    def retrieve(self, out: Frame | None) -> object:
+        """The frame just grabbed: `out` itself where that had the right size, else another array; not to be trusted."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Release what was opened; safe to call twice."""
