@@ -112,22 +112,26 @@ def _standard_input(name: str, options: LiveOptions) -> Source:
 
 
 def _photos(name: str, options: LiveOptions) -> Source:
-    if not Path(name).exists() and not glob.has_magic(name) and (told := suggestion(name)):
+    if (not name or not Path(name).exists()) and not glob.has_magic(name) and (told := suggestion(name)):
         raise UsageError(told)
     return Photos(name)
 
 
-def _stream(name: str, options: LiveOptions) -> Source:
-    if told := suggestion(name):
-        raise UsageError(told)
-    return _live("stream")(name, options)
+def _address(kind: str) -> Callable[[str, LiveOptions], Source]:
+    def open_address(name: str, options: LiveOptions) -> Source:
+        if told := suggestion(name):
+            raise UsageError(told)
+        return _live(kind)(name, options)
+
+    return open_address
 
 
 _URL = re.compile(r"^[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 
 def _is_video_url(name: str) -> bool:
-    return bool(_URL.match(name)) and Path(urlsplit(name).path).suffix.lower() in VIDEO_ENDINGS
+    known = bool(_URL.match(name)) and not name.lower().startswith("file:")
+    return known and Path(urlsplit(name).path).suffix.lower() in VIDEO_ENDINGS
 
 
 def _is_camera(name: str) -> bool:
@@ -149,8 +153,8 @@ SOURCES: tuple[tuple[str, Callable[[str], bool], Callable[[str, LiveOptions], So
     ("Pi camera", lambda name: bool(re.match(r"(?i)rpicam:", name)), _live("rpicam")),
     ("camera", _is_camera, _live("camera")),
     ("video at a URL", _is_video_url, _video),
-    ("HTTP stream", lambda name: bool(re.match(r"(?i)https?://", name)), _live("http")),
-    ("stream", lambda name: bool(_URL.match(name)), _stream),
+    ("HTTP stream", lambda name: bool(re.match(r"(?i)https?://", name)), _address("http")),
+    ("stream", lambda name: bool(_URL.match(name)), _address("stream")),
     ("photos", _is_stills, _photos),
     ("video", lambda name: True, _video),
 )

@@ -118,7 +118,7 @@ class HttpCamera(WatchingDevice):
         kind = self._reply.kind
         if kind.startswith("multipart/"):
             return self._open_stream(head)
-        if kind.startswith(_VIDEO_KINDS) or found.kind == "video":
+        if found.kind == "video" or (kind.startswith(_VIDEO_KINDS) and found.kind != "pictures"):
             self._reply.close()
             raise ReadAs("stream")
         if found.kind == "pictures":
@@ -187,6 +187,8 @@ class HttpCamera(WatchingDevice):
     def _open_still(self, head: bytes, over: bool) -> Opened:
         assert self._reply is not None
         assert self._client is not None
+        if over:
+            self._reply.check_whole()
         data = head if over else head + self._reply.read_all(self.request.read_ms / 1e3 + self.request.open_ms / 1e3)
         every = self.request.every or DEFAULT_EVERY_S
         self.polls = True

@@ -7,6 +7,7 @@ head as a whole, reading what is there without waiting, and credentials that peo
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import http.client
 import io
 import ipaddress
@@ -16,8 +17,10 @@ import ssl
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from dataclasses import replace
 from email.message import Message
+from typing import Any
 
 from edge_tl_runtime.errors import SourceError, one_line
 from edge_tl_runtime.sources.address import parse_address, shown_address
@@ -102,6 +105,28 @@ class _SecureHandler(urllib.request.HTTPSHandler):
         return self.do_open(_SecureConnection, request, context=self._tls)
 
 
+class _Digest(urllib.request.HTTPDigestAuthHandler):
+    """Python's, for passwords in any script and with SHA-256 (RFC 7616)."""
+
+    def get_algorithm_impls(self, algorithm: str) -> tuple[Callable[[str], str], Callable[[str, str], str]]:
+        kinds = {"MD5": hashlib.md5, "SHA": hashlib.sha1, "SHA-256": hashlib.sha256}
+        if algorithm not in kinds:
+            raise ValueError(f"it asks for Digest with {one_line(algorithm, 40)}, which is not spoken here")
+
+        def digest(text: str) -> str:
+            return str(kinds[algorithm](text.encode()).hexdigest())
+
+        return digest, lambda secret, data: digest(f"{secret}:{data}")
+
+
+class _Basic(urllib.request.HTTPBasicAuthHandler):
+    """Python's, which does not take offence at servers that ask for Digest."""
+
+    def http_error_401(self, request: Any, file: Any, code: int, message: str, headers: Message) -> Any:
+        asked = " ".join(headers.get_all("www-authenticate", []))
+        return super().http_error_401(request, file, code, message, headers) if "basic" in asked.lower() else None
+
+
 class Reply:
     """A server's answer. headers: by any case; note: what a person should know of the connection, or ""."""
 
@@ -155,9 +180,13 @@ class Reply:
         except (http.client.HTTPException, ValueError, OSError) as error:
             raise SourceError(f"the connection broke ({_reason(error)})") from None
         self._came += size
+        self.check_whole()
+        return b"".join(parts)
+
+    def check_whole(self) -> None:
+        """At the end of the body. Raises SourceError when less came than was said."""
         if self.length is not None and self._came < self.length:
             raise SourceError(f"the picture was cut off: {self._came} of {self.length} bytes came")
-        return b"".join(parts)
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
@@ -184,9 +213,7 @@ class Client:
 
     def get(self, headers: dict[str, str] | None = None) -> Reply:
         """Raises SourceError, with what went wrong; an answer of 304 is a reply."""
-        request = urllib.request.Request(
-            self.address.url, headers={"User-Agent": _AGENT, "Accept": "*/*", **(headers or {})}
-        )
+        request = urllib.request.Request(self._url, headers={"User-Agent": _AGENT, "Accept": "*/*", **(headers or {})})
         try:
             return self._reply(request)
         except urllib.error.URLError as error:
@@ -222,7 +249,10 @@ class Client:
             raise SourceError(f"{self.shown}: {_reason(error)}") from None
 
     def _refusal(self, error: urllib.error.HTTPError) -> str:
-        said = f"answers {error.code} {one_line(error.reason, 60)}".rstrip()
+        # Python adds the address of a forbidden redirection, password and all.
+        said = f"answers {error.code} {one_line(str(error.reason).partition(' - ')[0], 60)}".rstrip()
+        if "infinite loop" in str(error.reason):
+            return "leads in a circle from address to address; open it in a browser to see where it should lead"
         if error.code == 401 and self.address.user is not None:
             return f"{said}: it does not accept this user name and password"
         if error.code == 401:
@@ -244,8 +274,8 @@ class Client:
         return urllib.request.build_opener(
             _Handler(),
             _SecureHandler(context),
-            urllib.request.HTTPDigestAuthHandler(passwords),
-            urllib.request.HTTPBasicAuthHandler(passwords),
+            _Digest(passwords),
+            _Basic(passwords),
         )
 
 

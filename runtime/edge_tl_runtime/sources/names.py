@@ -6,10 +6,10 @@ import os
 import re
 import stat
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from edge_tl_runtime.cameras import cameras, pi_program
 from edge_tl_runtime.errors import UsageError
+from edge_tl_runtime.sources.address import parse_address
 from edge_tl_runtime.sources.base import mask_credentials
 
 SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "srt", "udp", "tcp", "rtp", "mms", "hls")
@@ -78,7 +78,7 @@ def pi_camera_index(name: str) -> int:
 def suggestion(name: str) -> str:
     """What a string that names nothing seems to be, and what to write instead; "" where it says nothing to us."""
     text = name.strip().strip("\"'\u201c\u201d\u2018\u2019")
-    shown = mask_credentials(name)
+    shown = mask_credentials(name) if "://" in name else mask_credentials(f"x://{name}").removeprefix("x://")
     if not text:
         return f"the source is empty; give a camera index, an address, a photo, a folder or a video{_here()}"
     found = _of_scheme(text) or _of_camera(text) or _of_address(text) or _of_path(text)
@@ -88,6 +88,9 @@ def suggestion(name: str) -> str:
 def _close(word: str, known: tuple[str, ...], cutoff: float) -> str:
     from difflib import get_close_matches
 
+    for scheme in known:
+        if sorted(word) == sorted(scheme):  # letters that changed places
+            return scheme
     return next(iter(get_close_matches(word, known, 1, cutoff)), "")
 
 
@@ -116,12 +119,7 @@ def _of_scheme(text: str) -> str:
 
 
 def _has_host(text: str) -> bool:
-    try:
-        parts = urlsplit(text)
-        _ = parts.port  # a port that is none raises
-    except ValueError:
-        return False
-    return bool(parts.hostname) or parts.scheme in ("udp", "rtp", "tcp", "srt")
+    return parse_address(text) is not None or text.lower().startswith(("udp://", "rtp://", "tcp://", "srt://"))
 
 
 def _of_camera(text: str) -> str:

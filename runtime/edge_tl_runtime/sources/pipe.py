@@ -21,6 +21,7 @@ from edge_tl_runtime.sources.watching import WatchingDevice
 _PORTION = 65536
 MIDWAY_BYTES = 2**20
 """A pipe that is joined midway is searched so far for something to begin with."""
+_FRAGMENTED = "on a pipe, MP4 must be fragmented (ffmpeg -movflags frag_keyframe+empty_moov); give the file itself"
 _WORD_S = 3.0
 """Silence of standard input after which a person is told what is waited for."""
 
@@ -54,7 +55,7 @@ def unfit(what: str, found: Content, head: bytes) -> SourceError:
         return SourceError(f"{what} holds {found.name}, which cannot be taken from a pipe; give the files themselves")
     if found.kind == "text":
         return SourceError(
-            f"{what} holds text, no pictures (it begins with {one_line(head[:40].decode('utf-8', 'replace'))!r}); paths of photos, "
+            f"{what} holds text, no pictures (it begins: {one_line(' '.join(head[:40].decode('utf-8', 'replace').split()))}); paths of photos, "
             "one a line, are given as a file: --source list.txt"
         )
     begins = " ".join(f"{byte:02x}" for byte in head[:8])
@@ -73,6 +74,8 @@ class Pipe(WatchingDevice):
         self._pictures: PictureStream | None = None
         self._picture: bytes | None = None
         self._reader: Reader | None = None
+        self._found = Content("empty", "nothing")
+        self._any = False
         self._what = "standard input" if request.handle >= 0 else request.name
 
     def open(self) -> Opened:
@@ -96,11 +99,8 @@ class Pipe(WatchingDevice):
 
     def _open_video(self, head: bytes, found: Content) -> Opened:
         file = _File(self._read, head)
-        try:
-            self._reader = reader = open_reader(self._what, live=True, file=file, format=found.format)
-        except SourceError as error:
-            hint = "; on a pipe, MP4 must be fragmented (ffmpeg -movflags frag_keyframe+empty_moov)"
-            raise SourceError(f"{error}{hint}") from None if found.format == "mp4" else error
+        self._found = found
+        self._reader = reader = open_reader(self._what, live=True, file=file, format=found.format)
         self.rejections, self.notes = reader.rejections, reader.notes
         self.inter_coded = not reader.intra_only
         width, height = reader.size
@@ -115,7 +115,11 @@ class Pipe(WatchingDevice):
         assert self._reader is not None
         good = self._reader.grab()
         self.key_frame, self.captured = self._reader.key_frame, self._reader.captured
+        self._any = self._any or good
         self.ended, self.error = not good, self._reader.error
+        if not good and not self._any and not self.rejections:
+            hint = "; " + _FRAGMENTED if self._found.format == "mp4" else "; is it cut short?"
+            raise SourceError(f"{self._what} holds {self._found.name} and no frame that can be decoded{hint}")
         return good
 
     def retrieve(self, out: Frame | None) -> object:
@@ -132,7 +136,8 @@ class Pipe(WatchingDevice):
         self._handle = -1
 
     def _look(self, head: bytes) -> tuple[bytes, Content]:
-        until = time.monotonic() + 0.9 * self.request.open_ms / 1e3
+        # Before the runner's own patience ends, which knows less of the reason.
+        until = time.monotonic() + max(0.5 * self.request.open_ms, self.request.open_ms - 3000) / 1e3
         while True:
             part = self._read(WAKE_S)
             head += part or b""

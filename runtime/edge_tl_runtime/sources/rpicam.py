@@ -40,7 +40,7 @@ _MAX_SKIPPED = 8
 _KEPT_LINES = 40
 
 _REASONS = (
-    (r"no cameras available", "it finds no camera; check the ribbon cable at both ends, then restart the Pi"),
+    (r"no cameras available", "no camera is found; check the ribbon cable at both ends, then restart the Pi"),
     (r"selected camera is not available", "there is no camera of that number"),
     (
         r"in use by another process|failed to acquire camera|[Dd]evice or resource busy",
@@ -48,7 +48,7 @@ _REASONS = (
     ),
     (
         r"unrecognised option '?([^'\s]+)",
-        "it does not know the option {0}; update it: sudo apt install --only-upgrade rpicam-apps",
+        "it does not know the option {0}; update it with: sudo apt install --only-upgrade rpicam-apps",
     ),
     (r"Device timeout detected|frontend has timed out", "the camera stopped sending; check its ribbon cable"),
     (r"failed to valid|failed to configure streams", "the camera cannot give this size or rate; try --size 640x480"),
@@ -268,8 +268,9 @@ class PiCamera(WatchingDevice):
         if "no camera of that number" in reason:
             found = pi_cameras()
             reason += f"; there are: {', '.join(map(str, found))}" if found else ""
-        ending = f"ended by signal {-code}" if code is not None and code < 0 else f"ended with code {code}"
-        raise SourceError(f"{self.request.name}: {name} {ending}{f': {reason}' if reason and code else ''}")
+        how = f"signal {-code}" if code is not None and code < 0 else f"code {code}"
+        reason = reason if reason and code else f"the program ended ({how})"
+        raise SourceError(f"{self.request.name} ({name}): {reason}")
 
 
 def _end_with_parent() -> None:

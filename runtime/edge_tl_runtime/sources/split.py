@@ -96,7 +96,7 @@ class PictureSplitter:
             if len(held) < 12:
                 raise _More
             if held[8:12] != b"WEBP":
-                raise BadImage("a RIFF file that is no picture")
+                raise NoPicture("a RIFF file that is no picture")
             return self._complete(8 + struct.unpack_from("<I", held, 4)[0])
         if held.startswith(b"BM"):
             if len(held) < 18:
@@ -104,7 +104,7 @@ class PictureSplitter:
             size, reserved, _, header = struct.unpack_from("<IIII", held, 2)
             # Two letters are soon met by chance; the rest of the header is what makes them a picture.
             if not 26 <= size <= self._max_bytes or reserved or header not in _BMP_HEADERS:
-                raise BadImage("2 bytes that look like a BMP and are none")
+                raise NoPicture("2 bytes that look like a BMP and are none")
             return self._complete(size)
         raise _More
 
