@@ -147,10 +147,10 @@ def test_credentials_with_any_character(guard, password):
     serve = basic(mjpeg(), login) if guard == "basic" else digest(mjpeg(), "admin", password)
     with serving(a=serve) as server:
         assert numbers(server.url("/a", login), 2)
-        with pytest.raises(SourceError, match="401.*does not accept this user name and password") as caught:
+        with pytest.raises(SourceError, match=r"401.*does not accept this user name and password") as caught:
             numbers(server.url("/a", "admin:wrong"))
         assert "wrong" not in str(caught.value)
-        with pytest.raises(SourceError, match="401.*asks for a user name and password"):
+        with pytest.raises(SourceError, match=r"401.*asks for a user name and password"):
             numbers(server.url("/a"))
 
 

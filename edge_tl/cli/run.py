@@ -106,7 +106,7 @@ SECTIONS = {
     "--every",
     type=Seconds(),
     metavar="S",
-    help="Take a frame every so often: 2s, 500ms, 1m. A still picture at a URL is asked for at this pace.  [default: 2s for a still]",
+    help="Take a frame every so often: 2s, 500ms, 1m. A still picture at a URL is asked for so often.  [its default: 2s]",
 )
 @click.option(
     "--realtime",

@@ -48,8 +48,8 @@ VIDEO_ENDINGS = frozenset(
 class LiveOptions:
     """What a live source is asked for; photos and videos that are read whole ignore it.
 
-    width, height, fps, pixel_format: asked of a camera. realtime: a video file is played at its own pace, newest frame only; pictures
-    on standard input are a camera's, newest only. every: seconds between two looks at a still picture at an address; 0: the usual.
+    width, height, fps, pixel_format: asked of a camera. realtime: a video file is played at its own pace, newest frame only, and
+    pictures on standard input are a camera's. every: seconds between two looks at a still picture at an address; 0: the usual.
     max_fps: frames a second to take at most, 0 for all; where the camera is faster, the others are not even decoded.
     wait: go on trying when the source is not there at the start. say: told of what happens to the connection.
     """

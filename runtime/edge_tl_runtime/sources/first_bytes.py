@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from dataclasses import dataclass
 
@@ -26,8 +27,8 @@ _TITLE = re.compile(rb"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """kind: "pictures", "other pictures" (of a kind that is not taken from a stream), "video", "page", "text", "empty" or "unknown"; name: JPEG, H.264, ... for a person; format: FFmpeg's name
-    for the demuxer of a video, "" for pictures."""
+    """kind: "pictures", "other pictures" (of a kind that is not taken from a stream), "video", "page", "text", "empty" or
+    "unknown"; name: JPEG, H.264, ... for a person; format: FFmpeg's name for the demuxer of a video, "" for all else."""
 
     kind: str
     name: str
@@ -35,8 +36,8 @@ class Content:
 
 
 def content(head: bytes) -> Content:
-    """What begins so. Videos and pictures are told by their standards' own marks; where the first byte is none of them, by the first
-    mark behind it: a preamble may stand before a picture, and a pipe may be joined midway."""
+    """What begins so. Videos and pictures are told by their standards' own marks; where none stands first, by the first one that
+    follows: a preamble may stand before a picture, and a pipe may be joined midway."""
     if not head:
         return Content("empty", "nothing")
     known = _picture(head) or _video(head)
@@ -52,9 +53,18 @@ def content(head: bytes) -> Content:
     midway = _UNIT.search(head)
     if midway is not None and (unit := _annex_b(head[midway.start() :])) is not None:
         return unit
-    if all(byte in b"\t\r\n\f\x1b" or byte >= 32 for byte in head[:64]):
+    if _is_text(head[:256]):
         return Content("text", "text")
     return Content("unknown", "data of an unknown kind")
+
+
+def _is_text(head: bytes) -> bool:
+    """UTF-8 without control characters; the last letter may be cut in two."""
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return False
+    return all(letter.isprintable() or letter in "\t\r\n\f\ufeff" for letter in text)
 
 
 def title(head: bytes) -> str:

@@ -1,7 +1,7 @@
 """A camera at an http address: a stream of JPEG pictures, one picture that is asked for again and again, or a video.
 
-Small boards send MJPEG in many ways: without the first boundary or any, without a content type, with wrong lengths. None of that is
-needed here, since a picture tells itself where it ends. Which of the three an address is, the first bytes tell.
+Small boards send MJPEG in many ways: without the first boundary or any, without a content type, with wrong lengths. None of that
+is needed here, since a picture tells itself where it ends. Which of the three an address is, the first bytes tell.
 """
 
 from __future__ import annotations

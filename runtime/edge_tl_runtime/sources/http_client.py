@@ -1,7 +1,7 @@
 """Ask an HTTP server for a picture or a stream, by the standard library; every wait has a limit, every failure a reason.
 
-Python's client follows redirects and answers Basic and Digest challenges. What it lacks for cameras is added here: a limit for the
-head as a whole, reading what is there without waiting, and credentials that people write into the address.
+Python's client follows redirects and answers Basic and Digest challenges. What it lacks for cameras is added here: a limit for
+the head as a whole, reading what is there without waiting, and credentials that people write into the address.
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ class Reply:
         return part
 
     def read_all(self, limit_s: float) -> bytes:
-        """The rest of the body. Raises SourceError when it takes longer, is larger than MAX_BODY_BYTES or shorter than was said."""
+        """The rest of the body. Raises SourceError when it takes longer, is over MAX_BODY_BYTES, or shorter than was said."""
         self._response.limited.until = time.monotonic() + limit_s
         parts, size = [], 0
         try:

@@ -1,4 +1,4 @@
-"""What a string means by itself, and strings that name no source although somebody meant one: what was understood, what to write."""
+"""What a string means by itself; of one that names no source although somebody meant one, what was understood, what to write."""
 
 from __future__ import annotations
 

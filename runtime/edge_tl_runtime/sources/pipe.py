@@ -54,8 +54,9 @@ def unfit(what: str, found: Content, head: bytes) -> SourceError:
     if found.kind == "other pictures":
         return SourceError(f"{what} holds {found.name}, which cannot be taken from a pipe; give the files themselves")
     if found.kind == "text":
+        text = " ".join(head[:40].decode("utf-8", "replace").split())
         return SourceError(
-            f"{what} holds text, no pictures (it begins: {one_line(' '.join(head[:40].decode('utf-8', 'replace').split()))}); paths of photos, "
+            f"{what} holds text, no pictures (it begins: {one_line(text)}); paths of photos, "
             "one a line, are given as a file: --source list.txt"
         )
     begins = " ".join(f"{byte:02x}" for byte in head[:8])

@@ -70,8 +70,8 @@ class CaptureRequest:
 class Opened:
     """What a device says of itself once it is open. 0 and "" where it does not tell.
 
-    stable: a path that will still name this device after it was unplugged, or "". every: seconds between two looks at something that
-    is asked again and again, 0 for what gives frames by itself.
+    stable: a path that will still name this device after it was unplugged, or "". every: seconds between two looks at something
+    that is asked again and again, 0 for what gives frames by itself.
     """
 
     backend: str = ""

@@ -1,7 +1,7 @@
 """The camera module of a Raspberry Pi, which its system does not offer as a V4L2 camera: frames from the program `rpicam-vid`.
 
-The program writes raw YUV 4:2:0 to its standard output, frame after frame without anything between them. How large a frame is there
-(rows are padded) it says on standard error when it is asked to be verbose.
+The program writes raw YUV 4:2:0 to its standard output, frame after frame without anything between them. How large a frame is
+there (rows are padded) it says on standard error when it is asked to be verbose.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ def failure(lines: list[str]) -> str:
 
 
 def row_bytes(width: int, height: int, frame_bytes: int) -> int:
-    """Bytes from one row of Y to the next. Rows are padded to 64 bytes on a Pi 4 and 128 on a Pi 5, and a frame may be followed by
-    padding of its own. Raises SourceError when the frame is too small for the size."""
+    """Bytes from one row of Y to the next. Rows are padded to 64 bytes on a Pi 4 and 128 on a Pi 5, and a frame may be followed
+    by padding of its own. Raises SourceError when the frame is too small for the size."""
     candidates = sorted({-(-width // pad) * pad for pad in (128, 64, 32, 2)}, reverse=True)
     exact = [row for row in candidates if row * height * 3 // 2 == frame_bytes]
     fitting = exact or [row for row in candidates if row * height * 3 // 2 <= frame_bytes]
@@ -126,8 +126,8 @@ class PiCamera(WatchingDevice):
         width, height = self._size
         planes = np.frombuffer(self._buffer, np.uint8, self._row * height * 3 // 2).reshape(-1, self._row)
         if self._space == "sYCC":
-            # OpenCV converts the limited range alone. Two scalings and its fast path differ from the exact arithmetic by less than
-            # 2 of 255, at a tenth of the time that its full-range conversion takes with the colours enlarged by hand.
+            # OpenCV converts the limited range alone. Two scalings and its fast path differ from the exact arithmetic by less
+            # than 2 of 255, at a tenth of the time that its full-range conversion takes with the colours enlarged by hand.
             limited = np.empty_like(planes)
             cv2.convertScaleAbs(planes[:height], limited[:height], 219 / 255, 16)
             cv2.convertScaleAbs(planes[height:], limited[height:], 224 / 255, 128 - 128 * 224 / 255)

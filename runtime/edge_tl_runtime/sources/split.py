@@ -34,8 +34,8 @@ class _More(Exception):
 class PictureSplitter:
     """The JPEG, PNG, WebP and BMP pictures in bytes that come in portions, as their own headers tell where they end.
 
-    Lengths and boundaries that a protocol writes around them are not needed, so wrong ones do no harm. A JPEG within whose coded data
-    another one begins was cut off: it is given as a BadImage and the other one as a picture.
+    Lengths and boundaries that a protocol writes around them are not needed, so wrong ones do no harm. A JPEG within which another
+    one begins was cut off: it is given as a BadImage and the other one as a picture.
     """
 
     def __init__(self, max_bytes: int = MAX_FILE_BYTES) -> None:

@@ -24,8 +24,8 @@ OpenVideo = Callable[[str, "LiveOptions"], Source]
 def open_standard_input(name: str, options: LiveOptions, open_live: OpenLive, open_video: OpenVideo) -> Source:
     """Open `-`, /dev/stdin or /dev/fd/N.
 
-    Bytes that arrive slowly prove nothing, so it is what they are that decides, and the person is told: JPEG and other pictures are
-    photos, every one counts; with `realtime` they are a camera's, the newest wins. A video is live. A file that was redirected
+    Bytes that arrive slowly prove nothing, so it is what they are that decides, and the person is told: JPEG and other pictures
+    are photos, every one counts; with `realtime` they are a camera's, the newest wins. A video is live. A file that was redirected
     into it is that file. open_live: makes a live source of a descriptor and what was read from it; open_video: of a path.
     Raises SourceError, UsageError for a terminal.
     """

@@ -40,8 +40,8 @@ class Patience:
             raise UsageError(f"frozen must be 0 (never) or more seconds, not {self.frozen}")
 
     def at_pace(self, every: float) -> Patience:
-        """For a picture that is asked for every so many seconds: silence is more than one answer that did not come, a picture that
-        stays the same is news only after STILL_POLLS of them, and asking is all that can be done about it."""
+        """For a picture that is asked for every so many seconds: silence is more than one answer that did not come, a picture
+        that stays the same is news only after STILL_POLLS of them, and asking is all that can be done about it."""
         return replace(
             self,
             stale=max(self.stale, 2 * every),
