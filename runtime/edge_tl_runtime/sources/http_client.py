@@ -122,7 +122,7 @@ class _Digest(urllib.request.HTTPDigestAuthHandler):
 class _Basic(urllib.request.HTTPBasicAuthHandler):
     """Python's, which does not take offence at servers that ask for Digest."""
 
-    def http_error_401(self, request: Any, file: Any, code: int, message: str, headers: Message) -> Any:
+    def http_error_401(self, request: Any, file: Any, code: int, message: str, headers: Any) -> Any:
         asked = " ".join(headers.get_all("www-authenticate", []))
         return super().http_error_401(request, file, code, message, headers) if "basic" in asked.lower() else None
 

@@ -34,7 +34,7 @@ class _More(Exception):
 class PictureSplitter:
     """The JPEG, PNG, WebP and BMP pictures in bytes that come in portions, as their own headers tell where they end.
 
-    Lengths and boundaries that a protocol writes around them are not needed, so wrong ones do no harm. A JPEG within which another
+    Lengths and boundaries that a protocol writes around them are not needed: wrong ones do no harm. A JPEG within which another
     one begins was cut off: it is given as a BadImage and the other one as a picture.
     """
 
