@@ -226,6 +226,8 @@ def _told(plan: Plan) -> Any:
 
 
 def _sum_up(runner: Runner) -> None:
+    from edge_tl_runtime.sources.base import told_rejections
+
     source, health = runner.stream.source, runner.health
     say_skipped(source.skipped)
     if source.skipped_count > len(source.skipped):
@@ -236,12 +238,17 @@ def _sum_up(runner: Runner) -> None:
         say(f"{name}: {missed}")
     if health.frames:
         counts, latency = source.counts, health.latency_ms()
-        lost = {"rejected": counts.rejected, "repeated": counts.repeated, "reconnects": counts.reconnects}
+        reasons = told_rejections(counts.reasons)
+        rejected = f"rejected ({reasons})" if reasons else "rejected"
+        lost = {rejected: counts.rejected, "repeated": counts.repeated, "reconnects": counts.reconnects}
         more = "".join(f", {count} {name}" for name, count in lost.items() if count)
         say(
             f"{health.frames} frames, {counts.dropped} dropped{more}, {source.skipped_count} skipped; latency median "
             f"{latency['p50']:.2f} ms, p95 {latency['p95']:.2f} ms; {runner.stream.classifier.settings}"
         )
+    elif not source.stopping_asked:
+        bad = source.counts.rejected + runner.stream.bad
+        say(f"nothing was classified: {source.name} gave no usable frame{f' and {bad} that are none' if bad else ''}")
 
 
 @contextmanager

@@ -75,7 +75,7 @@ class Recorder:
 
     def __init__(self, device: Device, link: Link, request: CaptureRequest) -> None:
         self.device, self.link = device, link
-        self._repeats = Repeats(device.inter_coded) if request.frozen > 0 else None
+        self._repeats = Repeats(device.inter_coded, 2 * request.frozen) if request.frozen > 0 else None
         self._paced = request.paced
         self._index = request.first_index
         self._shape: tuple[int, ...] = ()
@@ -142,11 +142,11 @@ class Recorder:
             return
         ring, slot = self._place(frame, out, slot)
         ring.note_read(time.monotonic())
-        if self._repeats and self._repeats.repeats(
-            ring.pixels(slot, frame.shape), ring.newest(), self.device.key_frame
-        ):
-            ring.count(repeated=1)
-            return
+        if self._repeats is not None:
+            placed = ring.pixels(slot, frame.shape)
+            if self._repeats.repeats(placed, ring.newest(), self.device.key_frame, time.monotonic()):
+                ring.count(repeated=1)
+                return
         ring.publish(slot, frame.shape, self._index, captured)
         self._index += 1
         self.link.wake()

@@ -6,6 +6,7 @@ frames, those after them up to the next key frame, and those before the first on
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from collections import Counter, deque
@@ -34,6 +35,8 @@ TOO_LARGE = f"of more than {MAX_MEGAPIXELS} megapixels"
 NO_KEYS = 300
 """Frames without a key frame after which a decoder that withholds what it cannot know is left to judge: with gradual refresh
 (intra refresh) there are no key frames."""
+MAX_HELD = 64
+"""Frames that a decoder may hold."""
 _WITHHOLD = ("h264", "hevc")
 _LOST_PACKETS = re.compile(r"missed -?\d+ packets|jitter buffer full|max delay reached|packets? lost", re.IGNORECASE)
 # For a network stream. TCP first, UDP where the server offers nothing else; a short look at the stream, of which every packet is
@@ -78,7 +81,7 @@ class Decoder:
         self._frame: av.VideoFrame | None = None
         self._told = (0, 0)
         self._deinterlacer: Deinterlacer | None = None
-        self._passed = self._given = 0
+        self._passed = self._given = self._fed = self._decoded = 0
         self._first_time: float | None = None
         self._container = self._open(file, format, open_s, read_s)
         try:
@@ -150,6 +153,7 @@ class Decoder:
         address = parse_address(self._name)
         options = _LIVE_OPTIONS if self.live and (address or file is not None) else {}
         av.logging.set_level(av.logging.VERBOSE)
+        began = time.monotonic()
         try:
             with av.logging.Capture() as log:
                 return av.open(
@@ -162,6 +166,8 @@ class Decoder:
                 )
         except (av.FFmpegError, OSError, ValueError) as error:
             lines = [line for _, _, line in log]
+            if time.monotonic() - began >= 0.95 * open_s:
+                lines.append("timed out")  # FFmpeg itself says that the data are invalid
             if "://" in self._name or file is not None:
                 raise SourceError(why_no_stream(self._name, error, lines)) from None
             raise SourceError(
@@ -210,30 +216,42 @@ class Decoder:
         self._painter = Painter(self._stream.sample_aspect_ratio)
         self._packets = self._container.demux(self._stream)
         self._waiting = "" if self.intra_only else EARLY
+        # Which frames it hit that packets were lost while FFmpeg looked at the stream, nobody knows: the first group is left out.
+        self._spoiled = self._lost(self._opening_log) and not self.intra_only
 
     # How it reads.
 
     def _read(self) -> None:
         """One packet, and what comes of it."""
+        began = time.monotonic()
         try:
             packet = next(self._packets, None)
         except (av.FFmpegError, OSError) as error:
-            self._fail(error)
+            self._fail(error, time.monotonic() - began)
             return
-        lost = any(_LOST_PACKETS.search(text) for _, _, text in self._log)
+        lost = self._lost([text for _, _, text in self._log])
         self._log.clear()
         if packet is None:
             self.ended = True
             return
         if packet.size == 0:
             self._take(None)
-            self._ready.extend((frame, False) for frame in self._unwoven(None))
+            self._release()
             return
         if lost or packet.is_corrupt:
-            self._damage(DAMAGED)
+            self._take(None)  # what the decoder holds came before
+            self._stream.codec_context.flush_buffers()
+            self._fed = self._decoded = 0
+            self._damage()
         elif self._may_decode(packet):
             packet.opaque = time.monotonic()
+            self._fed += 1
             self._take(packet)
+
+    @staticmethod
+    def _lost(log: list[str]) -> bool:
+        """Whether the network lost packets, as FFmpeg's log tells."""
+        return any(_LOST_PACKETS.search(line) for line in log)
 
     def _may_decode(self, packet: av.Packet[VideoStream]) -> bool:
         """Whether the references that a packet needs are there; counts it where not."""
@@ -242,14 +260,27 @@ class Decoder:
             return False
         if not self._waiting:
             return True
-        if packet.is_keyframe or (self._passed >= NO_KEYS and self.codec in _WITHHOLD):
+        if packet.is_keyframe and self._spoiled:
+            self._spoiled, self._waiting = False, AFTER_DAMAGE
+        elif packet.is_keyframe or (self._passed >= NO_KEYS and self.codec in _WITHHOLD):
             if self._waiting == AFTER_DAMAGE:
-                self._stream.codec_context.flush_buffers()
+                self._begin_anew()
             self._waiting, self._passed = "", 0
             return True
         self._passed += 1
         self.rejections[self._waiting] += 1
         return False
+
+    def _begin_anew(self) -> None:
+        """Have the decoder forget what it holds and what it swallowed, which is counted: with threads, several frames."""
+        codec = self._stream.codec_context
+        with contextlib.suppress(av.FFmpegError):
+            codec.decode(None)
+        codec.flush_buffers()
+        lost = self._fed - self._decoded
+        if 0 < lost <= MAX_HELD:  # else it does not take one packet for each frame
+            self.rejections[AFTER_DAMAGE] += lost
+        self._fed = self._decoded = 0
 
     def _take(self, packet: av.Packet[VideoStream] | None) -> None:
         try:
@@ -257,11 +288,13 @@ class Decoder:
         except av.EOFError:
             return
         except av.FFmpegError:
-            self._damage(DAMAGED)
+            self._decoded += 1
+            self._damage()
             return
+        self._decoded += len(frames)
         for frame in frames:
             if frame.is_corrupt:
-                self._damage(DAMAGED)
+                self._damage()
             elif self._waiting:
                 self.rejections[self._waiting] += 1
             elif frame.width * frame.height > 1e6 * MAX_MEGAPIXELS:
@@ -269,10 +302,14 @@ class Decoder:
             else:
                 self._ready.extend((whole, frame.key_frame) for whole in self._unwoven(frame))
 
-    def _damage(self, reason: str) -> None:
-        self.rejections[reason] += 1
+    def _damage(self) -> None:
+        self.rejections[DAMAGED] += 1
         if not self.intra_only:
             self._waiting = AFTER_DAMAGE
+        self._release()
+
+    def _release(self) -> None:
+        """Give what the deinterlacer holds back: it must not be mixed with what comes after a gap."""
         self._ready.extend((frame, False) for frame in self._unwoven(None))
 
     def _unwoven(self, frame: av.VideoFrame | None) -> Iterator[av.VideoFrame]:
@@ -293,10 +330,12 @@ class Decoder:
         else:
             yield from self._deinterlacer.push(frame)
 
-    def _fail(self, error: Exception) -> None:
+    def _fail(self, error: Exception, waited: float) -> None:
         """The network, or the end of a file that is cut short, said no more."""
         self.ended = True
-        if "://" in self._name:
+        if "://" in self._name and waited > 1.0:
+            self.error = f"lost {self.shown}: it sent nothing for {waited:.0f} s"
+        elif "://" in self._name:
             self.error = why_no_stream(self._name, error, [text for _, _, text in self._log]).replace(
                 "cannot open", "lost", 1
             )

@@ -22,6 +22,9 @@ from edge_tl_runtime.sources.reader import Reader, library, open_reader
 from edge_tl_runtime.sources.request import CaptureRequest, Opened
 from edge_tl_runtime.sources.video import USUAL_FPS
 
+OPENING_S = 2.0
+"""What the start of this process may take of the patience for a first frame."""
+
 
 class Camera(Device):
     """A camera of this machine, by index, by path or by the name under /dev/v4l/by-id that survives a replug."""
@@ -89,9 +92,12 @@ class Stream(Device):
 
     def open(self) -> Opened:
         request = self.request
-        # Of a stream that falls silent the watchdog in the runner knows more: its patience for the first frame is another one.
-        silence = max(request.open_ms, request.read_ms) / 1e3
-        self._reader = reader = open_reader(request.name, live=self.live, open_s=request.open_ms / 1e3, read_s=silence)
+        # Opening fails before the watchdog in the runner loses its patience, for the reason is known here alone. Of a stream that
+        # falls silent the watchdog knows more: its patience for the first frame is another one.
+        patience = request.open_ms / 1e3
+        silence = max(patience, request.read_ms / 1e3)
+        open_s = max(patience / 2, patience - OPENING_S)
+        self._reader = reader = open_reader(request.name, live=self.live, open_s=open_s, read_s=silence)
         self.rejections, self.notes = reader.rejections, reader.notes
         self.inter_coded = not reader.intra_only
         width, height = reader.size

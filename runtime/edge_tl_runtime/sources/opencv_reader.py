@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections import Counter
@@ -77,7 +78,8 @@ class OpenCvReader:
         self.ended = False
         self.error = ""
         self.seconds = self.captured = 0.0
-        self._count = self._given = 0
+        self._count = 0
+        self._errors = StandardError()
         if file is not None:
             raise SourceError(f"{self.shown}: OpenCV reads no video from a pipe; run: {ADVICE}")
         address = parse_address(name)
@@ -126,8 +128,12 @@ class OpenCvReader:
         return True
 
     def retrieve(self, out: Frame | None) -> Frame | None:
-        frame = self._checked.retrieve(out)
-        self._given += frame is not None
+        with self._errors:
+            frame = self._checked.retrieve(out)
+        if frame is not None and "swscaler" in self._errors.text:
+            # OpenCV copied memory that FFmpeg's conversion had not written; what it says on standard error is all that tells.
+            self.rejections[UNWRITTEN] += 1
+            return None
         return frame
 
     def missing(self) -> str:
@@ -137,6 +143,43 @@ class OpenCvReader:
 
     def close(self) -> None:
         self._capture.release()
+        self._errors.close()
+
+
+class StandardError:
+    """Listens to what C libraries write to standard error. text: what was written within the last `with`; it is passed on."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self._file = os.memfd_create("edge-tl-stderr") if hasattr(os, "memfd_create") else -1
+        self._saved = -1
+
+    def __enter__(self) -> StandardError:
+        self.text = ""
+        with contextlib.suppress(OSError):  # closed by who started this process
+            if self._file >= 0:
+                self._saved = os.dup(2)
+                os.dup2(self._file, 2)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._saved < 0:
+            return
+        os.dup2(self._saved, 2)
+        os.close(self._saved)
+        self._saved = -1
+        written = os.pread(self._file, 65536, 0)
+        if written:
+            os.ftruncate(self._file, 0)
+            os.lseek(self._file, 0, os.SEEK_SET)
+            self.text = written.decode("utf-8", "replace")
+            if "swscaler" not in self.text:
+                os.write(2, written)
+
+    def close(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
 
 
 def told_fps(capture: cv2.VideoCapture) -> float:

@@ -70,7 +70,9 @@ class Painter:
             lines.append(f"its pixels are not square: {frame.width}x{frame.height} is shown as {width}x{height}")
         if frame.rotation % 360:
             turned = frame.rotation % 360 in _TURNS
-            lines.append(f"it is turned by {frame.rotation} degrees" + ("" if turned else ", which is left as it is"))
+            lines.append(
+                f"it is turned by {abs(frame.rotation)} degrees" + ("" if turned else ", which is left as it is")
+            )
         if frame.color_trc in _TRC:
             lines.append(
                 f"it is {_TRC[frame.color_trc]}: colours look paler than in photos, since none are tone-mapped"

@@ -21,7 +21,8 @@ def why_no_stream(name: str, error: Exception, log: Sequence[str]) -> str:
     """One line for a person. error: what FFmpeg raised; log: what it wrote meanwhile, the last line last."""
     shown = shown_address(name)
     address = parse_address(name)
-    told = " ".join([*log, str(error)])
+    # Not str(error): it ends with the last line of any log, be it of another connection.
+    told = " ".join([*log, str(getattr(error, "strerror", None) or error)])
     return f"cannot open {shown}: {_network_reason(address, type(error).__name__, told, error)}"
 
 
