@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import re
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 
@@ -60,8 +61,8 @@ class Visit:
 class OddServer:
     """Answers every request by the function of its path, in a thread each."""
 
-    def __init__(self, paths: dict[str, Serve], port: int = 0) -> None:
-        self._paths, self.end = paths, threading.Event()
+    def __init__(self, paths: dict[str, Serve], port: int = 0, tls: ssl.SSLContext | None = None) -> None:
+        self._paths, self.end, self._tls = paths, threading.Event(), tls
         self.visits: list[Visit] = []
         self.open = 0
         self.most_open = 0
@@ -75,7 +76,7 @@ class OddServer:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def url(self, path: str, login: str = "") -> str:
-        return f"http://{f'{login}@' if login else ''}127.0.0.1:{self.port}{path}"
+        return f"http{'s' if self._tls else ''}://{f'{login}@' if login else ''}127.0.0.1:{self.port}{path}"
 
     def close(self) -> None:
         """As a board that loses its power: everything is cut."""
@@ -101,7 +102,10 @@ class OddServer:
             self.open += 1
             self.most_open = max(self.most_open, self.open)
         try:
-            with connection, contextlib.suppress(OSError):
+            with (
+                contextlib.suppress(OSError),
+                self._tls.wrap_socket(connection, True) if self._tls else connection as connection,
+            ):
                 head = b""
                 while b"\r\n\r\n" not in head and (part := connection.recv(4096)):
                     head += part

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import ssl
 import threading
 import time
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -15,7 +17,7 @@ from edge_tl_runtime.errors import SourceError
 from edge_tl_runtime.photos import decode_photo
 from edge_tl_runtime.sources import LiveOptions, Patience, State, open_source
 from edge_tl_runtime.sources.http_camera import HttpCamera, StillPicture
-from edge_tl_runtime.sources.http_client import Client
+from edge_tl_runtime.sources.http_client import Client, _is_private
 from edge_tl_runtime.sources.request import CaptureRequest
 from edge_tl_runtime.sources.watching import ReadAs
 
@@ -258,6 +260,63 @@ def test_it_follows_to_another_address():
         server.close()
 
 
+def test_a_certificate_of_its_own_is_accepted_at_home_and_said(tmp_path):
+    """As cameras have it. The server is on loopback, which is a private address."""
+    server = OddServer({"/a": mjpeg()}, tls=_own_certificate(tmp_path))
+    try:
+        device = HttpCamera(request(server.url("/a")))
+        device.open()
+        while not device.grab():
+            pass
+        device.close()
+    finally:
+        server.close()
+    assert any("certificate is its own" in note for note in device.notes)
+
+
+def _own_certificate(folder: Path) -> ssl.SSLContext:
+    pytest.importorskip("cryptography", reason="makes the certificate")
+    from datetime import datetime, timedelta, timezone
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "camera")])
+    now = datetime.now(timezone.utc)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (folder / "pem").write_bytes(pem + made.public_bytes(serialization.Encoding.PEM))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "pem")
+    return context
+
+
+@pytest.mark.parametrize(
+    ("host", "private"),
+    [
+        ("192.168.1.5", True),
+        ("10.0.0.1", True),
+        ("cam.local", True),
+        ("cam", True),
+        ("8.8.8.8", False),
+        ("example.com", False),
+    ],
+)
+def test_which_networks_are_ones_own(host, private):
+    assert _is_private(host) is private
+
+
 # Still pictures.
 
 
@@ -440,3 +499,34 @@ def test_a_board_that_loses_its_power_again_and_again():
         assert max(handles[10:]) <= max(handles[:10]) + 4
         assert len(living(os.getpid())) <= 1
     server.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("2", 2), ("2s", 2), ("500ms", 0.5), ("1m", 60), ("1.5 s", 1.5), ("1h", 3600), ("0.01", 0.01)]
+)
+def test_times_as_people_write_them(text, seconds):
+    from edge_tl.cli.run import Seconds
+
+    assert Seconds().convert(text, None, None) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("text", ["", "x", "0", "-1", "2 days", "1e9", "nan", "1ms"])
+def test_times_that_make_no_sense(text):
+    import click
+
+    from edge_tl.cli.run import Seconds
+
+    with pytest.raises(click.BadParameter, match="give one such as 2s"):
+        Seconds().convert(text, None, None)
+
+
+def test_a_pace_for_what_has_none_is_refused(color_model, color_photos):
+    from contextlib import ExitStack
+
+    from edge_tl.live import Plan, assemble
+    from edge_tl_runtime.classifier import Classifier
+    from edge_tl_runtime.errors import UsageError
+
+    plan = Plan(model=color_model, source=str(color_photos), every=2.0, headless=True)
+    with ExitStack() as stack, pytest.raises(UsageError, match="--every paces a camera or a stream"):
+        assemble(plan, Classifier, stack, [].append)

@@ -201,3 +201,17 @@ def test_no_program_is_left_when_the_runner_is_killed(board):
         runner.kill()
     _, alive = psutil.wait_procs(below, timeout=5)
     assert not alive
+
+
+def test_the_doctor_names_the_camera_modules(board, tmp_path):
+    from edge_tl.doctor import diagnose
+    from edge_tl_runtime.cameras import is_raspberry_pi
+
+    board()
+    found = diagnose()
+    assert found.lines()["cameras"].startswith("rpicam:0 (imx708 4608x2592), rpicam:1 (ov5647 2592x1944)")
+    assert found.to_dict()["sources"][:2] == ["rpicam:0", "rpicam:1"]
+    model = tmp_path / "model"
+    model.write_bytes(b"Raspberry Pi 5 Model B Rev 1.0\0")
+    assert is_raspberry_pi(model)
+    assert not is_raspberry_pi(tmp_path / "none")

@@ -47,6 +47,11 @@ class PiCameraInfo:
         return {"source": self.source, "model": self.model, "size": self.size}
 
 
+def is_raspberry_pi(model: Path = Path("/proc/device-tree/model")) -> bool:
+    """Whether the board says that it is one."""
+    return "Raspberry Pi" in _text(model)
+
+
 def pi_program() -> str:
     """The path of the program that reads a camera module, or ""."""
     return next((path for name in PI_PROGRAMS if (path := shutil.which(name))), "")
