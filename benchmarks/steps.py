@@ -51,6 +51,7 @@ CORRUPTIONS = "{imagenet} [--peer {imagecorruptions}]"
 STEPS = (
     Step("A frame through the live loop", "frame_overhead.py", LOOP + " [{mv2}/model-int8.onnx]", LOOP),
     Step("The live loop at work", "live.py", "{model} {photos}", "{model} {photos} --turns 2"),
+    Step("Decoding", "decoding.py", "{photos}", "{photos} --turns 3"),
     Step("A camera that dies", "reconnect.py", "{known} {photos}", "{known} {photos} --kills 3 --flow 5", 15),
     Step("A long run", "soak.py", "{known} --frames 100000", "{known} --frames 10000", 20),
     Step("Videos against their photos", "live_accuracy.py", "{known} {photos}", "{known} {photos} --shown 2", 15),
