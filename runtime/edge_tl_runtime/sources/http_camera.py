@@ -49,8 +49,11 @@ class StillPicture:
         limit_s: float,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
+        repeats: bool = False,
     ) -> None:
-        """ask: sends a request with these headers; every: seconds from one request to the next; limit_s: for a whole picture."""
+        """ask: sends a request with these headers; every: seconds from one request to the next; limit_s: for a whole picture;
+        repeats: give an unchanged picture too."""
+        self._repeats = repeats
         self._ask, self._every, self._limit_s, self._clock, self._sleep = ask, every, limit_s, clock, sleep
         self._due = 0.0
         self._known: dict[str, str] = {}
@@ -64,9 +67,9 @@ class StillPicture:
         self._remember(reply, data)
 
     def next(self) -> bytes | None:
-        """The picture if it is due and new; None else, after WAKE_S at most. `asked` tells whether the server was asked.
+        """The body of the answer if one is due and it is new; None else, after WAKE_S at most. `asked`: whether the server was.
 
-        Raises SourceError for an answer that is no picture.
+        Raises SourceError for an answer that failed.
         """
         self.asked = False
         if self._waiting:
@@ -82,11 +85,11 @@ class StillPicture:
         try:
             self.asked = True
             if reply.status == 304:
-                return None
+                return self._last if self._repeats else None
             data = reply.read_all(self._limit_s)
         finally:
             reply.close()
-        if data == self._last:
+        if data == self._last and not self._repeats:
             return None
         self._remember(reply, data)
         return data
@@ -132,9 +135,14 @@ class HttpCamera(WatchingDevice):
     def grab(self) -> bool:
         if self._still is not None:
             self._picture = self._still.next()
-            if self._still.asked:
-                self.heard = time.monotonic()
-            return self._picture is not None
+            if self._picture is None:
+                self.heard = time.monotonic() if self._still.asked else self.heard
+                return False
+            head = self._picture[:LOOK_BYTES]
+            found = content(head)
+            if found.kind != "pictures":  # a page that asks to log in, after a while
+                raise SourceError(f"{shown_address(self.request.name)} {self._no_picture('', found, head)}")
+            return True
         assert self._stream is not None
         self._picture = self._stream.next()
         self.missed, self._stream.missed = self.missed + self._stream.missed, 0
@@ -192,7 +200,9 @@ class HttpCamera(WatchingDevice):
         data = head if over else head + self._reply.read_all(self.request.read_ms / 1e3 + self.request.open_ms / 1e3)
         every = self.request.every or DEFAULT_EVERY_S
         self.polls = True
-        self._still = StillPicture(self._client.get, every, self.request.read_ms / 1e3)
+        self._still = StillPicture(
+            self._client.get, every, self.request.read_ms / 1e3, repeats=self.request.frozen <= 0
+        )
         self._still.first(self._reply, data)
         self._reply.close()
         return Opened(backend=f"HTTP, a picture every {every:g} s", every=every)

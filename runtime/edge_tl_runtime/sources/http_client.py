@@ -271,7 +271,10 @@ class Client:
         passwords = urllib.request.HTTPPasswordMgrWithDefaultRealm()
         if self.address.user is not None:
             passwords.add_password(None, self._url, self.address.user, self.address.password or "")
+        # A proxy is for the world outside; a camera at home is not behind it.
+        proxies = [urllib.request.ProxyHandler({})] if _is_private(self.address.host) else []
         return urllib.request.build_opener(
+            *proxies,
             _Handler(),
             _SecureHandler(context),
             _Digest(passwords),

@@ -14,7 +14,7 @@ from edge_tl_runtime.photos import Frame
 from edge_tl_runtime.sources.base import WAKE_S
 from edge_tl_runtime.sources.first_bytes import LOOK_BYTES, Content, content
 from edge_tl_runtime.sources.picture_stream import PictureStream, decoded
-from edge_tl_runtime.sources.reader import Reader, open_reader
+from edge_tl_runtime.sources.reader import ADVICE, Reader, open_reader
 from edge_tl_runtime.sources.request import CaptureRequest, Opened
 from edge_tl_runtime.sources.watching import WatchingDevice
 
@@ -101,7 +101,12 @@ class Pipe(WatchingDevice):
     def _open_video(self, head: bytes, found: Content) -> Opened:
         file = _File(self._read, head)
         self._found = found
-        self._reader = reader = open_reader(self._what, live=True, file=file, format=found.format)
+        try:
+            self._reader = reader = open_reader(self._what, live=True, file=file, format=found.format)
+        except SourceError as error:
+            if ADVICE in str(error):
+                raise
+            raise SourceError(f"{self._what} holds {found.name} that cannot be decoded{self._hint()}") from None
         self.rejections, self.notes = reader.rejections, reader.notes
         self.inter_coded = not reader.intra_only
         width, height = reader.size
@@ -119,9 +124,11 @@ class Pipe(WatchingDevice):
         self._any = self._any or good
         self.ended, self.error = not good, self._reader.error
         if not good and not self._any and not self.rejections:
-            hint = "; " + _FRAGMENTED if self._found.format == "mp4" else "; is it cut short?"
-            raise SourceError(f"{self._what} holds {self._found.name} and no frame that can be decoded{hint}")
+            raise SourceError(f"{self._what} holds {self._found.name} and no frame that can be decoded{self._hint()}")
         return good
+
+    def _hint(self) -> str:
+        return "; " + (_FRAGMENTED if self._found.format == "mp4" else "it is cut short or damaged")
 
     def retrieve(self, out: Frame | None) -> object:
         if self._picture is not None:
