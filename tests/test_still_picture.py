@@ -163,9 +163,13 @@ def test_a_page_in_place_of_the_picture_is_a_loss():
         )
         device.open()
         assert device.grab()
-        with pytest.raises(SourceError, match=r"is a web page \(Log in\)"):
+
+        def go_on() -> None:
             while not device.grab():
                 pass
+
+        with pytest.raises(SourceError, match=r"is a web page \(Log in\)"):
+            go_on()
         device.close()
 
 
