@@ -80,7 +80,7 @@ class Camera(Device):
         self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
 
 
-class Stream(Device):
+class NetworkStream(Device):
     """RTSP, HTTP (MJPEG, HLS) and whatever else FFmpeg takes, with as little buffering as it can do with."""
 
     live = True
@@ -121,7 +121,7 @@ class Stream(Device):
             self._reader.close()
 
 
-class PacedVideo(Stream):
+class PacedVideo(NetworkStream):
     """A video file at the pace at which it was taken, as if it were a camera."""
 
     live = False
@@ -165,7 +165,7 @@ def _pipe(request: CaptureRequest) -> Device:
 
 DEVICES: dict[str, Callable[[CaptureRequest], Device]] = {
     "camera": Camera,
-    "stream": Stream,
+    "stream": NetworkStream,
     "video": PacedVideo,
     "test": Pattern,
     "http": _http,

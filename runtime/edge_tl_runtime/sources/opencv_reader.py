@@ -64,10 +64,9 @@ class CheckedCapture:
 
 
 class OpenCvReader:
-    """See `reader.Reader`. The position of frames is OpenCV's; every frame counts as one coded by itself."""
+    """See `reader.Reader`. OpenCV does not tell which frames are key frames."""
 
-    intra_only = True
-    key_frame = True
+    key_frame = False
 
     def __init__(
         self, name: str, *, live: bool = False, open_s: float = 15.0, read_s: float = 10.0, file: Any = None
@@ -106,6 +105,10 @@ class OpenCvReader:
     @property
     def codec(self) -> str:
         return four_letters(self._capture.get(cv2.CAP_PROP_FOURCC))
+
+    @property
+    def intra_only(self) -> bool:
+        return self.codec in ("MJPG", "JPEG")
 
     @property
     def fps(self) -> float:
