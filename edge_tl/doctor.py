@@ -14,7 +14,7 @@ from typing import Any
 import cv2
 import onnxruntime
 
-from edge_tl_runtime.cameras import CameraInfo, cameras
+from edge_tl_runtime.cameras import CameraInfo, PiCameraInfo, cameras, is_raspberry_pi, pi_cameras, pi_program
 from edge_tl_runtime.classifier import Classifier
 from edge_tl_runtime.errors import EdgeTLError
 from edge_tl_runtime.health import temperature_c
@@ -56,8 +56,8 @@ class Diagnosis:
     """cores: usable by this process. memory: bytes, total and available, zeros where unknown. gui: OpenCV's toolkit, or "".
 
     obstacle: why no window can be shown, or "". training: version of each package of edge-tl[train], "" for one that is not
-    installed. live: whether the packages of each extra for live runs are here. temperature_c: None without a sensor. gpus: what
-    PyTorch or the driver calls them. problems: each with what to do about it.
+    installed. pi_cameras: camera modules that rpicam-vid lists. live: whether the packages of each extra for live runs are here.
+    temperature_c: None without a sensor. gpus: what PyTorch or the driver calls them. problems: each with what to do about it.
     """
 
     cpu: str
@@ -73,6 +73,7 @@ class Diagnosis:
     obstacle: str
     ffmpeg: bool
     cameras: tuple[CameraInfo, ...]
+    pi_cameras: tuple[PiCameraInfo, ...]
     training: dict[str, str]
     live: dict[str, bool]
     temperature_c: float | None
@@ -99,6 +100,8 @@ class Diagnosis:
                 "ffmpeg": self.ffmpeg,
             },
             "cameras": [camera.to_dict() for camera in self.cameras],
+            "pi_cameras": [camera.to_dict() for camera in self.pi_cameras],
+            "sources": list(self.sources),
             "training": self.training,
             "live": self.live,
             "temperature_c": self.temperature_c,
@@ -106,6 +109,13 @@ class Diagnosis:
             "model": None if self.model is None else self.model.to_dict(),
             "problems": list(self.problems),
         }
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """What `run --source` can be given on this machine, examples where there is no end of them."""
+        found = [camera.source for camera in self.pi_cameras]
+        found += [camera.path for camera in self.cameras if camera.readable]
+        return (*found, "http://...", "rtsp://...", "videos", "photos", "- (standard input)", "a FIFO", "test://bars")
 
     def lines(self) -> dict[str, str]:
         """The same for a person: a heading and its text."""
@@ -125,7 +135,8 @@ class Diagnosis:
             "opencv": f"{self.opencv} ({', '.join(self.opencv_wheels) or 'no package'}); "
             f"windows: {self.gui or 'none'}; FFmpeg: {'yes' if self.ffmpeg else 'no'}",
             "window": self.obstacle or "can be shown",
-            "cameras": ", ".join(cameras) or "none",
+            "cameras": ", ".join((*map(str, self.pi_cameras), *cameras)) or "none",
+            "sources": ", ".join(self.sources),
             "temperature": "no sensor" if self.temperature_c is None else f"{self.temperature_c:g} °C",
             "live runs": ", ".join(
                 name if there else f"no {name} (pip install 'edge-tl[{name}]')" for name, there in self.live.items()
@@ -144,13 +155,15 @@ def diagnose(model: Path | None = None) -> Diagnosis:
     """Look at this machine, and at a model file on it."""
     build = cv2.getBuildInformation()
     wheels = tuple(name for name in OPENCV_WHEELS if _version(name))
-    found, training = cameras(), packages("train")
+    found, pi_found, training = cameras(), pi_cameras(), packages("train")
     checked = None if model is None else check_model(model)
     problems = [
         f"no permission for {camera.path}; run: sudo usermod -aG video $USER, then log in again"
         for camera in found
         if not camera.readable
     ]
+    if is_raspberry_pi() and not pi_program():
+        problems.append("the camera module of a Raspberry Pi needs rpicam-vid; run: sudo apt install rpicam-apps-lite")
     if len(wheels) > 1:
         problems.append(
             f"{' and '.join(wheels)} overwrite each other's files; run: pip uninstall -y {' '.join(wheels)}, "
@@ -176,6 +189,7 @@ def diagnose(model: Path | None = None) -> Diagnosis:
         obstacle=window_obstacle(),
         ffmpeg=build_entry(build, "FFMPEG").upper().startswith("YES"),
         cameras=found,
+        pi_cameras=pi_found,
         training=training,
         live={extra: all(packages(extra).values()) for extra in ("web", "text", "mqtt")},
         temperature_c=temperature_c(),

@@ -34,7 +34,7 @@ from edge_tl_runtime.sinks import (
 )
 from edge_tl_runtime.sinks.text import CSV_COLUMNS
 from edge_tl_runtime.smoothing import parse_smoothing
-from edge_tl_runtime.sources import LiveOptions, Patience, Source, Video, is_live, open_source
+from edge_tl_runtime.sources import LiveOptions, Patience, Source, Video, is_live, open_source, source_kind
 from edge_tl_runtime.stream import Stream
 from edge_tl_runtime.swap import ModelWatch, stamp
 
@@ -52,6 +52,7 @@ class Plan:
     fps: float | None = None
     pixel_format: str = ""
     max_fps: float | None = None
+    every: float | None = None
     realtime: bool = False
     wait: bool = False
     stall: float = 10.0
@@ -84,7 +85,8 @@ class Plan:
 
     @property
     def live(self) -> bool:
-        return is_live(self.source, self.realtime)
+        """Whether frames come at somebody else's pace; a pipe's writer has one, whatever it writes."""
+        return is_live(self.source, self.realtime) or source_kind(self.source) == "standard input"
 
 
 def default_settings(plan: Plan) -> SessionSettings:
@@ -123,7 +125,8 @@ def assemble(plan: Plan, load: Load, stack: ExitStack, say: Say, max_frames: int
         fps=plan.fps or 0.0,
         pixel_format=plan.pixel_format,
         realtime=plan.realtime,
-        max_fps=plan.max_fps or 0.0,
+        max_fps=_max_fps(plan),
+        every=plan.every or 0.0,
         wait=plan.wait,
         patience=Patience(
             lost=plan.stall, first_frame=plan.first_frame, frozen=plan.frozen, stale=min(2.0, plan.stall)
@@ -131,6 +134,10 @@ def assemble(plan: Plan, load: Load, stack: ExitStack, say: Say, max_frames: int
         say=say,
     )
     source = stack.enter_context(open_source(plan.source, options))
+    if plan.every and not source.live:
+        raise UsageError(
+            f"--every paces a camera or a stream; of {plan.source} every frame is classified: leave it out"
+        )
     if plan.smooth != "none" and not source.sequence:
         raise UsageError(f"--smooth {plan.smooth}: photos do not follow each other in time; leave it out")
     shown = _can_show(plan, say)
@@ -150,6 +157,11 @@ def assemble(plan: Plan, load: Load, stack: ExitStack, say: Say, max_frames: int
     window = Window(source, overlay) if shown else None
     status = StatusFile(plan.status, plan.status_every) if plan.status else None
     return Runner(stream, outlets, window=window, status=status, watch=watch, max_frames=max_frames)
+
+
+def _max_fps(plan: Plan) -> float:
+    """Frames a second to take at most, 0 for all: what was asked for in either way."""
+    return min(plan.max_fps or float("inf"), 1 / plan.every) if plan.every else plan.max_fps or 0.0
 
 
 def _deciders(plan: Plan) -> Callable[[Classifier], Decider]:

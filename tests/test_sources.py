@@ -12,8 +12,8 @@ from conftest import THAI, write_photo
 from edge_tl_runtime.cameras import camera_path, stable_path
 from edge_tl_runtime.errors import SourceError, UsageError
 from edge_tl_runtime.sources import (
+    LIVE_KINDS,
     Photos,
-    StandardInput,
     Video,
     is_live,
     mask_credentials,
@@ -35,8 +35,9 @@ def test_one_string_names_any_source(tmp_path, color_photos):
         "/dev/video0": "camera",
         "/dev/v4l/by-id/usb-cam": "camera",
         "rtsp://host/x": "stream",
-        "http://host/video": "stream",
-        "http://host/live.m3u8": "stream",
+        "http://host/video": "HTTP stream",
+        "http://host/live.m3u8": "HTTP stream",
+        "rpicam:0": "Pi camera",
         "https://host/clip.mp4?x=1": "video at a URL",
         "-": "standard input",
         "test://bars": "test pattern",
@@ -48,7 +49,7 @@ def test_one_string_names_any_source(tmp_path, color_photos):
     }
     assert {name: source_kind(name) for name in kinds} == kinds
     live = {name for name in kinds if is_live(name)}
-    assert live == {name for name, kind in kinds.items() if kind in ("camera", "stream", "test pattern")}
+    assert live == {name for name, kind in kinds.items() if kind in LIVE_KINDS}
     assert is_live(str(tmp_path / "a.mp4"), realtime=True)
 
 
@@ -58,7 +59,8 @@ def test_kinds_of_sources(tmp_path):
     assert isinstance(open_source(str(tmp_path / "a.png")), Photos)
     assert isinstance(open_source(str(tmp_path)), Photos)
     assert isinstance(open_source(str(tmp_path / "*.png")), Photos)
-    assert isinstance(open_source("-"), StandardInput)
+    with pytest.raises(SourceError, match="standard input is empty"):
+        open_source("-")
     assert isinstance(open_source("rtsp://127.0.0.1:9/x"), Live)
     with pytest.raises(SourceError, match="neither a photo nor a video"):
         open_source(str(tmp_path / "a.mp4"))

@@ -71,7 +71,12 @@ def _require_photos(image: str, model: Path) -> None:
     kind = "video" if Path(image).suffix.lower() in VIDEO_ENDINGS else source_kind(image)
     if kind == "photos" or (kind == "video" and Path(image).suffix.lower() not in VIDEO_ENDINGS):
         return
-    shown = {"camera": f"the camera {image}", "standard input": kind, "video": f"the video {Path(image).name}"}
+    shown = {
+        "camera": f"the camera {image}",
+        "HTTP stream": "an HTTP stream",
+        "standard input": kind,
+        "video": f"the video {Path(image).name}",
+    }
     source: object = Path(image) if kind == "video" else image
     if "://" in image:  # it may hold a password
         shown["video"], source = "a video", "URL"

@@ -35,6 +35,21 @@ class Size(click.ParamType[tuple[int, int]]):
         return int(found[1]), int(found[2])
 
 
+class Seconds(click.ParamType[float]):
+    """2, 2s, 500ms or 1m, as seconds."""
+
+    name = "SECONDS"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|sec|m|min|h)?\s*", str(value))
+        seconds = (
+            float(found[1]) * {"ms": 1e-3, "m": 60, "min": 60, "h": 3600}.get(found[2] or "s", 1) if found else 0.0
+        )
+        if not 0.01 <= seconds <= 86400:
+            self.fail(f"{value!r} is no time of 10 ms to a day; give one such as 2s, 500ms or 1m", param, ctx)
+        return seconds
+
+
 class Megabytes(click.ParamType[int]):
     """A number of megabytes, as bytes."""
 
@@ -77,8 +92,9 @@ SECTIONS = {
     default="0",
     show_default=True,
     envvar="EDGE_TL_SOURCE",
-    help="Camera (index, path or name under /dev/v4l/by-id), video, photo, folder, glob, list file (.txt), URL (RTSP, HTTP), "
-    "- for encoded photos on standard input, test://bars for a picture without a camera.",
+    help="Camera (index, path or name under /dev/v4l/by-id), rpicam:0 for the camera module of a Pi, video, photo, folder, glob, "
+    "list file (.txt), URL (RTSP, HTTP), - for photos or a video on standard input, a FIFO, test://bars for a picture without a "
+    "camera.",
 )
 @click.option("--size", type=Size(), help="Asked of a camera, such as 1280x720.")
 @click.option("--fps", type=click.FloatRange(0.1, 1000), help="Frames a second asked of a camera.")
@@ -86,7 +102,17 @@ SECTIONS = {
 @click.option(
     "--max-fps", type=click.FloatRange(0.01, 1000), help="Frames a second to take from a live source at most."
 )
-@click.option("--realtime", is_flag=True, help="Play a video at its own pace, newest frame only.")
+@click.option(
+    "--every",
+    type=Seconds(),
+    metavar="S",
+    help="Take a frame every so often: 2s, 500ms, 1m. A still picture at a URL is asked for so often.  [its default: 2s]",
+)
+@click.option(
+    "--realtime",
+    is_flag=True,
+    help="Play a video at its own pace, newest frame only; take pictures on standard input as a camera's.",
+)
 @click.option("--wait", is_flag=True, help="Go on trying when the source is not there at the start.")
 @click.option(
     "--stall",

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import glob
 import os
+import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 DEVICES = Path("/dev")
 DRIVERS = Path("/sys/class/video4linux")
+PI_PROGRAMS = ("rpicam-vid", "libcamera-vid")
+"""What gives frames of a Raspberry Pi's camera module: its name today, and on systems before 2023."""
+_LIST_S = 10.0
+_PI_CAMERA = re.compile(r"^\s*(\d+) : (\S+)(?: \[(\d+x\d+))?", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +30,52 @@ class CameraInfo:
 
     def to_dict(self) -> dict[str, Any]:
         return {"path": self.path, "name": self.name, "by_id": self.stable, "readable": self.readable}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PiCameraInfo:
+    """A camera module of a Raspberry Pi. source: what `run --source` calls it; model: of its sensor; size: 4608x2592, or ""."""
+
+    source: str
+    model: str
+    size: str
+
+    def __str__(self) -> str:
+        return f"{self.source} ({' '.join(text for text in (self.model, self.size) if text)})"
+
+    def to_dict(self) -> dict[str, str]:
+        return {"source": self.source, "model": self.model, "size": self.size}
+
+
+def is_raspberry_pi(model: Path = Path("/proc/device-tree/model")) -> bool:
+    """Whether the board says that it is one."""
+    return "Raspberry Pi" in _text(model)
+
+
+def pi_program() -> str:
+    """The path of the program that reads a camera module, or ""."""
+    return next((path for name in PI_PROGRAMS if (path := shutil.which(name))), "")
+
+
+def pi_cameras(program: str = "") -> tuple[PiCameraInfo, ...]:
+    """The camera modules that the program lists; none where there is no such program, or it fails or hangs."""
+    program = program or pi_program()
+    if not program:
+        return ()
+    import subprocess  # commands that only read photos do without
+
+    try:
+        listed = subprocess.run(
+            [program, "--list-cameras"], stdin=subprocess.DEVNULL, capture_output=True, timeout=_LIST_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ()
+    # On standard output in releases of today, on standard error in earlier ones.
+    text = (listed.stdout + b"\n" + listed.stderr).decode("utf-8", "replace")
+    return tuple(
+        PiCameraInfo(source=f"rpicam:{found[1]}", model=found[2], size=found[3] or "")
+        for found in _PI_CAMERA.finditer(text)
+    )
 
 
 def cameras(devices: Path = DEVICES, drivers: Path = DRIVERS) -> tuple[CameraInfo, ...]:
@@ -69,7 +121,9 @@ def stable_path(path: str, devices: Path = DEVICES) -> str:
 def found_cameras() -> str:
     """What cameras there are, for a message."""
     found = sorted(glob.glob("/dev/video*"))
-    return f"cameras here: {', '.join(found)}" if found else "there is no camera here (no /dev/video*)"
+    text = f"cameras here: {', '.join(found)}" if found else "there is no camera here (no /dev/video*)"
+    # The video devices of a Pi are its codecs; they hide that its camera is read another way.
+    return f"{text}; the camera module of a Pi is rpicam:0" if pi_program() else text
 
 
 def _text(path: Path) -> str:

@@ -6,15 +6,19 @@ entry in SOURCES: a test that says whether a string names it, and what opens it.
 
 from __future__ import annotations
 
+import glob
 import re
+from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from edge_tl_runtime.cameras import camera_path
+from edge_tl_runtime.errors import UsageError
 from edge_tl_runtime.images.survey import is_still
 from edge_tl_runtime.sources.base import Counts, FrameRecord, Source, State, mask_credentials
+from edge_tl_runtime.sources.names import descriptor, is_pipe, pi_camera_index, suggestion
 from edge_tl_runtime.sources.stills import LISTS, Photos, StandardInput
 from edge_tl_runtime.sources.video import Video
 from edge_tl_runtime.sources.watchdog import Patience
@@ -46,7 +50,8 @@ VIDEO_ENDINGS = frozenset(
 class LiveOptions:
     """What a live source is asked for; photos and videos that are read whole ignore it.
 
-    width, height, fps, pixel_format: asked of a camera. realtime: a video file is played at its own pace, newest frame only.
+    width, height, fps, pixel_format: asked of a camera. realtime: a video file is played at its own pace, newest frame only, and
+    pictures on standard input are a camera's. every: seconds between two looks at a still picture at an address; 0: the usual.
     max_fps: frames a second to take at most, 0 for all; where the camera is faster, the others are not even decoded.
     wait: go on trying when the source is not there at the start. say: told of what happens to the connection.
     """
@@ -57,13 +62,14 @@ class LiveOptions:
     pixel_format: str = ""
     realtime: bool = False
     max_fps: float = 0.0
+    every: float = 0.0
     wait: bool = False
     patience: Patience = field(default_factory=Patience)
     say: Callable[[str], None] = lambda line: None
 
 
-def _live(kind: str) -> Callable[[str, LiveOptions], Source]:
-    def open_live(name: str, options: LiveOptions) -> Source:
+def _live(kind: str) -> Callable[..., Source]:
+    def open_live(name: str, options: LiveOptions, handle: int = -1, head: bytes = b"") -> Source:
         # Processes, sockets and what they bring: a tenth of the start of a command that only reads photos.
         from edge_tl_runtime.sources.live import Live
         from edge_tl_runtime.sources.patterns import Pattern
@@ -76,6 +82,9 @@ def _live(kind: str) -> Callable[[str, LiveOptions], Source]:
             height=options.height,
             fps=options.fps,
             pixel_format=options.pixel_format,
+            every=options.every,
+            handle=handle,
+            head=b64encode(head).decode("ascii"),
             paced=options.max_fps > 0,
             frozen=options.patience.frozen if kind != "video" else 0.0,
             open_ms=round(1e3 * options.patience.first_frame),
@@ -83,6 +92,8 @@ def _live(kind: str) -> Callable[[str, LiveOptions], Source]:
         )
         if kind == "test":
             Pattern(request)  # a string that makes no sense is refused here, not in another process
+        if kind == "rpicam":
+            pi_camera_index(name)
         return Live(request, options.patience, options.wait, options.max_fps, options.say)
 
     return open_live
@@ -96,15 +107,39 @@ def _video(name: str, options: LiveOptions) -> Source:
     return _live("video")(name, options)
 
 
+def _standard_input(name: str, options: LiveOptions) -> Source:
+    from edge_tl_runtime.sources.standard_input import open_standard_input
+
+    return open_standard_input(name, options, _live("pipe"), _video)
+
+
+def _photos(name: str, options: LiveOptions) -> Source:
+    if (not name or not Path(name).exists()) and not glob.has_magic(name) and (told := suggestion(name)):
+        raise UsageError(told)
+    return Photos(name)
+
+
+def _address(kind: str) -> Callable[[str, LiveOptions], Source]:
+    def open_address(name: str, options: LiveOptions) -> Source:
+        if told := suggestion(name):
+            raise UsageError(told)
+        return _live(kind)(name, options)
+
+    return open_address
+
+
 _URL = re.compile(r"^[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 
 def _is_video_url(name: str) -> bool:
-    return bool(_URL.match(name)) and Path(urlsplit(name).path).suffix.lower() in VIDEO_ENDINGS
+    known = bool(_URL.match(name)) and not name.lower().startswith("file:")
+    return known and Path(urlsplit(name).path).suffix.lower() in VIDEO_ENDINGS
 
 
 def _is_camera(name: str) -> bool:
-    return name.isdigit() or name.startswith("/dev/") or camera_path(name) != name
+    if name.startswith("/dev/"):
+        return not (Path(name).is_file() or Path(name).is_dir())  # /dev/shm holds files as any folder does
+    return (name.isascii() and name.isdecimal()) or camera_path(name) != name
 
 
 def _is_stills(name: str) -> bool:
@@ -114,14 +149,18 @@ def _is_stills(name: str) -> bool:
 
 # In order: the first whose test says yes opens the string.
 SOURCES: tuple[tuple[str, Callable[[str], bool], Callable[[str, LiveOptions], Source]], ...] = (
-    ("standard input", lambda name: name == "-", lambda name, options: StandardInput(name)),
+    ("standard input", lambda name: descriptor(name) is not None, _standard_input),
+    ("pipe", is_pipe, _live("pipe")),
     ("test pattern", lambda name: name.lower().startswith("test://"), _live("test")),
+    ("Pi camera", lambda name: bool(re.match(r"(?i)rpicam:", name)), _live("rpicam")),
     ("camera", _is_camera, _live("camera")),
     ("video at a URL", _is_video_url, _video),
-    ("stream", lambda name: bool(_URL.match(name)), _live("stream")),
-    ("photos", _is_stills, lambda name, options: Photos(name)),
+    ("HTTP stream", lambda name: bool(re.match(r"(?i)https?://", name)), _address("http")),
+    ("stream", lambda name: bool(_URL.match(name)), _address("stream")),
+    ("photos", _is_stills, _photos),
     ("video", lambda name: True, _video),
 )
+LIVE_KINDS = frozenset({"pipe", "test pattern", "Pi camera", "camera", "HTTP stream", "stream"})
 
 
 def source_kind(name: str) -> str:
@@ -132,7 +171,7 @@ def source_kind(name: str) -> str:
 def is_live(name: str, realtime: bool = False) -> bool:
     """Whether a string names a source that gives its newest frame. realtime: as in LiveOptions."""
     kind = source_kind(name)
-    return kind in ("test pattern", "camera", "stream") or (realtime and kind.startswith("video"))
+    return kind in LIVE_KINDS or (realtime and (kind.startswith("video") or kind == "standard input"))
 
 
 def open_source(name: str, options: LiveOptions | None = None) -> Source:

@@ -30,6 +30,7 @@ from edge_tl_runtime.sources.devices import DEVICES
 from edge_tl_runtime.sources.repeats import Repeats
 from edge_tl_runtime.sources.request import CaptureRequest
 from edge_tl_runtime.sources.ring import Ring, create_memory
+from edge_tl_runtime.sources.watching import ReadAs, WatchingDevice
 
 NO_PICTURE = "no picture"
 FAILURES = 30
@@ -93,6 +94,8 @@ class Recorder:
             if self.device.grab():
                 failures = 0
                 self._record(self.device.captured or time.monotonic())
+            elif isinstance(self.device, WatchingDevice):
+                self._wait_with(self.device)
             else:
                 failures += 1
                 time.sleep(0.0 if self.device.ended else PAUSE_S)
@@ -114,9 +117,18 @@ class Recorder:
                 self._told_rejected, self._told_at = rejected, now
                 self.link.tell("rejected", reasons=dict(device.rejections))
 
+    def _wait_with(self, device: WatchingDevice) -> None:
+        """Nothing came yet; word of something unchanged is passed on."""
+        if self._ring is not None and device.heard:
+            self._ring.note_read(device.heard)
+
     def _record(self, captured: float) -> None:
         ring = self._ring
-        if self._paced and ring is not None and not ring.wanted:
+        device = self.device
+        polls = False
+        if isinstance(device, WatchingDevice):
+            self._index, device.missed, polls = self._index + device.missed, 0, device.polls
+        if self._paced and ring is not None and not ring.wanted and not polls:
             self._index += 1
             return
         slot = ring.free_slot() if ring else 0
@@ -171,7 +183,13 @@ def serve(link: Link) -> None:
     try:
         request = link.request()
         device = DEVICES[request.kind](request)
-        link.tell("opened", **asdict(device.open()))
+        try:
+            opened = device.open()
+        except ReadAs as other:
+            device.close()
+            device = DEVICES[other.kind](request)
+            opened = device.open()
+        link.tell("opened", **asdict(opened))
         Recorder(device, link, request).run()
         if device.error:
             raise SourceError(device.error)

@@ -144,9 +144,31 @@ class PacedVideo(NetworkStream):
         return good
 
 
+def _http(request: CaptureRequest) -> Device:
+    # It brings TLS, which a camera of this machine does not need.
+    from edge_tl_runtime.sources.http_camera import HttpCamera
+
+    return HttpCamera(request)
+
+
+def _rpicam(request: CaptureRequest) -> Device:
+    from edge_tl_runtime.sources.rpicam import PiCamera
+
+    return PiCamera(request)
+
+
+def _pipe(request: CaptureRequest) -> Device:
+    from edge_tl_runtime.sources.pipe import Pipe
+
+    return Pipe(request)
+
+
 DEVICES: dict[str, Callable[[CaptureRequest], Device]] = {
     "camera": Camera,
     "stream": NetworkStream,
     "video": PacedVideo,
     "test": Pattern,
+    "http": _http,
+    "rpicam": _rpicam,
+    "pipe": _pipe,
 }

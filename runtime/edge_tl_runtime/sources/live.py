@@ -19,7 +19,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edge_tl_runtime.errors import SourceError
+from edge_tl_runtime.photos import Frame
 from edge_tl_runtime.sources.address import shown_address
 from edge_tl_runtime.sources.base import MAX_LISTED, WAKE_S, FrameRecord, Source, State, told_rejections
 from edge_tl_runtime.sources.request import CaptureRequest, Opened
@@ -43,7 +46,7 @@ class CaptureProcess:
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", _CHILD, _ROOT, str(theirs.fileno())],
-                stdin=subprocess.DEVNULL,
+                stdin=request.handle if request.handle >= 0 else subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
@@ -161,6 +164,8 @@ class Live(Source):
         self._counted = (0, 0)
         self._reasons: dict[str, int] = {}
         """Of earlier connections."""
+        self._before: Frame | None = None
+        """The last frame of the connection before, which is not given again."""
         self._said: set[str] = set()
         self._why = ""
         self.opened: Opened | None = None
@@ -237,6 +242,8 @@ class Live(Source):
             unseen = max(0, self._capture.ring.published + 1 - self._next_index)
             self.counts.dropped += unseen
             self._next_index += unseen
+        if self._taken is not None and self.request.frozen > 0:
+            self._before = self._taken.frame.copy()
         self._capture.close(self.patience.stop)
         self._capture, self._taken = None, None
         self._why = why or f"{self.name} ended"
@@ -286,12 +293,16 @@ class Live(Source):
         if self.request.paced:
             ring.want(False)
         now = time.monotonic()
+        before = self._before if self._taken is None else None
         if self._taken is None and self._attempts > 1:
             self._say(f"{self.name} is back")
         self._watchdog.frame(now)
         self.counts.dropped += max(0, taken.index - self._next_index)
         self._next_index = taken.index + 1
         self._taken, self._ring = taken, ring
+        if before is not None and np.array_equal(before, taken.frame):
+            self.counts.repeated += 1  # what was frozen, or a still picture, is the same after a new connection
+            return None
         return FrameRecord(taken.frame, self.name, taken.index, taken.captured - started, taken.captured)
 
     def _count(self, ring: Ring) -> None:
@@ -324,6 +335,8 @@ class Live(Source):
             self._say(f"{self.name}: {opened}")
             if differences := opened.differences(self.request):
                 self._say(differences)
+        if opened.every:
+            self._watchdog.patience = self.patience.at_pace(opened.every)
         self.opened = opened
         self._name = opened.stable or self._name
 
@@ -337,4 +350,6 @@ class Live(Source):
 
 def shown_name(request: CaptureRequest) -> str:
     """What a person is told of a source: without credentials, and of a test pattern without its script."""
+    if request.handle >= 0:
+        return "standard input"
     return request.name.partition("?")[0] if request.kind == "test" else shown_address(request.name)

@@ -85,12 +85,13 @@ class Pattern(Device):
         super().__init__()
         address = urlsplit(request.name)
         options = dict(parse_qsl(address.query))
-        if address.netloc not in PATTERNS:
+        pattern = address.netloc.lower()
+        if pattern not in PATTERNS:
             raise UsageError(f"no test pattern {address.netloc!r}; there are: {', '.join(PATTERNS)}")
         unknown = set(options) - {"size", "fps", "frames", "script"}
         if unknown:
             raise UsageError(f"{request.name}: {sorted(unknown)[0]!r} is none of size, fps, frames, script")
-        self._paint = PATTERNS[address.netloc]
+        self._paint = PATTERNS[pattern]
         try:
             self._width, self._height = (int(part) for part in options.get("size", "640x480").split("x"))
             self._fps = float(options.get("fps", "30"))

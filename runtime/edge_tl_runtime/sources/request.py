@@ -16,6 +16,8 @@ class CaptureRequest:
     """kind: a name in `devices.DEVICES`; name: what it opens, credentials included.
 
     width, height, fps, pixel_format: asked of a camera, which may refuse; 0 and "" leave them to it.
+    every: seconds from one request to the next for a still picture at an address; 0 leaves it to the device.
+    handle: the open file that a pipe is read from, -1 where `name` is opened; head: what was read from it already, as base64.
     paced: frames are fetched only when the reader waits, for a reader slower than the camera by choice.
     frozen: see `Patience`; attempt: connections before this one; first_index: frames before this connection.
     open_ms, read_ms: time limits for network streams.
@@ -27,6 +29,9 @@ class CaptureRequest:
     height: int = 0
     fps: float = 0.0
     pixel_format: str = ""
+    every: float = 0.0
+    handle: int = -1
+    head: str = ""
     paced: bool = False
     frozen: float = 10.0
     attempt: int = 0
@@ -47,11 +52,11 @@ class CaptureRequest:
     @property
     def finite(self) -> bool:
         """Whether the end of what is read is the end of the source, unlike that of a camera."""
-        return self.kind == "video" or (self.kind == "test" and "frames=" in self.name)
+        return self.kind == "video" or self.handle >= 0 or (self.kind == "test" and "frames=" in self.name)
 
     def again(self, attempt: int, first_index: int, name: str) -> CaptureRequest:
         """The same for the next connection. name: where the device is to be found now."""
-        return replace(self, attempt=attempt, first_index=first_index, name=name)
+        return replace(self, attempt=attempt, first_index=first_index, name=name, head="" if attempt else self.head)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), ensure_ascii=False)
@@ -65,7 +70,8 @@ class CaptureRequest:
 class Opened:
     """What a device says of itself once it is open. 0 and "" where it does not tell.
 
-    stable: a path that will still name this device after it was unplugged, or "".
+    stable: a path that will still name this device after it was unplugged, or "". every: seconds between two looks at something
+    that is asked again and again, 0 for what gives frames by itself.
     """
 
     backend: str = ""
@@ -74,6 +80,7 @@ class Opened:
     fps: float = 0.0
     pixel_format: str = ""
     stable: str = ""
+    every: float = 0.0
 
     @classmethod
     def from_dict(cls, document: dict[str, Any]) -> Opened:

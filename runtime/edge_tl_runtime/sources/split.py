@@ -1,8 +1,9 @@
-"""Where one encoded picture ends and the next begins in a stream of bytes."""
+"""Where one encoded picture ends and the next begins in a stream of bytes, whatever lies between them."""
 
 from __future__ import annotations
 
 import os
+import re
 import select
 import struct
 from collections.abc import Callable, Iterator
@@ -16,48 +17,148 @@ _CHUNK = 65536
 _PNG = b"\x89PNG\r\n\x1a\n"
 _BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)
 _STARTS = (b"\xff\xd8\xff", _PNG, b"RIFF", b"BM")
+_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]", re.DOTALL)
+"""What ends coded data in a JPEG: anything but a stuffed byte, a restart, fill bytes."""
+_MIN_JUNK = 4
+"""Shorter runs between pictures (line ends, padding) are not worth a word."""
+
+
+class NoPicture(BadImage):
+    """Bytes between pictures, not a damaged picture."""
 
 
 class _More(Exception):
     """The picture is not complete yet."""
 
 
-def split_pictures(stream: BinaryIO, stopped: Callable[[], bool] = lambda: False) -> Iterator[bytes | BadImage]:
-    """The JPEG, PNG, WebP and BMP pictures of a stream, as their own headers tell where they end.
+class PictureSplitter:
+    """The JPEG, PNG, WebP and BMP pictures in bytes that come in portions, as their own headers tell where they end.
 
-    Bytes between pictures are passed over, and each run of them is given once as a BadImage; so is a picture that is cut off
-    by the end of the stream. A picture larger than MAX_FILE_BYTES is passed over likewise.
+    Lengths and boundaries that a protocol writes around them are not needed: wrong ones do no harm. A JPEG within which another
+    one begins was cut off: it is given as a BadImage and the other one as a picture.
     """
-    held = bytearray()
-    searched = 0
-    for part in _parts(stream, stopped):
-        held += part
-        while held:
-            junk = _junk(held)
+
+    def __init__(self, max_bytes: int = MAX_FILE_BYTES) -> None:
+        """max_bytes: a larger picture is passed over; so many bytes are held at most."""
+        self._held = bytearray()
+        self._searched = 0
+        self._max_bytes = max_bytes
+        self._coded = False
+        """Whether `searched` lies in the coded data of a JPEG."""
+
+    def feed(self, part: bytes) -> Iterator[bytes | BadImage]:
+        """Take in more bytes; gives the pictures that are complete now, a BadImage for each that is damaged and a NoPicture
+        for each run of other bytes."""
+        self._held += part
+        while self._held:
+            junk = _junk(self._held)
             if junk:
-                if junk > 3:
-                    yield BadImage(f"{junk} bytes that are no picture")
-                del held[:junk]
-                searched = 0
+                if junk >= _MIN_JUNK:
+                    yield NoPicture(f"{junk} bytes that are no picture")
+                self._drop(junk)
                 continue
             try:
-                size = _length(held, searched)
+                size = self._length()
             except _More as more:
-                searched = int(more.args[0]) if more.args else 0
-                if len(held) > MAX_FILE_BYTES:
-                    yield BadImage(f"a picture of more than {MAX_FILE_BYTES >> 20} MB")
-                    held.clear()
-                break
+                self._searched = int(more.args[0]) if more.args else 0
+                if len(self._held) > self._max_bytes:
+                    yield BadImage(f"a picture of more than {self._max_bytes >> 20} MB")
+                    self._drop(len(self._held))
+                return
+            except _CutOff as cut:
+                yield BadImage("truncated JPEG (another one begins before its end)")
+                self._drop(int(cut.args[0]))
+                continue
             except BadImage as error:
                 yield error
-                del held[:2]
-                searched = 0
+                self._drop(2)
                 continue
-            yield bytes(held[:size])
-            del held[:size]
-            searched = 0
-    if len(held) > 3 and not stopped():
-        yield BadImage("the stream ended within a picture")
+            yield bytes(self._held[:size])
+            self._drop(size)
+
+    def rest(self) -> BadImage | None:
+        """What the end of the bytes cut off."""
+        return BadImage("the stream ended within a picture") if len(self._held) >= _MIN_JUNK else None
+
+    def _drop(self, size: int) -> None:
+        del self._held[:size]
+        self._searched = 0
+        self._coded = False
+
+    def _length(self) -> int:
+        """Bytes of the picture that the held bytes begin with. Raises _More(where to go on), _CutOff or BadImage."""
+        held = self._held
+        if held.startswith(_STARTS[0]):
+            return self._jpeg()
+        if held.startswith(_PNG):
+            return _png(held, self._searched, self._max_bytes)
+        if held.startswith(b"RIFF"):
+            if len(held) < 12:
+                raise _More
+            if held[8:12] != b"WEBP":
+                raise NoPicture("a RIFF file that is no picture")
+            return self._complete(8 + struct.unpack_from("<I", held, 4)[0])
+        if held.startswith(b"BM"):
+            if len(held) < 18:
+                raise _More
+            size, reserved, _, header = struct.unpack_from("<IIII", held, 2)
+            # Two letters are soon met by chance; the rest of the header is what makes them a picture.
+            if not 26 <= size <= self._max_bytes or reserved or header not in _BMP_HEADERS:
+                raise NoPicture("2 bytes that look like a BMP and are none")
+            return self._complete(size)
+        raise _More
+
+    def _complete(self, size: int) -> int:
+        if size > self._max_bytes:
+            raise BadImage(f"a picture of more than {self._max_bytes >> 20} MB")
+        if len(self._held) < size:
+            raise _More
+        return size
+
+    def _jpeg(self) -> int:
+        """ITU-T T.81, annex B: segments tell their length; in the coded data 0xFF is followed by 0 or a restart marker."""
+        held = self._held
+        at = max(2, self._searched)
+        while at + 2 <= len(held):
+            if self._coded:
+                found = _MARKER.search(held, at)
+                if found is None:
+                    raise _More(len(held) - 1)
+                at, self._coded = found.start(), False
+            if held[at] != 0xFF or held[at + 1] == 0xD8:
+                raise _CutOff(at)  # segments follow each other without a gap
+            marker = held[at + 1]
+            if marker == 0xD9:
+                return at + 2
+            if marker == 0xFF:
+                at += 1
+            elif marker in (0x00, 0x01) or 0xD0 <= marker <= 0xD7:
+                at += 2
+            elif at + 4 > len(held):
+                break
+            else:
+                self._coded = marker == 0xDA
+                at += 2 + max(2, struct.unpack_from(">H", held, at + 2)[0])
+        raise _More(at)
+
+
+class _CutOff(Exception):
+    """A JPEG ends before its end; the argument is how many bytes of it there are."""
+
+
+def split_pictures(
+    stream: BinaryIO, stopped: Callable[[], bool] = lambda: False, head: bytes = b""
+) -> Iterator[bytes | BadImage]:
+    """The pictures of a stream, see PictureSplitter, each as soon as it is complete; a silent stream is waited for.
+
+    head: what was read from it already.
+    """
+    splitter = PictureSplitter()
+    yield from splitter.feed(head)
+    for part in _parts(stream, stopped):
+        yield from splitter.feed(part)
+    if not stopped() and (rest := splitter.rest()):
+        yield rest
 
 
 def _parts(stream: BinaryIO, stopped: Callable[[], bool]) -> Iterator[bytes]:
@@ -84,69 +185,17 @@ def _junk(held: bytearray) -> int:
     return min(found) if found else max(1, len(held) - len(_PNG) + 1)
 
 
-def _length(held: bytearray, searched: int) -> int:
-    """Bytes of the picture that `held` begins with. Raises _More(where to go on) or BadImage."""
-    if held.startswith(_STARTS[0]):
-        return _jpeg(held, searched)
-    if held.startswith(_PNG):
-        return _png(held, searched)
-    if held.startswith(b"RIFF"):
-        if len(held) < 12:
-            raise _More
-        if held[8:12] != b"WEBP":
-            raise BadImage("a RIFF file that is no picture")
-        return _complete(held, 8 + struct.unpack_from("<I", held, 4)[0])
-    if held.startswith(b"BM"):
-        if len(held) < 18:
-            raise _More
-        size, reserved, _, header = struct.unpack_from("<IIII", held, 2)
-        # Two letters are soon met by chance; the rest of the header is what makes them a picture.
-        if not 26 <= size <= MAX_FILE_BYTES or reserved or header not in _BMP_HEADERS:
-            raise BadImage("2 bytes that look like a BMP and are none")
-        return _complete(held, size)
-    raise _More
-
-
-def _complete(held: bytearray, size: int) -> int:
-    if size > MAX_FILE_BYTES:
-        raise BadImage(f"a picture of more than {MAX_FILE_BYTES >> 20} MB")
-    if len(held) < size:
-        raise _More
-    return size
-
-
-def _jpeg(held: bytearray, searched: int) -> int:
-    """ITU-T T.81, annex B: segments tell their length; in the coded data 0xFF is followed by 0 or a restart marker."""
-    at = max(2, searched)
-    while at + 4 <= len(held):
-        if held[at] != 0xFF:  # coded data
-            at = held.find(b"\xff", at)
-            if at < 0:
-                raise _More(len(held))
-            continue
-        marker = held[at + 1]
-        if marker == 0xD9:
-            return at + 2
-        if marker == 0xFF:
-            at += 1
-        elif marker == 0x00 or 0xD0 <= marker <= 0xD8 or marker == 0x01:
-            at += 2
-        else:
-            at += 2 + max(2, struct.unpack_from(">H", held, at + 2)[0])
-    if len(held) >= at + 2 and held[at : at + 2] == b"\xff\xd9":
-        return at + 2
-    raise _More(at)
-
-
-def _png(held: bytearray, searched: int) -> int:
+def _png(held: bytearray, searched: int, max_bytes: int) -> int:
     """PNG specification, section 5: chunks of length, type, data, checksum, up to IEND."""
     at = max(len(_PNG), searched)
     while at + 12 <= len(held):
         size = struct.unpack_from(">I", held, at)[0]
-        if at + size > MAX_FILE_BYTES:
-            raise BadImage(f"a picture of more than {MAX_FILE_BYTES >> 20} MB")
-        end = at + 12 + size
+        if at + size > max_bytes:
+            raise BadImage(f"a picture of more than {max_bytes >> 20} MB")
+        end = int(at + 12 + size)
         if held[at + 4 : at + 8] == b"IEND":
-            return _complete(held, end)
+            if len(held) < end:
+                raise _More
+            return end
         at = end
     raise _More(at)

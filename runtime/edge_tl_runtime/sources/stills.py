@@ -18,6 +18,10 @@ from edge_tl_runtime.sources.split import split_pictures
 
 LISTS = frozenset({".txt", ".lst", ".list"})
 MAX_LIST_BYTES = 64 * 2**20
+TERMINAL = (
+    "standard input is a terminal; give photos or a video on it, as in: cat *.jpg | edge-tl run MODEL --source - "
+    "or: rpicam-vid -t 0 -n -o - | edge-tl run MODEL --source -"
+)
 
 
 class Photos(Source):
@@ -76,13 +80,13 @@ class StandardInput(Source):
 
     sequence = False
 
-    def __init__(self, name: str, stream: BinaryIO | None = None) -> None:
+    def __init__(self, name: str, stream: BinaryIO | None = None, head: bytes = b"") -> None:
+        """head: what was read from the stream already."""
         super().__init__("standard input")
         if stream is None and sys.stdin.isatty():
-            raise UsageError(
-                "standard input is a terminal; give encoded photos, as in: cat *.jpg | edge-tl run MODEL --source -"
-            )
+            raise UsageError(TERMINAL)
         self._stream = sys.stdin.buffer if stream is None else stream
+        self._head = head
 
     def __iter__(self) -> Iterator[FrameRecord]:
         def read(numbered: tuple[int, bytes | BadImage]) -> tuple[str, Frame | Unreadable]:
@@ -95,7 +99,7 @@ class StandardInput(Source):
                 return self.name, Unreadable(Path(f"{self.name}, picture {number + 1}"), str(error))
 
         # One by one, not ahead of the reader: whoever writes should see at once what was read.
-        yield from _records(self, map(read, enumerate(split_pictures(self._stream, self._is_over))))
+        yield from _records(self, map(read, enumerate(split_pictures(self._stream, self._is_over, self._head))))
 
     def _is_over(self) -> bool:
         """Asked every WAKE_S while nothing comes: a silent pipe is no hang of ours."""

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import enum
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edge_tl_runtime.errors import UsageError
 from edge_tl_runtime.sources.base import State
+
+STILL_POLLS = 30
+"""A still picture is looked at so often before it is told that it does not change."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +29,8 @@ class Patience:
     backoff_max: float = 30.0
     steady: float = 10.0
     stop: float = 0.5
+    restart_frozen: bool = True
+    """Whether a new connection may help when one frame repeats."""
 
     def __post_init__(self) -> None:
         for name in ("first_frame", "stale", "lost", "backoff", "backoff_max"):
@@ -33,6 +38,17 @@ class Patience:
                 raise UsageError(f"{name} must be more than 0 s, not {getattr(self, name)}")
         if self.frozen < 0:
             raise UsageError(f"frozen must be 0 (never) or more seconds, not {self.frozen}")
+
+    def at_pace(self, every: float) -> Patience:
+        """For a picture that is asked for every so many seconds: silence is more than one answer that did not come, a picture
+        that stays the same is news only after STILL_POLLS of them, and asking is all that can be done about it."""
+        return replace(
+            self,
+            stale=max(self.stale, 2 * every),
+            lost=self.lost + every,
+            frozen=max(self.frozen, STILL_POLLS * every),
+            restart_frozen=False,
+        )
 
 
 class Verdict(enum.Enum):
@@ -95,7 +111,10 @@ class Watchdog:
             return Verdict.START if now >= self._due else Verdict.WAIT
         if self._last is None:
             return Verdict.END if now - self._connected_at > self.patience.first_frame else Verdict.WAIT
-        limit = self.patience.frozen + self.patience.lost if self.repeating(now) else self.patience.lost
+        repeating = self.repeating(now)
+        if repeating and not self.patience.restart_frozen:
+            return Verdict.WAIT
+        limit = self.patience.frozen + self.patience.lost if repeating else self.patience.lost
         return Verdict.END if now - self._last > limit else Verdict.WAIT
 
     def state(self, now: float) -> State:
