@@ -103,7 +103,7 @@ API = (
         edge_tl.adversarial.settings PackSettings
         edge_tl_runtime.pack Pack PackedPhoto Expected StoredAttack Adversarial
         edge_tl_runtime.bench.settings BenchSettings
-        edge_tl_runtime.bench.benchmark Subject run_benchmark drawn
+        edge_tl_runtime.bench.benchmark Subject run_benchmark
         edge_tl_runtime.bench.result read_result write_result sealed_result canonical
         edge_tl_runtime.bench.signature private_key public_key signed check_signature
         """,
