@@ -182,7 +182,7 @@ def test_weights_hidden_in_attributes_and_branches_are_found_too(tmp_path):
     ("content", "reason"),
     [
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
-        (b"PK\x03\x04" + bytes(100), "archive, as PyTorch saves"),
+        (b"PK\x03\x04" + bytes(100), "ZIP archive, as PyTorch"),
         (b"\x1c\0\0\0TFL3" + bytes(100), "TensorFlow Lite"),
         (b"\x89HDF\r\n\x1a\n" + bytes(100), "Keras"),
         (b"<!doctype html><title>404</title>", "a web page"),

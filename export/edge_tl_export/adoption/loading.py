@@ -17,21 +17,13 @@ from edge_tl_export.adoption.notes import Notes
 from edge_tl_export.elementwise import lift_constants
 from edge_tl_runtime.errors import BadModelError, one_line
 from edge_tl_runtime.files import read_regular
+from edge_tl_runtime.foreign import instead_of_model
 from edge_tl_runtime.onnx_file import MAX_MODEL_BYTES, SPEC_KEY
 
 OLDEST = 7
 """The first opset that onnxruntime promises to run."""
 KNOWN_DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft", "com.microsoft.nchwc", "com.ms.internal.nhwc")
 """Operators that onnxruntime has."""
-
-_KINDS = (
-    (0, b"version https://git-lfs", "a pointer of Git LFS, not the model; run: git lfs pull"),
-    (0, b"PK\x03\x04", "an archive, as PyTorch saves; export it with torch.onnx.export, or unpack it"),
-    (0, b"\x89HDF", "a Keras or HDF5 file; convert it with tf2onnx"),
-    (4, b"TFL3", "a TensorFlow Lite file; convert it with tf2onnx"),
-    (0, b"<!DOCTYPE", "a web page; download the file itself"),
-    (0, b"<html", "a web page; download the file itself"),
-)
 
 
 @dataclass
@@ -78,9 +70,8 @@ def load(path: str | os.PathLike[str]) -> Loaded:
 
 def load_bytes(data: bytes, name: str, path: Path | None = None) -> Loaded:
     """The same from the bytes of an .onnx file. path: where it lies, for weights beside it; None refuses such weights."""
-    for place, magic, what in _KINDS:
-        if data[place : place + len(magic)].lower() == magic.lower():
-            raise BadModelError(f"{name} is {what}")
+    if other := instead_of_model(data, name):
+        raise BadModelError(f"{name} {other}")
     if not data:
         raise BadModelError(f"{name} is empty; copy it again")
     try:
