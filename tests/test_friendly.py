@@ -139,8 +139,8 @@ def surfaces(tmp_path_factory) -> Path:
 
 
 def quick_train(data: Path, folder: Path, say=print, **settings: object):
-    tuning = FinetuneSettings(epochs=2, batch_size=8)
     own = {"arch": SMALL, "weights": "none", "recipe": "probe", "device": "cpu", "size": 64, **settings}
+    tuning = FinetuneSettings() if own["recipe"] == "probe" else FinetuneSettings(epochs=2, batch_size=8)
     result = train(data, folder, TrainSettings(**own, finetune=tuning), silent, say)
     assert result is not None
     return result

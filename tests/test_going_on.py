@@ -320,7 +320,7 @@ def test_photos_that_cannot_serve_are_refused_at_once(surfaces, tmp_path):
         data = tmp_path / part
         shutil.copytree(surfaces, data)
         for path in (data / part / "grass").iterdir():
-            path.write_bytes(b"\xff\xd8 cut off")
+            path.write_bytes(b"\xff\xd8\xff cut off")
         assert f"no photo of class 'grass' in the {part} part" in refused(data, tmp_path / "run")
     assert "unlabelled" in refused(
         surfaces, tmp_path / "run", unlabelled=str(tmp_path / "unlabelled"), teacher="resnet18"
@@ -357,7 +357,7 @@ def test_a_disk_too_small_for_the_run_is_said_before_anything_is_computed(surfac
     said: list[str] = []
     with pytest.raises(OutputError, match=r"needs up to \d+ MB below .* where 1 MB are free"):
         train(surfaces, tmp_path / "run", TUNED, silent, said.append)
-    assert not said
+    assert [line for line in said if not line.startswith("photos: ")] == []
 
 
 def test_a_batch_larger_than_the_photos_is_said(surfaces, tmp_path):

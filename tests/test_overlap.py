@@ -92,8 +92,10 @@ def refused(capsys, model: Path, data: Path, *options: object) -> str:
     assert run(["evaluate", str(model), str(data), *map(str, options)]) == 1
     out, err = capsys.readouterr()
     assert out == ""
-    assert len(err.splitlines()) == 1
-    return err
+    lines = err.splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("photos: ")
+    return lines[1]
 
 
 def saved_again(source: Path, target: Path, labels: tuple[str, ...], **options: object) -> Path:
@@ -174,7 +176,9 @@ def test_so_many_photos_are_drawn_from_those_it_was_not_trained_on(count, model,
 
 def test_validation_photos_stay_and_are_called_so(model, data, capsys):
     document, said = evaluated(capsys, model, data / "set")
-    assert (document["n"], document["data"], said) == (9, "val of set", "")
+    assert (document["n"], document["data"], said) == (9, "val of set", said)
+    assert len(said.splitlines()) == 1
+    assert said.startswith("photos: 9 val of 3 classes")
     assert document["top1"] == pytest.approx(2 / 3, abs=1e-6)
     assert document["training_overlap"]["photos"] == {"trained_on": 0, "validation": 9, "new": 0}
     assert run(["evaluate", str(model), str(data / "set")]) == 0

@@ -275,7 +275,7 @@ PLANTED = {
     ),
     "a layer that draws": (noisy, {"answers differ"}),
     "a softmax": (softmax, {"probabilities, not logits"}),
-    "an operator that is not known": (on_planes(("Sin", None), ("Mul", 128.0)), {"no way in by gradients"}),
+    "an operator that is not known": (on_planes(("Atan", None), ("Mul", 128.0)), {"no way in by gradients"}),
 }
 
 

@@ -152,7 +152,7 @@ def test_other_backbones_train_from_random_weights(arch, surfaces, tmp_path):
 def test_a_class_without_a_readable_photo_is_an_error_and_leaves_no_run(surfaces, tmp_path):
     root = write_surfaces(tmp_path / "data", train=2, val=1)
     for path in (root / "train" / "brick").iterdir():
-        path.write_bytes(b"broken")
+        path.write_bytes(b"\xff\xd8\xff broken")
     with pytest.raises(DataError, match=r"no photo of class 'brick' in the train part .*could be read"):
         quick_train(root, tmp_path / "run")
     assert not (tmp_path / "run").exists()

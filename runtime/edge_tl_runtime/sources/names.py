@@ -78,11 +78,18 @@ def pi_camera_index(name: str) -> int:
 def suggestion(name: str) -> str:
     """What a string that names nothing seems to be, and what to write instead; "" where it says nothing to us."""
     text = name.strip().strip("\"'\u201c\u201d\u2018\u2019")
-    shown = mask_credentials(name) if "://" in name else mask_credentials(f"x://{name}").removeprefix("x://")
+    shown = _without_credentials(name)
     if not text:
         return f"the source is empty; give a camera index, an address, a photo, a folder or a video{_here()}"
     found = _of_scheme(text) or _of_camera(text) or _of_address(text) or _of_path(text)
     return f"{shown!r} names no source: {found}" if found else ""
+
+
+def _without_credentials(text: str) -> str:
+    """One source string for a message. All before its last `@` may be a password, spaces and slashes included."""
+    head, at, host = text.rpartition("@")
+    start = re.match(r"(?:[A-Za-z][A-Za-z0-9+.-]*:/{1,2})?/*", head)
+    return mask_credentials(f"{start[0] if start else ''}***@{host}" if at else text)
 
 
 def _close(word: str, known: tuple[str, ...], cutoff: float) -> str:
@@ -107,14 +114,15 @@ def _of_scheme(text: str) -> str:
             return f"give the path itself: {rest}"
         close = _close(low, (*SCHEMES, "test"), 0.7)
         return (
-            f"did you mean {close}://{mask_credentials(rest)}?"
+            f"did you mean {_without_credentials(f'{close}://{rest}')}?"
             if close
             else f"{low}:// is none of {', '.join(SCHEMES)}"
         )
     nearly = _NEARLY_SCHEME.fullmatch(text)
     if nearly and (close := _close(nearly[1].lower(), (*SCHEMES, "test"), 0.75)):
         rest = nearly[3].lstrip("/\\")
-        return f"an address has a colon and two slashes: {close}://{mask_credentials(rest) or '192.168.1.5/stream'}"
+        whole = _without_credentials(f"{close}://{rest or '192.168.1.5/stream'}")
+        return f"an address has a colon and two slashes: {whole}"
     return ""
 
 
@@ -135,9 +143,9 @@ def _of_camera(text: str) -> str:
 
 
 def _of_address(text: str) -> str:
-    if not _HOST.match(text.rpartition("@")[2]):
+    if "://" in text or not _HOST.match(text.rpartition("@")[2]):
         return ""
-    shown = mask_credentials(f"rtsp://{text}")
+    shown = _without_credentials(f"rtsp://{text}")
     return f"an address begins with its protocol: {shown} or http{shown[4:]}"
 
 
