@@ -17,6 +17,7 @@ import onnx
 import pytest
 from conftest import COLORS, write_photo
 
+from edge_tl.cli import run
 from edge_tl_runtime.bench.parts import PARTS
 from edge_tl_runtime.bench.result import read_result
 from edge_tl_runtime.bench.summary import lines, tables
@@ -161,8 +162,6 @@ def test_verify_believes_what_was_written_and_nothing_else(finished, tmp_path):
     ids=["part", "batches", "key", "data", "no result"],
 )
 def test_wrong_use_is_one_line_before_anything_is_measured(color_model, tmp_path, args, reason, capsys):
-    from edge_tl.cli import run
-
     started = time.monotonic()
     code = run(["bench", str(color_model), "-o", str(tmp_path / "r.json"), *args])
     assert code in (1, 2)
