@@ -9,7 +9,8 @@ import sys
 from importlib.metadata import files
 from pathlib import Path
 
-from ratios import quartiles, record
+from measure import quartiles
+from ratios import record
 
 COST = """
 import json, sys, time

@@ -12,9 +12,9 @@ skipped, with the reason.
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import logging
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,8 +22,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from measure import Spread, paired_points
 from numpy.typing import NDArray
-from ratios import Spread, paired_points, record
+from ratios import record
 from torch import nn
 
 from edge_tl.adversarial.apgd import APGD, TargetedAPGD
@@ -298,11 +299,21 @@ def open_bench(path: Path, data: Path, count: int) -> Bench:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", type=Path, metavar="MODEL")
+    parser.add_argument("data", type=Path, metavar="DATA")
+    parser.add_argument("photos", type=int, nargs="?", default=200, metavar="PHOTOS")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all without")
+    given = parser.parse_args()
+    if unknown := set(given.parts) - set(PARTS):
+        parser.error(f"there is no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
     torch.set_num_threads(1)
-    path, data, count = Path(sys.argv[1]), Path(sys.argv[2]), int((*sys.argv[3:], "200")[0])
-    bench = open_bench(path, data, count)
-    print(f"{path.name}, {len(bench.pixels)} photos that are classified right, torch {torch.__version__}\n", flush=True)
-    for name in sys.argv[4:] or PARTS:
+    bench = open_bench(given.model, given.data, given.photos)
+    print(
+        f"{given.model.name}, {len(bench.pixels)} photos that are classified right, torch {torch.__version__}\n",
+        flush=True,
+    )
+    for name in given.parts or PARTS:
         PARTS[name](bench)
 
 

@@ -22,7 +22,8 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
-from ratios import paired, record
+from measure import paired
+from ratios import record
 from reconnect import pictures
 
 from edge_tl_runtime.sources.decoder import Decoder

@@ -1,8 +1,7 @@
-"""What the benchmarks found, as one figure each: `record` hands a figure over, `table` shows all of them.
+"""What the benchmarks found, one figure each: `record` writes a figure down, `table` shows them.
 
-A benchmark calls `record` for its headline comparisons. Under `benchmarks/all.py` they become rows of one table, where wins and
-losses stand alike; a script that runs alone prints what it always prints. To record, the standard library is enough:
-other projects' interpreters do it too.
+Under `benchmarks/all.py` the figures of a script become rows of its table, wins and losses alike; a script that runs alone prints
+what it always prints. Only the standard library is needed, so other projects' interpreters can record too.
 """
 
 from __future__ import annotations
@@ -10,36 +9,35 @@ from __future__ import annotations
 import json
 import math
 import os
-import statistics
 import sys
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import TypedDict
 
 TARGET = "EDGE_TL_RATIOS"
 """The environment variable that names the file which figures are added to."""
 
-BEGIN, END = "<!-- ratios: begin -->", "<!-- ratios: end -->"
-"""The lines of a Markdown file that the table stands between."""
+BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
+"""The lines of a page that the sections of the scripts stand between."""
+
+HERE = Path(__file__).resolve().parent
 
 
 @dataclass(frozen=True)
 class Kind:
     """A kind of figure. neutral: neither side is ahead. chance: how far from it a figure without an interval is still even."""
 
-    heading: str
-    spread: str
     neutral: float
     chance: float
     form: str
+    unit: str = ""
 
 
 KINDS = {
-    "ratio": Kind("ratio", "quartiles", 1.0, 0.02, ".3f"),
-    "points": Kind("points", "interval", 0.0, 0.05, "+.1f"),
-    "count": Kind("count", "interval", 0.0, 0.0, "g"),
+    "ratio": Kind(1.0, 0.02, ".3f"),
+    "points": Kind(0.0, 0.05, "+.1f", " points"),
+    "count": Kind(0.0, 0.0, "g"),
 }
 """ratio: one over the other. points: percentage points, one less the other. count: how often what must not happen did."""
 
@@ -51,7 +49,8 @@ BETTER = ("lower", "higher", "")
 class Ratio:
     """A figure of `what` against a peer or a bare limit. low, high: quartiles, or the interval that the note names; None without.
 
-    goal: as `bounds` reads it. script: the file that measured it. Raises ValueError on what the table could not say.
+    goal: as `bounds` reads it. script: the file that measured it. headline: whether the page shows it, or the document of the
+    run alone. Raises ValueError on what the table could not say.
     """
 
     what: str
@@ -64,11 +63,14 @@ class Ratio:
     note: str = ""
     script: str = ""
     kind: str = "ratio"
+    headline: bool = True
 
     def __post_init__(self) -> None:
         texts = (self.what, self.against, self.goal, self.better, self.note, self.script, self.kind)
         if not all(isinstance(text, str) for text in texts):
             raise ValueError("a name, goal or note that is no text")
+        if not isinstance(self.headline, bool):
+            raise ValueError(f"headline is {self.headline!r}, neither true nor false")
         if not self.what or not self.against:
             raise ValueError("a figure of nothing, or against nothing")
         if self.kind not in KINDS or self.better not in BETTER:
@@ -133,46 +135,23 @@ def record(
     better: str = "lower",
     note: str = "",
     kind: str = "ratio",
+    headline: bool = True,
 ) -> None:
     """Add a figure to the file that EDGE_TL_RATIOS names, flushed at once; without the variable it is only checked.
 
     low, high: quartiles, or another interval that `note` names. Raises ValueError as `Ratio` does.
     """
     low, high = (None if bound is None else float(bound) for bound in (low, high))
-    row = Ratio(what, against, float(ratio), low, high, goal, better, note, Path(sys.argv[0]).name, kind)
+    row = Ratio(what, against, float(ratio), low, high, goal, better, note, _script(), kind, headline)
     if name := os.environ.get(TARGET):
         with open(name, "a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(row), ensure_ascii=False) + "\n")
 
 
-class Spread(TypedDict):
-    """A figure and the interval around it, as `record` takes them."""
-
-    ratio: float
-    low: float
-    high: float
-
-
-def quartiles(values: Collection[float]) -> Spread:
-    """Of at least one paired ratio, for `record(what, against, **quartiles(found))`."""
-    low, ratio, high = statistics.quantiles([*values, *values] if len(values) == 1 else values, n=4, method="inclusive")
-    return {"ratio": ratio, "low": low, "high": high}
-
-
-def paired(first: Sequence[float], second: Sequence[float]) -> Spread:
-    """Quartiles of the first over the second, pair by pair."""
-    return quartiles([a / b for a, b in zip(first, second, strict=True)])
-
-
-def paired_points(first: Sequence[bool], second: Sequence[bool]) -> Spread:
-    """How many points more of the same photos are right in the first, and the 95 % interval (Bonett and Price 2012)."""
-    # Here, so that an interpreter without the project's packages can record.
-    from edge_tl_runtime.statistics import paired_interval
-
-    pairs = list(zip(first, second, strict=True))
-    gained, lost = (sum(bool(a) and not b for a, b in pairs), sum(bool(b) and not a for a, b in pairs))
-    low, high = paired_interval(gained, lost, len(pairs))
-    return {"ratio": 100 * (gained - lost) / len(pairs), "low": 100 * low, "high": 100 * high}
+def _script() -> str:
+    """The script that runs, as `STEPS` names it."""
+    path = Path(sys.argv[0]).resolve()
+    return path.relative_to(HERE).as_posix() if path.is_relative_to(HERE) else path.name
 
 
 def read(path: Path) -> tuple[list[Ratio], list[str]]:
@@ -198,32 +177,38 @@ def counted(ratios: Sequence[Ratio]) -> str:
 
 
 def table(ratios: Iterable[Ratio]) -> str:
-    """Markdown, a table for each kind of figure, rows in the order they were recorded."""
+    """Markdown, a row for each figure in the order they were recorded; "" without any."""
     rows = list(ratios)
-    tables = []
-    for name, kind in KINDS.items():
-        of_kind = [row for row in rows if row.kind == name]
-        if of_kind:
-            head = ("what", "against", kind.heading, kind.spread, "goal or better", "verdict", "script", "note")
-            lines = [_row(head), "|---" * len(head) + "|"]
-            tables.append("\n".join([*lines, *(_row(_cells(row, kind)) for row in of_kind)]) + "\n")
-    return "\n".join(tables)
+    if not rows:
+        return ""
+    head = ["what", "against", "figure", "goal or better", "verdict", "note"]
+    width = len(head) - (not any(row.note for row in rows))
+    lines = [_row(head[:width]), "|---" * width + "|", *(_row(_cells(row)[:width]) for row in rows)]
+    return "\n".join(lines) + "\n"
 
 
-def _cells(row: Ratio, kind: Kind) -> tuple[str, ...]:
-    figure = f"{row.ratio:{kind.form}}"
-    between = "" if row.low is None else f"{row.low:{kind.form}} to {row.high:{kind.form}}"
+def _cells(row: Ratio) -> tuple[str, ...]:
+    kind = KINDS[row.kind]
+    figure = f"{row.ratio:{kind.form}}{kind.unit}"
+    if row.low is not None:
+        figure += f" ({row.low:{kind.form}} to {row.high:{kind.form}})"
     verdict = f"**{row.verdict}**" if row.verdict in ("missed", "loss") else row.verdict
-    return row.what, row.against, figure, between, row.goal or row.better, verdict, row.script, row.note
+    return row.what, row.against, figure, row.goal or row.better, verdict, row.note
 
 
 def _row(cells: Iterable[str]) -> str:
     return "| " + " | ".join(" ".join(cell.replace("|", r"\|").split()) for cell in cells) + " |"
 
 
-def put_between(text: str, block: str) -> str:
-    """`text` with `block` in place of what stands between its BEGIN and END. Raises ValueError unless each is there once."""
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
+def put_section(page: str, title: str, section: str) -> str:
+    """`page` with `section` in place of the one of this title between BEGIN and END, or after the last one there.
+
+    section: begins with the line `### title`. Raises ValueError unless BEGIN and END are there once, in this order.
+    """
+    if page.count(BEGIN) != 1 or page.count(END) != 1 or page.index(BEGIN) > page.index(END):
         raise ValueError(f"it must hold {BEGIN} and, after it, {END}, each once")
-    before, _, rest = text.partition(BEGIN)
-    return f"{before}{BEGIN}\n{block.strip()}\n{END}{rest.partition(END)[2]}"
+    before, _, rest = page.partition(BEGIN)
+    inside, _, after = rest.partition(END)
+    found = {part.split("\n")[0].strip(): f"### {part.strip()}" for part in f"\n{inside}".split("\n### ")[1:]}
+    found[title] = section.strip()
+    return "\n\n".join([before + BEGIN, *found.values(), END + after])

@@ -37,12 +37,12 @@ import cv2
 import numpy as np
 import onnx
 import onnxruntime
+from _quantizers import OpenVinoModel, installed, nncf_openvino, quiet
 from _runtime_cost import cost_table
-from _turns import PACES, in_turns, over
+from measure import PACES, in_turns, over, paired, paired_points
 from numpy.typing import NDArray
-from peers import OpenVinoModel, installed, nncf_openvino, quiet
 from PIL import Image
-from ratios import paired, paired_points, record
+from ratios import record
 from workshop import SOURCES
 
 from edge_tl.cli.console import say
@@ -60,6 +60,8 @@ AGAIN = "EDGE_TL_RUNTIMES_AGAIN"
 """Set in the process that --python started."""
 
 CALIBRATION, TURNS = 100, 30
+HEADLINES = ("plain script, cv2", "OpenVINO, this file, floats in bf16")
+"""Beginnings of the names of the sides that the page shows, for the first network."""
 OURS = "edge-tl"
 Answer = Callable[[Frame], int]
 
@@ -232,7 +234,7 @@ def nncf_side(path: Path, spec: ModelSpec, calibration: Sequence[Frame]) -> Side
 # Measuring
 
 
-def network_table(name: str, paths: Sequence[Path], folder: Path, count: int) -> None:
+def network_table(name: str, paths: Sequence[Path], folder: Path, count: int, first: bool) -> None:
     spec = read_spec(paths[0])
     photos = load_labelled(folder, spec.labels, "all")
     judged = spread_over(photos.targets, count)
@@ -270,13 +272,14 @@ def network_table(name: str, paths: Sequence[Path], folder: Path, count: int) ->
         )
         if not side.name.startswith(OURS) and side.precision in own:
             file = f"{name} {side.precision.upper()}"
+            headline = first and side.name.startswith(HEADLINES)
             for what, ours, theirs in (
                 (f"a frame to a label, {file}", times[base].latency, times[i].latency),
                 (f"a frame of 30 a second to a label, {file}", paced[base].latency, paced[i].latency),
                 (f"processor time of such a frame, {file}", paced[base].cpu, paced[i].cpu),
             ):
                 spread = paired(ours, theirs)
-                record(what, side.name, **spread, note=f"in turns, {side.threads} threads")
+                record(what, side.name, **spread, note=f"in turns, {side.threads} threads", headline=headline)
             points = paired_points((said[base] == truth).tolist(), hits.tolist())
             note = f"95 %, paired, {len(hits)} photos"
             record(
@@ -286,6 +289,7 @@ def network_table(name: str, paths: Sequence[Path], folder: Path, count: int) ->
                 better="higher",
                 kind="points",
                 note=note,
+                headline=headline,
             )
     for side_name, reason in missing:
         print(f"| - | {side_name} | - | {reason} {'| - ' * 7}|")
@@ -325,8 +329,8 @@ def main() -> None:
     if options.python is not None and AGAIN not in os.environ:
         sys.exit(go_on_in(options.python))
     print(f"{cpu_name()}, {usable_cores()} cores; load before the start {os.getloadavg()[0]:.1f}\n", flush=True)
-    for name, paths in by_network(options.models).items():
-        network_table(name, paths, options.folder, options.photos)
+    for place, (name, paths) in enumerate(by_network(options.models).items()):
+        network_table(name, paths, options.folder, options.photos, place == 0)
     cost_table(options.models[0])
 
 

@@ -7,6 +7,7 @@ Each command is a fresh process; they are run in turns after one warm-up, and ra
 
 from __future__ import annotations
 
+import argparse
 import os
 import statistics
 import subprocess
@@ -14,7 +15,8 @@ import sys
 import time
 from pathlib import Path
 
-from ratios import quartiles, record
+from measure import quartiles
+from ratios import record
 
 TURNS = 9
 
@@ -62,4 +64,8 @@ def main(model: Path, photo: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", type=Path, metavar="MODEL")
+    parser.add_argument("photo", type=Path, metavar="PHOTO")
+    given = parser.parse_args()
+    main(given.model, given.photo)

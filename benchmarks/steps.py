@@ -1,4 +1,4 @@
-"""The benchmarks that `all.py` runs: a line each.
+"""The scripts that `all.py` runs: a line each, the studies below the headline scripts.
 
 In the arguments {name} is one of `workshop.MATERIALS`, and what stands in brackets is left out where its material is missing.
 """
@@ -12,8 +12,11 @@ from dataclasses import dataclass
 
 from workshop import Unavailable, Workshop
 
-LIBRARIES = ("all.py", "peers.py", "ratios.py", "steps.py", "workshop.py")
-"""Files of this folder that are no benchmarks; so are those whose name begins with an underscore."""
+LIBRARIES = ("all.py", "measure.py", "ratios.py", "steps.py", "workshop.py")
+"""Files of this folder that measure nothing themselves; so are those whose name begins with an underscore."""
+
+STUDIES = "studies/"
+"""Folder of the scripts that served one decision. They run when they are asked for by name."""
 
 OPTIONAL = re.compile(r"\[(.*?)\]")
 
@@ -22,7 +25,8 @@ OPTIONAL = re.compile(r"\[(.*?)\]")
 class Step:
     """A script and its arguments. quick: other arguments for a quick run; None: left out of it; "": the same.
 
-    minutes: it is stopped after that. python: the material that is its interpreter.
+    minutes: it is stopped after that. python: the material that is its interpreter. peers: packages that it compares with, whose
+    versions are written beside the figures.
     """
 
     title: str
@@ -31,6 +35,7 @@ class Step:
     quick: str | None = ""
     minutes: float = 10
     python: str = "python"
+    peers: tuple[str, ...] = ()
 
     def arguments(self, quick: bool) -> str:
         return self.quick if quick and self.quick else self.full
@@ -40,45 +45,107 @@ class Step:
         return fields(OPTIONAL.sub("", self.arguments(quick)))
 
 
+OPENVINO = ("openvino", "nncf")
+ATTACKS = ("adversarial-robustness-toolbox", "pyautoattack", "torchattacks")
 LOOP = "[--ultralytics {ultralytics}] {model}"
-RECIPES = "{data} {weights} --recipes probe auto"
 QUANTIZERS = "--data {imagenet}"
 FEWER = "--models efficientnet_lite0 --latency mobilenet_v3_small"
 RUNTIMES = "[--python {openvino}] {lite0}/model.onnx {lite0}/model-int8.onnx"
 MORE = " [{mv2}/model.onnx {mv2}/model-int8.onnx] {imagenet}"
 AGREE = "{lite0}/model-int8.onnx {imagenet}"
+RECIPES = "{data} {weights} --recipes probe auto"
 CORRUPTIONS = "{imagenet} [--peer {imagecorruptions}]"
 STEPS = (
-    Step("A frame through the live loop", "frame_overhead.py", LOOP + " [{mv2}/model-int8.onnx]", LOOP),
-    Step("The live loop at work", "live.py", "{model} {photos}", "{model} {photos} --turns 2"),
-    Step("Decoding", "decoding.py", "{photos}", "{photos} --turns 3"),
-    Step("A camera that dies", "reconnect.py", "{known} {photos}", "{known} {photos} --kills 3 --flow 5", 15),
-    Step("A long run", "soak.py", "{known} --frames 100000", "{known} --frames 10000", 20),
-    Step("Videos against their photos", "live_accuracy.py", "{known} {photos}", "{known} {photos} --shown 2", 15),
-    Step("The page and its viewers", "page.py", "{model}", "{model} --seconds 6"),
-    Step("Tuning", "tune.py", "{model}", minutes=15),
-    Step("Threads that spin", "spinning.py", "{model}", "{model} --turns 10"),
-    Step("What measuring costs", "bench_overhead.py", "{model} [{mv2}/model-int8.onnx]", "{model}"),
+    Step(
+        "A frame through the live loop",
+        "frame_overhead.py",
+        LOOP + " [{mv2}/model-int8.onnx]",
+        LOOP,
+        peers=("ultralytics",),
+    ),
+    Step("The live loop at work", "live_loop.py", "{model} {photos}", "{model} {photos} --turns 2"),
+    Step(
+        "A camera that dies and returns", "reconnect.py", "{known} {photos}", "{known} {photos} --kills 3 --flow 5", 15
+    ),
+    Step("A long run", "long_run.py", "{known} --frames 100000", "{known} --frames 10000", 20),
+    Step("Decoding of videos", "decoding.py", "{photos}", "{photos} --turns 3", peers=("av",)),
     Step("Start-up", "startup.py", "{known} {photo}"),
-    Step("Edge-friendly variants", "friendly.py", "", "mobilenet_v3_small"),
-    Step("Linear probe", "probe.py", "{data} [{weights}]", "{data}"),
-    Step("Few and unequal photos", "few.py", "{data}", "{data} --seeds 5", 20),
-    Step("Recipes", "recipes.py", RECIPES, f"{RECIPES} --sets pets37 --archs efficientnet_lite0 --seeds 0", 60),
-    Step("Interrupted, and in two processes", "continuity.py", "{data}", "{data} --kills 3 --epochs 6", 30),
-    Step("An epoch of fine-tuning", "finetune.py", "{data} [{weights}] --photos 128", "{data} --photos 64"),
-    Step("Frames unlike two classes", "familiarity.py", "{known_files}/model.onnx {data}/hymenoptera {data}/cats-dogs"),
-    Step("Frames unlike 37", "familiarity.py", "{pets}/model.onnx {data}/pets37 {imagenet} --without 151-268,281-285"),
-    Step("A planted outlier", "outlier.py", "{run_mv2} {data}/hymenoptera", None, 20),
-    Step("Splits of bursts", "groups.py", "{data}/pets37 --photos 111", "{data}/pets37 --photos 74 --seeds 2", 20),
-    Step("Crop and resize", "resize.py", "{imagenet}", None, 20),
-    Step("Quantizers", "quantization.py", QUANTIZERS, f"{QUANTIZERS} {FEWER}", 40, "quantizers"),
-    Step("The same file in other runtimes", "runtimes.py", RUNTIMES + MORE, RUNTIMES + " {imagenet} --photos 40", 20),
-    Step("Beside Ultralytics", "ultralytics_classify.py", "{data} --ultralytics {ultralytics}", None, 60),
-    Step("Questions beside the bare session", "attack_speed.py", "{model} {imagenet}", "{model} {imagenet} 8 50"),
-    Step("Gradients beside bare passes", "attack_speed_pgd.py", "{model}", minutes=20),
-    Step("Attacks beside other libraries'", "attacks_agree.py", f"{AGREE} 120 few", f"{AGREE} 24 few", 40),
-    Step("The standard attacks beside theirs", "attacks_agree.py", f"{AGREE} 16 standard", None, 20),
-    Step("Corruptions", "corruptions.py", CORRUPTIONS, f"{CORRUPTIONS} --photos 4"),
+    Step(
+        "INT8 files of other quantizers",
+        "quantizers.py",
+        QUANTIZERS,
+        f"{QUANTIZERS} {FEWER}",
+        40,
+        "quantizers",
+        OPENVINO,
+    ),
+    Step(
+        "Other runtimes and plain scripts",
+        "runtimes.py",
+        RUNTIMES + MORE,
+        RUNTIMES + " {imagenet} --photos 40",
+        20,
+        peers=OPENVINO,
+    ),
+    Step(
+        "Beside Ultralytics",
+        "beside_ultralytics.py",
+        "{data} --ultralytics {ultralytics}",
+        None,
+        60,
+        peers=("ultralytics", *OPENVINO),
+    ),
+    Step("An epoch of fine-tuning", "training_epoch.py", "{data} [{weights}] --photos 128", "{data} --photos 64"),
+    Step("Few and unequal photos", "few_photos.py", "{data}", "{data} --seeds 5", 20, peers=("scikit-learn",)),
+    Step(
+        "Photos that come in bursts",
+        "burst_splits.py",
+        "{data}/pets37 --photos 111",
+        "{data}/pets37 --photos 74 --seeds 2",
+        20,
+    ),
+    Step("Attacks of other libraries", "attacks_agree.py", f"{AGREE} 120 few", f"{AGREE} 24 few", 40, peers=ATTACKS),
+    Step("The standard attacks of AutoAttack", "attacks_agree.py", f"{AGREE} 16 standard", None, 20, peers=ATTACKS),
+    Step(
+        "Videos against their photos", "studies/video_accuracy.py", "{known} {photos}", "{known} {photos} --shown 2", 15
+    ),
+    Step("The page and its viewers", "studies/page_viewers.py", "{model}", "{model} --seconds 6"),
+    Step("What tune chooses", "studies/tune_choice.py", "{model}", minutes=15),
+    Step("Threads that spin", "studies/spinning_threads.py", "{model}", "{model} --turns 10"),
+    Step("What measuring costs", "studies/bench_overhead.py", "{model} [{mv2}/model-int8.onnx]", "{model}"),
+    Step("Edge-friendly variants", "studies/edge_friendly.py", "", "mobilenet_v3_small"),
+    Step("Linear probe", "studies/linear_probe.py", "{data} [{weights}]", "{data}"),
+    Step("Recipes", "studies/recipes.py", RECIPES, f"{RECIPES} --sets pets37 --archs efficientnet_lite0 --seeds 0", 60),
+    Step(
+        "Interrupted, and in two processes",
+        "studies/interrupted_training.py",
+        "{data}",
+        "{data} --kills 3 --epochs 6",
+        30,
+    ),
+    Step(
+        "Photos of no class, two classes",
+        "studies/ood_score.py",
+        "{known_files}/model.onnx {data}/hymenoptera {data}/cats-dogs",
+    ),
+    Step(
+        "Photos of no class, 37 classes",
+        "studies/ood_score.py",
+        "{pets}/model.onnx {data}/pets37 {imagenet} --without 151-268,281-285",
+    ),
+    Step("A planted outlier", "studies/planted_outlier.py", "{run_mv2} {data}/hymenoptera", None, 20),
+    Step("Crop and resize", "studies/resize_rules.py", "{imagenet}", None, 20),
+    Step(
+        "Questions of Square",
+        "studies/square_speed.py",
+        "{model} {imagenet}",
+        "{model} {imagenet} 8 50",
+        peers=ATTACKS[:1],
+    ),
+    Step("Gradients of attacks", "studies/gradient_attack_speed.py", "{model}", minutes=20),
+    Step(
+        "Corruptions", "studies/corruptions.py", CORRUPTIONS, f"{CORRUPTIONS} --photos 4", peers=("imagecorruptions",)
+    ),
 )
 
 

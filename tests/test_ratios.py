@@ -1,11 +1,9 @@
-"""The one table of all benchmarks: how a figure is judged, that none is lost, and that no benchmark is left out of the run."""
+"""The figures of the benchmarks: what verdict one gets, that none is lost, and how a table and a page show them."""
 
 from __future__ import annotations
 
 import json
-import re
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -14,14 +12,8 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
-import steps
-import workshop
-from all import main
-from ratios import BEGIN, END, KINDS, Ratio, meets, paired_points, put_between, quartiles, read, record, table
-from steps import LIBRARIES, STEPS, Step
-
-BENCHMARKS = Path(steps.__file__).parent
-FIGURE = "from ratios import record\nrecord('a call', 'a bare call', {}, goal='<= 1.05')\nprint('measured')\n"
+from measure import in_turns, paired, paired_points, quartiles
+from ratios import BEGIN, END, HERE, KINDS, Ratio, meets, put_section, read, record, table
 
 
 @pytest.fixture
@@ -29,28 +21,6 @@ def figures(tmp_path, monkeypatch) -> Path:
     path = tmp_path / "figures.jsonl"
     monkeypatch.setenv("EDGE_TL_RATIOS", str(path))
     return path
-
-
-@pytest.fixture
-def bench(tmp_path, monkeypatch, capsys):
-    """Runs steps as `all.py` does. Gives the exit code, what it printed, what it said, and the document."""
-    for variable in ("EDGE_TL_TEST_DATA", "EDGE_TL_ULTRALYTICS", "EDGE_TL_OPENVINO", "EDGE_TL_IMAGECORRUPTIONS"):
-        monkeypatch.delenv(variable, raising=False)
-    # A script lies in a folder of its own, and finds `ratios` as those of the project do.
-    monkeypatch.setenv("PYTHONPATH", str(BENCHMARKS))
-
-    def run(made: list[Step], *words: str) -> tuple[int, str, str, str]:
-        target = tmp_path / "document.md"
-        code = main(["-o", str(target), *words], made, tmp_path)
-        said = capsys.readouterr()
-        return code, said.out, said.err, target.read_text("utf-8") if target.exists() else ""
-
-    return run
-
-
-def script(folder: Path, name: str, text: str, arguments: str = "", **more: object) -> Step:
-    (folder / f"{name}.py").write_text(text, "utf-8")
-    return Step(f"About {name}", f"{name}.py", arguments, **more)
 
 
 @pytest.mark.parametrize(
@@ -121,6 +91,7 @@ def test_the_other_way_round_a_win_is_a_loss(figure, half, kind):
         {"better": "bigger"},
         {"kind": "percent"},
         {"what": ""},
+        {"headline": 1},
     ],
     ids=str,
 )
@@ -143,6 +114,9 @@ def test_figures_are_read_as_they_were_recorded(figures, monkeypatch):
     record("ผึ้ง", "a peer", 1.5, low=1.25, high=2, better="higher", note="why")
     record("top-1", "FP32", -0.5, kind="points")
     found, refused = read(figures)
+    monkeypatch.setattr(sys, "argv", [str(HERE / "studies" / "x.py")])
+    record("of a study", "b", 1.0, headline=False)
+    assert read(figures)[0][-1] == Ratio("of a study", "b", 1.0, script="studies/x.py", headline=False)
     assert refused == []
     assert found == [
         Ratio("ผึ้ง", "a peer", 1.5, 1.25, 2.0, "", "higher", "why", "ผึ้ง.py"),
@@ -192,7 +166,21 @@ def test_photos_that_are_not_the_same_are_no_pairs():
         paired_points([True, False], [True])
 
 
-def test_wins_and_losses_stand_alike_a_table_for_each_kind():
+def test_turns_give_every_way_the_same_frames_in_the_same_order():
+    seen = {"first": [], "second": []}
+    found = in_turns([seen["first"].append, seen["second"].append], [1, 2, 3], 0, 2)
+    assert seen["first"] == seen["second"]
+    assert [len(times.latency) for times in found] == [20, 20]
+    assert [len(times.cpu) for times in found] == [2, 2]
+    # The frame before each turn is not counted.
+    assert len(seen["first"]) == 22
+
+
+def test_pairs_are_divided_pair_by_pair():
+    assert paired([2.0, 9.0, 4.0], [1.0, 3.0, 1.0]) == quartiles([2.0, 3.0, 4.0])
+
+
+def test_wins_and_losses_stand_alike_in_one_table():
     rows = [
         Ratio("slower | than", "a peer", 1.25, 1.1, 1.4, script="x.py"),
         Ratio("faster", "a peer", 0.5, 0.4, 0.6, note="two\nlines"),
@@ -201,251 +189,69 @@ def test_wins_and_losses_stand_alike_a_table_for_each_kind():
         Ratio("torn frames", "a long run", 0, goal="<= 0", kind="count"),
     ]
     lines = table(rows).splitlines()
-    assert [line for line in lines if line and "---" not in line and not line.startswith("| what")] == [
-        r"| slower \| than | a peer | 1.250 | 1.100 to 1.400 | lower | **loss** | x.py |  |",
-        "| faster | a peer | 0.500 | 0.400 to 0.600 | lower | win |  | two lines |",
-        "| late | the limit | 1.200 |  | <= 1.05 | **missed** |  |  |",
-        "| top-1 | FP32 | -0.8 | -1.5 to -0.1 | higher | **loss** |  |  |",
-        "| torn frames | a long run | 0 |  | <= 0 | met |  |  |",
+    assert lines[0] == "| what | against | figure | goal or better | verdict | note |"
+    assert lines[2:] == [
+        r"| slower \| than | a peer | 1.250 (1.100 to 1.400) | lower | **loss** |  |",
+        "| faster | a peer | 0.500 (0.400 to 0.600) | lower | win | two lines |",
+        "| late | the limit | 1.200 | <= 1.05 | **missed** |  |",
+        "| top-1 | FP32 | -0.8 points (-1.5 to -0.1) | higher | **loss** |  |",
+        "| torn frames | a long run | 0 | <= 0 | met |  |",
     ]
-    assert sum("---" in line for line in lines) == 3
-    assert {line.replace(r"\|", "").count("|") for line in lines if line} == {9}
+    assert {line.replace(r"\|", "").count("|") for line in lines} == {7}
+
+
+def test_a_table_without_notes_has_no_column_for_them():
+    assert table([Ratio("a", "b", 1.0)]).splitlines()[0] == "| what | against | figure | goal or better | verdict |"
 
 
 def test_no_figures_are_no_table():
     assert table([]) == ""
 
 
-def test_only_what_stands_between_the_marks_is_replaced():
-    text = f"before\n\n{BEGIN}\nold\n| rows |\n{END}\n\nafter \\1\n"
-    once = put_between(text, "new \\g<0>\n")
-    assert once == f"before\n\n{BEGIN}\nnew \\g<0>\n{END}\n\nafter \\1\n"
-    assert put_between(once, "new \\g<0>\n") == once
+PAGE = f"""# Figures
+
+### one, by hand
+
+{BEGIN}
+
+### one
+
+old | rows
+
+### two \\1
+
+kept
+
+{END}
+
+### one, after
+"""
+
+
+def test_a_section_takes_the_place_of_the_one_of_its_title():
+    once = put_section(PAGE, "one", "### one\n\nnew \\g<0>\n")
+    assert once == PAGE.replace("old | rows", "new \\g<0>")
+    assert put_section(once, "one", "### one\n\nnew \\g<0>\n") == once
+
+
+def test_a_section_that_is_not_there_comes_last():
+    once = put_section(PAGE, "three", "### three\n\nnew")
+    assert once == PAGE.replace(END, f"### three\n\nnew\n\n{END}")
+    assert put_section(f"a\n\n{BEGIN}\n{END}\n\nb\n", "x", "### x") == f"a\n\n{BEGIN}\n\n### x\n\n{END}\n\nb\n"
+
+
+@given(st.lists(st.sampled_from(["a", "b", "c d"]), max_size=8))
+def test_each_title_has_one_section_the_newest(titles):
+    page = f"before\n{BEGIN}\n{END}\nafter"
+    for number, title in enumerate(titles):
+        page = put_section(page, title, f"### {title}\n\n{number}")
+    newest = {title: number for number, title in enumerate(titles)}
+    inside = page.split(BEGIN)[1].split(END)[0]
+    assert inside.split() == " ".join(f"### {title} {number}" for title, number in newest.items()).split()
+    assert (page.split("\n")[0], page.split("\n")[-1]) == ("before", "after")
 
 
 @pytest.mark.parametrize("text", ["", BEGIN, END, f"{END}\n{BEGIN}", f"{BEGIN}{BEGIN}{END}", f"{BEGIN}{END}{END}"])
 def test_a_page_without_its_two_marks_is_refused(text):
     with pytest.raises(ValueError, match="must hold"):
-        put_between(text, "table")
-
-
-def test_every_file_of_the_folder_is_a_step_or_a_library():
-    files = {path.name for path in BENCHMARKS.glob("*.py") if not path.name.startswith("_")}
-    assert files - {step.script for step in STEPS} == set(LIBRARIES)
-    assert [step.script for step in STEPS if not (BENCHMARKS / step.script).is_file()] == []
-
-
-def test_every_benchmark_hands_its_figures_over():
-    scripts = [path for path in BENCHMARKS.glob("*.py") if path.name not in LIBRARIES and not path.name.startswith("_")]
-    assert [path.name for path in scripts if "record(" not in path.read_text("utf-8")] == []
-
-
-@pytest.mark.parametrize("step", STEPS, ids=[f"{step.script}: {step.title}" for step in STEPS])
-def test_steps_ask_for_materials_that_exist(step):
-    for quick in (False, True):
-        asked = steps.fields(step.arguments(quick).replace("[", "").replace("]", ""))
-        assert {*asked, step.python} <= set(workshop.MATERIALS)
-        assert set(step.needs(quick)) <= set(asked)
-
-
-def test_the_list_names_every_step(capsys):
-    assert main(["--list"]) == 0
-    listed = capsys.readouterr().out
-    assert [step for step in STEPS if f"{step.script} " not in listed or step.title not in listed] == []
-    assert main(["--list", "--quick"]) == 0
-    quick = capsys.readouterr().out
-    assert [step.title for step in STEPS if (step.title in quick) != (step.quick is not None)] == []
-
-
-def test_a_failing_step_ends_nothing_but_itself(bench, tmp_path):
-    made = [
-        script(tmp_path, "first", FIGURE.format(1.01)),
-        script(tmp_path, "broken", FIGURE.format(1.5) + "raise SystemExit('no camera\\nat all')"),
-        script(tmp_path, "last", FIGURE.format(1.02)),
-    ]
-    code, out, err, document = bench(made)
-    assert code == 1
-    assert [row.split(" | ")[2] for row in out.splitlines() if "| a call" in row] == ["1.010", "1.500", "1.020"]
-    assert "- failed: About broken (`broken.py`): exit code 1: at all" in out
-    assert "2 met, 1 missed" in out
-    assert "without a figure" not in out
-    assert document.index("| a call") < document.index("## About first") < document.index("## About last")
-    assert document.count("measured") == 3
-    assert "no camera\nat all\n```" in document
-    assert err.count(" s\n") == 2
-    assert "failed, " in err
-
-
-def test_a_run_without_failures_ends_well_and_says_what_was_skipped(bench, tmp_path):
-    made = [
-        script(tmp_path, "peer", "raise SystemExit('it ran')", "{data} --ultralytics {ultralytics}"),
-        script(tmp_path, "long", "raise SystemExit('it ran')", quick=None),
-        script(tmp_path, "alone", "import sys\nprint(sys.argv[1:])", "one [--peer {ultralytics}] 'two words' [{data}]"),
-    ]
-    code, out, _, document = bench(made, "--quick")
-    assert code == 0
-    assert "- skipped: About peer" in out
-    assert "EDGE_TL_TEST_DATA names no folder" in out or "EDGE_TL_ULTRALYTICS names no interpreter" in out
-    assert "- skipped: About long (`long.py`): in a full run only" in out
-    assert "['one', 'two words']" in document
-    assert "- without a figure: `alone.py`" in out
-    assert "a quick run" in out
-
-
-def test_a_peer_that_is_named_is_handed_on(bench, tmp_path, monkeypatch):
-    home = tmp_path / "with a space"
-    home.mkdir()
-    monkeypatch.setenv("EDGE_TL_IMAGECORRUPTIONS", str(home))
-    made = [script(tmp_path, "peer", "import sys\nprint(sys.argv[1:])", "[--peer {imagecorruptions}] --photos 4")]
-    code, _, _, document = bench(made)
-    assert code == 0
-    assert str(["--peer", str(home), "--photos", "4"]) in document
-    assert "`python benchmarks/peer.py [--peer IMAGECORRUPTIONS] --photos 4`" in document
-
-
-def test_a_peer_that_is_not_where_it_should_be_is_a_reason(bench, tmp_path, monkeypatch):
-    monkeypatch.setenv("EDGE_TL_ULTRALYTICS", str(tmp_path / "gone"))
-    code, out, _, _ = bench([script(tmp_path, "peer", "", "{ultralytics}")])
-    assert code == 0
-    assert f"EDGE_TL_ULTRALYTICS names {tmp_path}/gone, which is not there" in out
-
-
-def test_a_step_ends_at_its_limit_with_all_it_started(bench, tmp_path):
-    # On a busy machine the first limit may be over before the script has begun.
-    for minutes in (0.01, 0.05, 0.5):
-        text = (
-            "import subprocess, sys, time\nprint('begun', flush=True)\n"
-            f"child = 'import time, sys, pathlib; time.sleep({60 * minutes + 2}); pathlib.Path(sys.argv[1]).touch()'\n"
-            f"subprocess.Popen([sys.executable, '-c', child, {str(tmp_path / 'outlived')!r}])\ntime.sleep(60)"
-        )
-        made = [script(tmp_path, "endless", text, minutes=minutes), script(tmp_path, "next", FIGURE.format(1))]
-        code, out, _, document = bench(made)
-        if "begun" in document:
-            break
-    assert code == 1
-    assert f"stopped after its limit of {minutes} minutes" in out
-    assert "begun" in document
-    assert "| a call" in out
-    time.sleep(3)
-    assert not (tmp_path / "outlived").exists()
-
-
-def test_an_interrupted_run_keeps_what_it_had(bench, tmp_path):
-    stop = "import os, signal, time\nos.kill(os.getppid(), signal.SIGINT)\ntime.sleep(60)"
-    page = tmp_path / "page.md"
-    page.write_text(f"{BEGIN}\n{END}\n")
-    made = [script(tmp_path, name, text) for name, text in (("a", FIGURE.format(1)), ("b", stop), ("c", "print(1)"))]
-    code, out, _, document = bench(made, "--into", str(page))
-    assert code == 130
-    assert "| a call" in out
-    assert "| a call" in document
-    assert "- failed: About b (`b.py`): interrupted" in document
-    assert "- skipped: About c (`c.py`): interrupted before it" in document
-    assert page.read_text() == f"{BEGIN}\n{END}\n"
-
-
-def test_the_table_goes_between_the_marks_of_a_page(bench, tmp_path):
-    page = tmp_path / "page.md"
-    page.write_text(f"# Figures\n{BEGIN}\nold\n{END}\nmore\n")
-    code, out, _, _ = bench([script(tmp_path, "a", FIGURE.format(1))], "--into", str(page))
-    assert code == 0
-    assert page.read_text() == f"# Figures\n{BEGIN}\n{out.strip()}\n{END}\nmore\n"
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["--into", "{folder}/none.md"], "cannot put the table into"),
-        (["--into", "{folder}/unmarked.md"], "must hold"),
-        (["--into", "{folder}/page.md", "--only", "a"], "leave out --only"),
-        (["--only", "b"], "no step runs b.py"),
-        (["--go-on"], "name it with --keep"),
-    ],
-)
-def test_what_cannot_end_well_is_refused_before_it_begins(bench, tmp_path, words, message):
-    (tmp_path / "unmarked.md").write_text("nothing\n")
-    (tmp_path / "page.md").write_text(f"{BEGIN}\n{END}\n")
-    step = script(tmp_path, "a", f"open({str(tmp_path / 'ran')!r}, 'w')")
-    code, _, err, document = bench([step], *(word.format(folder=tmp_path) for word in words))
-    assert (code, document) == (2, "")
-    assert message in err
-    assert not (tmp_path / "ran").exists()
-
-
-def test_only_runs_the_scripts_named(bench, tmp_path):
-    made = [script(tmp_path, name, FIGURE.format(1)) for name in "ab"]
-    _, _, err, _ = bench(made, "--only", "b")
-    assert "[1/1] About b" in err
-
-
-def test_a_kept_folder_keeps_materials_and_no_figures(bench, tmp_path, monkeypatch):
-    made = []
-
-    def model(shop: workshop.Workshop) -> Path:
-        folder = shop.folder / "model"
-        if not folder.exists():
-            made.append(folder)
-            folder.mkdir()
-        return folder
-
-    monkeypatch.setitem(workshop.MATERIALS, "model", model)
-    both = [script(tmp_path, name, FIGURE.format(1), "{model}") for name in "ab"]
-    for _ in range(2):
-        code, out, _, _ = bench(both, "--keep", str(tmp_path / "kept"))
-        assert code == 0
-        assert out.count("| a call") == 2
-    assert made == [tmp_path / "kept" / "model"]
-
-
-COUNTED = "from pathlib import Path\nran = Path(__file__).with_suffix('.ran')\nran.open('a').write('.')\n"
-"""A script that counts how often it ran."""
-
-
-def test_going_on_takes_what_ran_to_its_end_and_runs_the_rest(bench, tmp_path):
-    kept = ("--keep", str(tmp_path / "kept"))
-    last = "if len(ran.read_text()) == 1: raise SystemExit('the power went')\n"
-    made = [
-        script(tmp_path, "first", COUNTED + FIGURE.format(1.01)),
-        script(tmp_path, "last", COUNTED + FIGURE.format(1.02) + last),
-    ]
-    assert bench(made, *kept)[0] == 1
-    code, out, err, document = bench(made, *kept, "--go-on")
-    assert code == 0
-    assert [row.split(" | ")[2] for row in out.splitlines() if "| a call" in row] == ["1.010", "1.020"]
-    assert document.count("measured") == 2
-    assert re.search(r"- of a sitting before, \d{4}-\d\d-\d\d: `first.py`\n", out)
-    assert "in the sitting of " in err
-    assert [len((tmp_path / f"{name}.ran").read_text()) for name in ("first", "last")] == [1, 2]
-
-
-@pytest.mark.parametrize("change", ["arguments", "setting", "damage", "no word of going on"])
-def test_what_was_found_otherwise_is_found_again(bench, tmp_path, monkeypatch, change):
-    kept = ("--keep", str(tmp_path / "kept"))
-    assert bench([script(tmp_path, "a", COUNTED + FIGURE.format(1))], *kept)[0] == 0
-    if change == "setting":
-        monkeypatch.setattr("all.cpu_name", lambda: "another one")
-    if change == "damage":
-        (mark,) = (tmp_path / "kept").glob("step-a-*.json")
-        mark.write_text(mark.read_text()[:-5])
-    again = script(tmp_path, "a", COUNTED + FIGURE.format(1), "--other" if change == "arguments" else "")
-    code, out, _, _ = bench([again], *kept, *([] if change.startswith("no word") else ["--go-on"]))
-    assert code == 0
-    assert out.count("| a call") == 1
-    assert "of a sitting before" not in out
-    assert (tmp_path / "a.ran").read_text() == ".."
-
-
-def test_a_model_that_cannot_be_made_fails_the_steps_that_need_it(bench, tmp_path, monkeypatch):
-    asked = []
-
-    def model(shop: workshop.Workshop) -> Path:
-        asked.append(shop)
-        return shop.edge_tl("model", "model.onnx", "no-such-command")
-
-    monkeypatch.setitem(workshop.MATERIALS, "model", model)
-    made = [script(tmp_path, name, "print('it ran')", "{model}") for name in "ab"]
-    code, out, _, document = bench(made)
-    assert code == 1
-    assert out.count("failed: About") == out.count("exit code 2: Error: No such command 'no-such-command'.") == 2
-    assert "it ran" not in document
-    assert len(asked) == 1
+        put_section(text, "title", "### title")

@@ -2,7 +2,8 @@
 
 The C library gives large blocks back to the system as soon as they are freed and asks for them anew at the next step; each
 of their pages is then cleared again by the kernel. Keeping it takes a third off a training step of efficientnet_lite0 with 32
-photos on two cores: 49 ms a photo before, 32 after (`benchmarks/finetune.py`). Attacks, dreams and training in INT8 gain too.
+photos on two cores: 49 ms a photo before, 32 after (`benchmarks/training_epoch.py`). Attacks, dreams and training in INT8 gain
+too.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ SCORES: Mapping[str, Callable[[NDArray[np.floating[Any]]], NDArray[np.float64]]]
 
 Of 37 breeds, energy notices more than the largest probability and hardly more than the largest logit, whatever its temperature.
 Of two classes all of them order photos alike and notice little: the probe's logits sum to zero, so each score is a function of
-one number, their difference (benchmarks/familiarity.py).
+one number, their difference (benchmarks/studies/ood_score.py).
 """
 
 

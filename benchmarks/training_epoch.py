@@ -1,6 +1,6 @@
 """An epoch of fine-tuning over a bare loop, and what keeping the heap is worth. Prints Markdown.
 
-    python benchmarks/finetune.py DATA_FOLDER [MOBILENET_V2_WEIGHTS] [--device cuda] [--photos N]
+    python benchmarks/training_epoch.py DATA_FOLDER [MOBILENET_V2_WEIGHTS] [--device cuda] [--photos N]
 
 Ratio of an epoch (views cut from canvases, mixed targets, schedule, clipping, optimizer; canvases decoded before, validation not
 counted) over a bare loop of forward and backward passes on tensors that are ready, taken in turn in one process. Then that bare
@@ -17,7 +17,8 @@ import time
 from pathlib import Path
 
 import torch
-from ratios import quartiles, record
+from measure import quartiles
+from ratios import record
 
 from edge_tl.models import WeightsSource, build_network, find_backbone
 from edge_tl.training.finetune import Finetuner
@@ -124,7 +125,7 @@ def main() -> None:
             f"| {arch} | {given:.1f} ms | {kept:.1f} ms | {half:.1f} ms | {kept / given:.2f} | {half / kept:.2f} |",
             flush=True,
         )
-        record(f"a training step with the heap kept, {arch}", "with the heap given back", kept / given)
+        record(f"a training step with the heap kept, {arch}", "with the heap given back", kept / given, headline=False)
 
 
 if __name__ == "__main__":

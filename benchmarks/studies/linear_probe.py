@@ -1,6 +1,6 @@
 """Accuracy of the linear probe and its time over one forward pass. Prints Markdown.
 
-    python benchmarks/probe.py DATA_FOLDER [MOBILENET_V2_WEIGHTS]
+    python benchmarks/studies/linear_probe.py DATA_FOLDER [MOBILENET_V2_WEIGHTS]
 
 For hymenoptera, pets37 and cats-dogs below DATA_FOLDER: the features are computed (one forward pass over the photos, nothing
 cached), then the head is fitted, cross-validation included. Ratio: both over the forward pass with reading, cropping and
@@ -9,11 +9,12 @@ resizing.
 
 from __future__ import annotations
 
+import argparse
 import os
-import sys
 import tempfile
 from pathlib import Path
 
+import _shared  # noqa: F401
 from ratios import record
 
 from edge_tl.cli.console import silent
@@ -43,4 +44,8 @@ def main(data: Path, weights: str | None) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else None)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path, metavar="DATA_FOLDER")
+    parser.add_argument("weights", nargs="?", metavar="MOBILENET_V2_WEIGHTS")
+    given = parser.parse_args()
+    main(given.data, given.weights)

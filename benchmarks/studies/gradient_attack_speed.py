@@ -1,6 +1,6 @@
 """What PGD and Auto-PGD cost over the bare forward and backward passes that they are made of. Prints Markdown.
 
-    python benchmarks/attack_speed_pgd.py MODEL [PHOTOS [STEPS]]
+    python benchmarks/studies/gradient_attack_speed.py MODEL [PHOTOS [STEPS]]
 
 MODEL: an exported file. Random pixels, nothing is ever fooled, so every photo takes every step. The bare loop computes the same
 loss and its gradient on the same batches, and nothing else: no step, no projection, no rounding. In turns, medians of ratios of
@@ -11,16 +11,18 @@ every point, as in use. The bare loop has no counterpart to that.
 
 from __future__ import annotations
 
+import argparse
 import statistics
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import _shared  # noqa: F401
 import numpy as np
 import torch
+from measure import quartiles
 from numpy.typing import NDArray
-from ratios import quartiles, record
+from ratios import record
 from torch.nn import functional
 
 from edge_tl.adversarial.apgd import APGD
@@ -48,8 +50,12 @@ class NeverFooled(Misclassification):
 
 
 def main() -> None:
-    path = Path(sys.argv[1])
-    count, steps = (int(argument) for argument in (sys.argv[2:] + ["8", "10"][len(sys.argv) - 2 :]))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", type=Path, metavar="MODEL")
+    parser.add_argument("photos", type=int, nargs="?", default=8, metavar="PHOTOS")
+    parser.add_argument("steps", type=int, nargs="?", default=10, metavar="STEPS")
+    given = parser.parse_args()
+    path, count, steps = given.model, given.photos, given.steps
     torch.set_num_threads(1)
     keep_heap()  # as an evaluation does; the bare loop gains as much
     classifier = Classifier(path, SessionSettings(threads=1))

@@ -1,14 +1,12 @@
-"""Ways to do the same thing, timed in turns: part of `runtimes.py` and `spinning.py`."""
+"""Things timed in turns, and the medians and intervals of what was measured in pairs."""
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
-
-from ratios import paired
+from typing import TypedDict, TypeVar
 
 FRAMES, PAUSE_S = 10, 0.05
 PACES = {"back to back": 0.0, "30 a second": 1 / 30}
@@ -52,3 +50,33 @@ def over(own: Sequence[float], base: Sequence[float]) -> str:
     """Two cells: the median, and what it is over the base, pair by pair."""
     spread = paired(own, base)
     return f"{statistics.median(own):.2f} | {spread['ratio']:.2f} ({spread['low']:.2f} to {spread['high']:.2f})"
+
+
+class Spread(TypedDict):
+    """A figure and the interval around it, as `record` takes them."""
+
+    ratio: float
+    low: float
+    high: float
+
+
+def quartiles(values: Collection[float]) -> Spread:
+    """Of at least one paired ratio, for `record(what, against, **quartiles(found))`."""
+    low, ratio, high = statistics.quantiles([*values, *values] if len(values) == 1 else values, n=4, method="inclusive")
+    return {"ratio": ratio, "low": low, "high": high}
+
+
+def paired(first: Sequence[float], second: Sequence[float]) -> Spread:
+    """Quartiles of the first over the second, pair by pair."""
+    return quartiles([a / b for a, b in zip(first, second, strict=True)])
+
+
+def paired_points(first: Sequence[bool], second: Sequence[bool]) -> Spread:
+    """How many points more of the same photos are right in the first, and the 95 % interval (Bonett and Price 2012)."""
+    # Here, so that an interpreter without the project's packages can record.
+    from edge_tl_runtime.statistics import paired_interval
+
+    pairs = list(zip(first, second, strict=True))
+    gained, lost = (sum(bool(a) and not b for a, b in pairs), sum(bool(b) and not a for a, b in pairs))
+    low, high = paired_interval(gained, lost, len(pairs))
+    return {"ratio": 100 * (gained - lost) / len(pairs), "low": 100 * low, "high": 100 * high}

@@ -1,6 +1,6 @@
 """What the live page costs a run, by the number of viewers. Prints Markdown.
 
-    python benchmarks/page.py MODEL [--seconds 12]
+    python benchmarks/studies/page_viewers.py MODEL [--seconds 12]
 
 The whole runner with the page as its sink, on a test pattern of 640x480 at 30 frames a second from a capture process. Each viewer
 is a process that reads the picture and the events. Processor time is of the runner's process alone.
@@ -15,6 +15,7 @@ import sys
 import time
 from pathlib import Path
 
+import _shared  # noqa: F401
 from ratios import record
 
 from edge_tl_runtime.classifier import Classifier

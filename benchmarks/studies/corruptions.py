@@ -1,6 +1,6 @@
 """Corruptions at 224 px: milliseconds a picture, and how strong they are beside the package imagecorruptions. Prints Markdown.
 
-    python benchmarks/corruptions.py PHOTOS [--peer FOLDER] [--photos 20] [--sheet FILE.png]
+    python benchmarks/studies/corruptions.py PHOTOS [--peer FOLDER] [--photos 20] [--sheet FILE.png]
 
 FOLDER holds imagecorruptions: pip install --no-deps --target FOLDER imagecorruptions "setuptools<81". It was written for
 older NumPy and scikit-image: what it raises with the installed ones is printed, then mended in memory, and measured all the same.
@@ -22,9 +22,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import _shared  # noqa: F401
 import cv2
 import numpy as np
-from ratios import quartiles, record
+from measure import quartiles
+from ratios import record
 
 from edge_tl_runtime.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from edge_tl_runtime.photos import photo_files, read_photo

@@ -1,6 +1,6 @@
 """Accuracy, aliasing and time of crop-and-resize rules. Prints Markdown.
 
-    python benchmarks/resize.py IMAGENET_SAMPLE_FOLDER [MODEL]
+    python benchmarks/studies/resize_rules.py IMAGENET_SAMPLE_FOLDER [MODEL]
 
 Top-1 of efficientnet_lite0, or of MODEL, on photos named by class index, as they come and after a shrink (each method shrinks
 the photo by itself, all are enlarged alike), which shows aliasing on real labels; the error of a zone plate shrunk from 1080p
@@ -16,10 +16,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import _shared  # noqa: F401
 import cv2
 import numpy as np
+from measure import paired_points
 from PIL import Image
-from ratios import paired_points, record
+from ratios import record
 
 from edge_tl.training.run import published_run
 from edge_tl_export import to_onnx

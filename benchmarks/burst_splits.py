@@ -1,6 +1,6 @@
 """How much a split by chance flatters where photos come in bursts. Prints Markdown.
 
-    python benchmarks/groups.py DATA [--photos 60] [--frames 8] [--seeds 5]
+    python benchmarks/burst_splits.py DATA [--photos 60] [--frames 8] [--seeds 5]
 
 DATA: a folder with train and val of one kind of photo, as cats-dogs. Each photo of `train` that is drawn becomes a burst: crops
 that wander and turn a little, as a hand does, some lighter, each saved as JPEG of its own quality. A linear probe learns from

@@ -1,6 +1,6 @@
 """What the Square attack costs over the bare session that it asks, and beside the one of another library. Prints Markdown.
 
-    python benchmarks/attack_speed.py MODEL DATA [PHOTOS [QUERIES]]
+    python benchmarks/studies/square_speed.py MODEL DATA [PHOTOS [QUERIES]]
 
 MODEL: an exported file, asked in onnxruntime by one thread. DATA: photos of its classes; the PHOTOS (16) that are attacked
 withstand QUERIES (200) questions at 1/255, so that both libraries spend them all. In turns, medians of ratios taken within a
@@ -14,16 +14,18 @@ photos.
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import statistics
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
+import _shared  # noqa: F401
 import numpy as np
+from measure import quartiles
 from numpy.typing import NDArray
-from ratios import quartiles, record
+from ratios import record
 
 from edge_tl_runtime.classifier import Classifier, SessionSettings
 from edge_tl_runtime.dataset import load_labelled
@@ -37,8 +39,13 @@ P_INIT = 0.8
 
 
 def main() -> None:
-    path, data = Path(sys.argv[1]), Path(sys.argv[2])
-    count, queries = (int(argument) for argument in (sys.argv[3:] + ["16", "200"][len(sys.argv) - 3 :]))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", type=Path, metavar="MODEL")
+    parser.add_argument("data", type=Path, metavar="DATA")
+    parser.add_argument("photos", type=int, nargs="?", default=16, metavar="PHOTOS")
+    parser.add_argument("queries", type=int, nargs="?", default=200, metavar="QUERIES")
+    given = parser.parse_args()
+    path, data, count, queries = given.model, given.data, given.photos, given.queries
     classifier = Classifier(path, SessionSettings(threads=1))
     pixels, classes = withstanding(classifier, data, count, queries)
     print(f"{path.name}, {len(pixels)} photos, {queries} questions each, batches of {BATCH}, one thread\n")

@@ -1,6 +1,6 @@
 """The linear probe on few and on unequal photos beside scikit-learn's logistic regression. Prints Markdown.
 
-    python benchmarks/few.py DATA_FOLDER [--seeds 10] [--arch efficientnet_lite0]
+    python benchmarks/few_photos.py DATA_FOLDER [--seeds 10] [--arch efficientnet_lite0]
 
 For hymenoptera and cats-dogs below DATA_FOLDER: so many training photos of either class are drawn, and both are fitted to the
 same features of them and judged on the validation photos. The peer is LogisticRegression with balanced weights and otherwise its

@@ -1,6 +1,6 @@
 """How many photos of other things a model notices, by three scores of its logits. Prints Markdown.
 
-    python benchmarks/familiarity.py MODEL KNOWN UNKNOWN [--without 151-268,281-285]
+    python benchmarks/studies/ood_score.py MODEL KNOWN UNKNOWN [--without 151-268,281-285]
 
 MODEL: an ONNX file. KNOWN: the folder it was trained on, of which the validation photos are taken. UNKNOWN: a folder of photos of
 anything else. `--without` leaves out photos whose name begins with such a number: the ImageNet classes that MODEL does know.
@@ -18,9 +18,11 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
+import _shared  # noqa: F401
 import numpy as np
+from measure import Spread
 from numpy.typing import NDArray
-from ratios import Spread, record
+from ratios import record
 
 from edge_tl_runtime.classifier import Classifier, SessionSettings
 from edge_tl_runtime.dataset import LabelledPhotos, load_labelled, load_unlabelled

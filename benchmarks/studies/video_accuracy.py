@@ -1,6 +1,6 @@
 """Accuracy of the live loop on videos made of labelled photos, against `edge-tl evaluate` on the photos. Prints Markdown.
 
-    python benchmarks/live_accuracy.py MODEL PHOTOS [--shown 5]
+    python benchmarks/studies/video_accuracy.py MODEL PHOTOS [--shown 5]
 
 PHOTOS holds a folder for each class. Each photo is shown for some frames, scaled so that its shorter side (the side of the
 square that the centre crop is cut from) becomes the shorter side of the video; what then exceeds the frame is outside the
@@ -24,9 +24,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import _shared  # noqa: F401
 import cv2
 import numpy as np
-from ratios import Spread, paired_points, record
+from measure import Spread, paired_points
+from ratios import record
 
 from edge_tl_runtime.dataset import LabelledPhotos, load_labelled
 from edge_tl_runtime.onnx_file import read_spec

@@ -1,6 +1,6 @@
 """Interrupted trainings against an uninterrupted one, and two processes against one. Prints Markdown.
 
-    python benchmarks/continuity.py DATA_FOLDER [--kills 20]
+    python benchmarks/studies/interrupted_training.py DATA_FOLDER [--kills 20]
 
 On hymenoptera at 96 px, with real signals (SIGKILL, SIGTERM, SIGINT by chance) at random moments, each followed by `--resume`.
 """
@@ -18,6 +18,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import _shared  # noqa: F401
 import torch
 from ratios import record
 

@@ -1,6 +1,6 @@
 """Accuracy and time of the recipes over photos, backbones and seeds. Prints Markdown, a row as soon as it is known.
 
-    python benchmarks/recipes.py DATA_FOLDER MOBILENET_V2_WEIGHTS [--recipes auto ...] [--seeds 0 ...] [--size PX]
+    python benchmarks/studies/recipes.py DATA_FOLDER MOBILENET_V2_WEIGHTS [--recipes auto ...] [--seeds 0 ...] [--size PX]
         [--set NAME=VALUE ...]
 
 For hymenoptera, pets37 and cats-dogs below DATA_FOLDER. `--set` changes a setting of fine-tuning, for ablations. The features
@@ -17,7 +17,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from ratios import paired_points, record
+import _shared  # noqa: F401
+from measure import paired_points
+from ratios import record
 
 from edge_tl.cli.console import silent
 from edge_tl.training.run import read_judged

@@ -1,6 +1,6 @@
 """This project beside Ultralytics: train, export, quantize, predict, on the same photos. Prints Markdown.
 
-    python benchmarks/ultralytics_classify.py DATA --ultralytics PYTHON [--sets NAME ...] [--work FOLDER] [--latency-only]
+    python benchmarks/beside_ultralytics.py DATA --ultralytics PYTHON [--sets NAME ...] [--work FOLDER] [--latency-only]
 
 DATA: the folder of EDGE_TL_TEST_DATA. PYTHON: an interpreter with ultralytics (8.4), torch, torchvision, openvino, nncf, onnx,
 onnxruntime and onnxslim. Each side works on a copy of its own, through its own commands: `edge-tl train`, `export --quantize`,
@@ -46,8 +46,9 @@ from _ultralytics_bench import (
     run_folder,
     ultralytics_answers,
 )
+from measure import paired, paired_points
 from PIL import Image
-from ratios import paired, paired_points, record
+from ratios import record
 from workshop import Failed, last_lines
 
 from edge_tl_runtime.machine import cpu_name

@@ -1,6 +1,6 @@
 """The p50 that `edge-tl bench` reports over that of a bare onnxruntime loop on the same session. Prints Markdown.
 
-    python benchmarks/bench_overhead.py MODEL ...
+    python benchmarks/studies/bench_overhead.py MODEL ...
 
 Both sides ask one session of the runner's default settings about the same arrays, in turns of BLOCK queries. "bench": the loop
 and the call that `edge-tl bench` times. "session.run" and "IOBinding": nothing but the call between two readings of the clock;
@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import _shared  # noqa: F401
 import numpy as np
 from ratios import record
 

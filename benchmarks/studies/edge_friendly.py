@@ -1,19 +1,21 @@
 """INT8 over FP32 of networks with hard-swish and squeeze-excite, and of their edge-friendly variants. Prints Markdown.
 
-    python benchmarks/friendly.py [BACKBONE...]
+    python benchmarks/studies/edge_friendly.py [BACKBONE...]
 
 Random weights, which is enough for time. All four files of a network in turns, one photo, two threads, medians of paired ratios.
 """
 
 from __future__ import annotations
 
+import argparse
 import statistics
-import sys
 import time
 
+import _shared  # noqa: F401
 import numpy as np
 import torch
-from ratios import paired, record
+from measure import paired
+from ratios import record
 
 from edge_tl.models.backbones import find_backbone, friendly
 from edge_tl.models.network import build_network
@@ -26,9 +28,14 @@ WARM_UP, TURNS = 10, 100
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "backbones", nargs="*", default=["mobilenet_v3_large", "mobilenet_v3_small"], metavar="BACKBONE"
+    )
+    given = parser.parse_args()
     print("| network | FP32 MB | INT8 MB | FP32 ms | INT8 ms | INT8 over its own FP32 | INT8 over the plain FP32 |")
     print("|---|---|---|---|---|---|---|")
-    for name in sys.argv[1:] or ("mobilenet_v3_large", "mobilenet_v3_small"):
+    for name in given.backbones:
         plain = find_backbone(name)
         files = {}
         for backbone in (plain, friendly(plain)):

@@ -1,6 +1,6 @@
 """A long run over a source that drops and returns: memory, handles, and whether each frame was real. Prints Markdown.
 
-    python benchmarks/soak.py MODEL [--frames 100000] [--fps 300]
+    python benchmarks/long_run.py MODEL [--frames 100000] [--fps 300]
 
 The whole runner (log, status file) on a scripted test pattern in its real capture process. The stages of the script, one for
 each connection, end, hang, freeze, refuse to open, change size and channels, and deliver things that are no frames. Every frame

@@ -1,6 +1,6 @@
 """What waiting threads that spin win and cost: the ways that onnxruntime offers, beside threads that sleep. Prints Markdown.
 
-    python benchmarks/spinning.py MODEL [--turns 20]
+    python benchmarks/studies/spinning_threads.py MODEL [--turns 20]
 
 MODEL: an exported file. "asleep" is how edge-tl opens a session unless it is told otherwise, "within a call" how it does with
 `spin`: onnxruntime stops its threads when a call ends. "for N us" spins that long after the last work, "always" is onnxruntime's
@@ -15,11 +15,12 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import _shared  # noqa: F401
 import numpy as np
 import onnxruntime
-from _turns import PACES, in_turns, over
+from measure import PACES, in_turns, over, paired
 from numpy.typing import NDArray
-from ratios import paired, record
+from ratios import record
 
 from edge_tl_runtime.classifier import INPUT_NAME
 from edge_tl_runtime.machine import OtherPrograms, cpu_name

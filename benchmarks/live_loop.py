@@ -1,6 +1,6 @@
 """The live loop at work: frame rate, age of frames, and processor time against a plain loop. Prints Markdown.
 
-    python benchmarks/live.py MODEL [PHOTOS] [--turns 5] [--seconds 4]
+    python benchmarks/live_loop.py MODEL [PHOTOS] [--turns 5] [--seconds 4]
 
 Rate: results a second from test://bars at 60 frames a second (640x480, a real capture process) over what is possible: 60, or
 the rate of crop, resize and inference back to back on a frame in memory where that is lower; measured in turns.
@@ -26,7 +26,8 @@ import time
 from pathlib import Path
 
 import numpy as np
-from ratios import quartiles, record
+from measure import quartiles
+from ratios import record
 from reconnect import CameraServer, pictures, write_jpegs
 
 from edge_tl_runtime.classifier import Classifier

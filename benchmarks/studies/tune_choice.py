@@ -1,6 +1,6 @@
 """The choice of `edge-tl tune` against every configuration measured at length. Prints Markdown.
 
-    python benchmarks/tune.py MODEL...
+    python benchmarks/studies/tune_choice.py MODEL...
 
 `tune` runs as a user runs it. Then every configuration is timed in turns, none dropped, for TURNS turns of CALLS calls each:
 single frames at a camera's pace and in a row, and batches, each beside tune's choice for it. A ratio is the median time of tune's
@@ -10,6 +10,7 @@ column is the part of the processor that other programs took while a row was mea
 
 from __future__ import annotations
 
+import argparse
 import os
 import random
 import statistics
@@ -17,6 +18,7 @@ import sys
 import time
 from pathlib import Path
 
+import _shared  # noqa: F401
 import numpy as np
 import onnxruntime
 from ratios import record
@@ -91,4 +93,6 @@ def main(paths: list[Path]) -> None:
 
 
 if __name__ == "__main__":
-    main([Path(argument) for argument in sys.argv[1:]])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("models", type=Path, nargs="+", metavar="MODEL")
+    main(parser.parse_args().models)

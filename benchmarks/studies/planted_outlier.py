@@ -1,6 +1,6 @@
 """A planted outlier: what it costs plain INT8, what the search makes of it, and what training in INT8 repairs. Prints Markdown.
 
-    python benchmarks/outlier.py RUN DATA
+    python benchmarks/studies/planted_outlier.py RUN DATA
 
 RUN: of mobilenet_v2. Two channels of a tensor between two convolutions are multiplied by FACTOR, and what reads them divided, so
 that the function stays the same and the tensor's range does not.
@@ -8,10 +8,11 @@ that the function stays the same and the tensor's range does not.
 
 from __future__ import annotations
 
-import sys
+import argparse
 import time
 from pathlib import Path
 
+import _shared  # noqa: F401
 import numpy as np
 import torch
 from ratios import record
@@ -38,7 +39,11 @@ def plant(module: torch.nn.Module) -> None:
 
 
 def main() -> None:
-    run, data = open_run(sys.argv[1]), Path(sys.argv[2])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", metavar="RUN")
+    parser.add_argument("data", type=Path, metavar="DATA")
+    given = parser.parse_args()
+    run, data = open_run(given.run), given.data
     before = to_onnx(run.network.module, run.spec)
     plant(run.network.module)
     fp32 = to_onnx(run.network.module, run.spec)

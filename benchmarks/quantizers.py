@@ -1,6 +1,6 @@
 """This project's INT8 files against those of other quantizers. Prints Markdown, a row as soon as it is known.
 
-    python benchmarks/quantization.py [--models NAME[=WEIGHTS] ...] [--peers NAME ...] [--data PHOTOS] [--json FILE]
+    python benchmarks/quantizers.py [--models NAME[=WEIGHTS] ...] [--peers NAME ...] [--data PHOTOS] [--json FILE]
 
 Two tables. The first, for backbones with published weights: every quantizer gets the same FP32 graph (uint8 pixels in, of this
 project's exporter) and the same CALIBRATION photos, already cropped and resized, and every file is judged on the same other ones.
@@ -32,9 +32,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from _quantizers import BATCH, PEERS, Missing, OpenVinoModel, Pixels, installed, quiet
+from measure import paired_points
 from numpy.typing import NDArray
-from peers import BATCH, PEERS, Missing, OpenVinoModel, Pixels, installed, quiet
-from ratios import paired_points, record
+from ratios import record
 
 from edge_tl.models.backbones import find_backbone
 from edge_tl.models.network import build_network
@@ -50,6 +51,8 @@ from edge_tl_runtime.statistics import Z95
 
 CALIBRATION, THREADS, WARM_UP, TURNS = 200, 2, 10, 80
 MOBILENET = "mobilenet_v2-imagenet-fp16.pth"
+HEADLINES = ("FP32", "onnxruntime, advised", "NNCF on ONNX, mixed, full bias correction")
+"""Those that the page shows accuracy beside."""
 LATENCY = ("mobilenet_v3_large", "mobilenet_v3_small", "resnet18", "resnet50", "vgg16")
 LATENCY_PEERS = ("edge-tl", "onnxruntime, advised", "onnxruntime, advised, entry float")
 PACKAGES = ("onnxruntime", "onnx", "torch", "openvino", "nncf", "onnx-neural-compressor", "neural-compressor")
@@ -291,20 +294,31 @@ def record_accuracy(name: str, right: Mapping[str, NDArray[np.bool_]]) -> None:
     """right: whether each photo is, by quantizer."""
     for peer in [name for name in right if name != "edge-tl" and "edge-tl" in right]:
         spread, note = paired_points(right["edge-tl"], right[peer]), f"95 %, paired, {len(right[peer])} photos"
-        record(f"top-1 of INT8 {name}", peer, **spread, better="higher", note=note, kind="points")
+        record(
+            f"top-1 of INT8 {name}",
+            peer,
+            **spread,
+            better="higher",
+            note=note,
+            kind="points",
+            headline=peer in HEADLINES,
+        )
 
 
 def record_speed(name: str, rows: list[Timed]) -> None:
     """Ours against the fastest INT8 file of others in each runtime, and against our own FP32."""
     others = [row for row in rows if row.peer not in ("edge-tl", "FP32")]
+    known_weights = name not in LATENCY
     for own in (row for row in rows if row.peer == "edge-tl" and row.ms and row.ratio):
-        record(f"speed of INT8 {name}, onnxruntime", "its FP32", own.ratio, better="higher")
+        record(f"speed of INT8 {name}, onnxruntime", "its FP32", own.ratio, better="higher", headline=known_weights)
         for runtime, of in (("onnxruntime", lambda row: row.ms), ("OpenVINO", lambda row: row.openvino_ms)):
             known = [row for row in others if of(row)]
             if known and of(own):
                 best = min(known, key=of)
                 note = f"the fastest of {len(known)} others"
-                record(f"time of INT8 {name}, {runtime}", best.peer, of(own) / of(best), note=note)
+                record(
+                    f"time of INT8 {name}, {runtime}", best.peer, of(own) / of(best), note=note, headline=known_weights
+                )
 
 
 def random_rows(names: list[str], peers: list[str]) -> list[dict[str, Any]]:
