@@ -289,7 +289,7 @@ def network_table(name: str, paths: Sequence[Path], folder: Path, count: int, fi
                 better="higher",
                 kind="points",
                 note=note,
-                headline=headline,
+                headline=False,
             )
     for side_name, reason in missing:
         print(f"| - | {side_name} | - | {reason} {'| - ' * 7}|")

@@ -17,7 +17,7 @@ import steps
 import workshop
 from all import main
 from ratios import BEGIN, END
-from steps import LIBRARIES, STEPS, Step
+from steps import LIBRARIES, STEPS, STUDIES, Step
 
 ROOT = Path(__file__).parents[1]
 BENCHMARKS = ROOT / "benchmarks"
@@ -79,6 +79,13 @@ def test_every_script_is_a_step():
 
 def test_every_script_hands_its_figures_over():
     assert [name for name in SCRIPTS if "record(" not in (BENCHMARKS / name).read_text("utf-8")] == []
+
+
+def test_every_headline_script_has_its_section_with_command_and_day():
+    inside = (ROOT / "docs" / "BENCHMARKS.md").read_text("utf-8").split(BEGIN)[1].split(END)[0]
+    sections = re.findall(r"^### (.+)\n\n`python benchmarks/(\S+)[^`]*`: \d{4}-\d\d-\d\d, ", inside, re.MULTILINE)
+    assert inside.count("\n### ") == len(sections)
+    assert sections == [(step.title, step.script) for step in STEPS if not step.script.startswith(STUDIES)]
 
 
 @pytest.mark.slow

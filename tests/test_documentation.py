@@ -19,10 +19,13 @@ ROOT = Path(__file__).parents[1]
 PAGES = sorted(
     [*ROOT.glob("README*.md"), *(path for path in (ROOT / "docs").rglob("*.md") if "decisions" not in path.parts)]
 )
+LINKED = sorted({*PAGES, *ROOT.glob("*.md"), *(ROOT / "docs" / "decisions").rglob("*.md")})
+"""Pages whose links are checked: decisions tell what was tried, so their commands may be of an earlier release."""
 TYPED = [page for page in PAGES if page.parent.name != "reference"]
 """Pages that say what to type; those of docs/reference are made of the program."""
-NAMES = {page: str(page.relative_to(ROOT)) for page in PAGES}
+NAMES = {page: str(page.relative_to(ROOT)) for page in LINKED}
 TUTORIAL = ROOT / "docs" / "tutorial.md"
+CODE = ("benchmarks", "edge_tl", "export", "runtime", "scripts")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -92,7 +95,7 @@ def test_every_command_is_in_the_readme():
     assert [name for name in COMMANDS if f"`edge-tl {name}" not in text] == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=list(NAMES.values()))
+@pytest.mark.parametrize("page", LINKED, ids=list(NAMES.values()))
 def test_links_lead_to_files(page):
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", FENCE.sub("", page.read_text("utf-8"))):
         if "://" not in target:
@@ -105,11 +108,22 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=list(NAMES.values()))
+@pytest.mark.parametrize("page", LINKED, ids=list(NAMES.values()))
 def test_links_into_a_page_lead_to_a_heading(page):
     for target, anchor in re.findall(r"\]\(([^)#]*)#([^)]+)\)", FENCE.sub("", page.read_text("utf-8"))):
         if "://" not in target:
             assert anchor in anchors(page.parent / target if target else page), (target, anchor)
+
+
+def test_scripts_that_a_page_names_are_there():
+    """In pages, in comments and in docstrings; a script that is moved takes what is said of it along."""
+    named = {
+        (name, path)
+        for path in [*LINKED, *(path for folder in CODE for path in (ROOT / folder).rglob("*.py"))]
+        for name in re.findall(r"benchmarks/((?:studies/)?[a-z_]+\.py)", path.read_text("utf-8"))
+    }
+    assert len(named) > 30
+    assert [(name, str(path)) for name, path in sorted(named) if not (ROOT / "benchmarks" / name).is_file()] == []
 
 
 @pytest.mark.slow
