@@ -54,7 +54,7 @@ Quantize = Callable[[bytes, Pixels], "bytes | OpenVinoModel"]
 
 
 def ours(fp32: bytes, calibration: Pixels) -> bytes:
-    """What `edge-tl export --quantize` judges first: the candidate with the least noise.
+    """What `edge-tl export --quantize` evaluates first: the candidate with the least noise.
 
     It sees no labels. Where the command has more photos than those that calibrate, it ranks on others; here on the same ones.
     """

@@ -145,7 +145,7 @@ class Bench:
         return done.stdout
 
 
-def judged_photos(folder: Path) -> list[str]:
+def evaluation_photos(folder: Path) -> list[str]:
     """Validation photos, as paths below the folder of the set."""
     files = [path for path in (folder / "val").rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES]
     return sorted(str(path.relative_to(folder)) for path in files)
@@ -170,8 +170,8 @@ def ultralytics_answers(bench: Bench, name: str, variant: Variant, epochs: int) 
     files = bench.kept(f"{key}-export", lambda: bench.theirs("export", model=run["model"], data=str(data)))
 
     def labels(what: str, path: str) -> dict[str, Any]:
-        arguments = {"model": path, "data": str(data), "photos": judged_photos(data)}
-        return bench.kept(f"{key}-{what.replace(' ', '-')}", lambda: bench.theirs("judge", **arguments))
+        arguments = {"model": path, "data": str(data), "photos": evaluation_photos(data)}
+        return bench.kept(f"{key}-{what.replace(' ', '-')}", lambda: bench.theirs("evaluate", **arguments))
 
     found = {what: labels(what, made["path"]) for what, made in files.items() if "path" in made}
     return Answers(
@@ -207,7 +207,7 @@ def our_answers(bench: Bench, name: str, arch: str, recipe: str) -> Answers:
     exported = bench.kept(
         folder.name + "-export", lambda: {"said": bench.ours("export", folder, "--quantize", "--no-layers")}
     )
-    photos = judged_photos(data)
+    photos = evaluation_photos(data)
 
     def labels(file: str) -> dict[str, Any]:
         classes = sorted({str(data / Path(photo).parent) for photo in photos})

@@ -179,7 +179,7 @@ def export(model: str, data: str) -> dict[str, Any]:
     return made
 
 
-def judge(model: str, data: str, photos: list[str]) -> dict[str, Any]:
+def evaluate(model: str, data: str, photos: list[str]) -> dict[str, Any]:
     """The label that `predict` gives each photo, and the accuracy that `val` gives all. photos: paths below `data`."""
     network = ultralytics.YOLO(model, task="classify")
     labels = [_answer(network, str(Path(data, photo)))[0] for photo in photos]
@@ -284,7 +284,7 @@ def _bare_theirs(path: str) -> Callable[[], object]:
 
 
 ACTIONS: dict[str, Callable[..., Any]] = {
-    function.__name__: function for function in (versions, put_weights, train, export, judge, hostile, latency)
+    function.__name__: function for function in (versions, put_weights, train, export, evaluate, hostile, latency)
 }
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ scratch, and a backbone that both sides have with the same weights: torchvision'
 laid where torchvision looks for its download. Its pipeline feeds 0..1 and never normalises: the row "as documented" leaves that
 so, the others have ImageNet's mean and deviation folded into the first convolution. In all of them batch normalisation, which is
 folded in the file, is made whole again; without that its training would begin from ruined features. "best" of Ultralytics is the
-variant with the best top-1 on the photos that judge, which favours it.
+variant with the best top-1 on the evaluation photos, which favours it.
 
 Its INT8 files are calibrated on the validation photos, as it does unless told. Times of training are whole processes, one at a
 time. --work keeps models and answers in FOLDER; what is there is not made again. --latency-only: the last table alone, of models
@@ -41,7 +41,7 @@ from _ultralytics_bench import (
     VARIANTS,
     Answers,
     Bench,
-    judged_photos,
+    evaluation_photos,
     our_answers,
     run_folder,
     ultralytics_answers,
@@ -255,7 +255,7 @@ def compare(bench: Bench, options: argparse.Namespace) -> None:
     found: dict[str, list[Answers]] = {}
     truths: dict[str, list[str]] = {}
     for name in options.sets:
-        truths[name] = [Path(photo).parent.name for photo in judged_photos(bench.data / name)]
+        truths[name] = [Path(photo).parent.name for photo in evaluation_photos(bench.data / name)]
         found[name] = [our_answers(bench, name, *pair) for pair in OURS]
         for variant in VARIANTS:
             epochs = options.scratch_epochs if variant.scratch else options.epochs

@@ -3,8 +3,8 @@
     python benchmarks/few_photos.py DATA_FOLDER [--seeds 10] [--arch efficientnet_lite0]
 
 For hymenoptera and cats-dogs below DATA_FOLDER: so many training photos of either class are drawn, and both are fitted to the
-same features of them and judged on the validation photos. The peer is LogisticRegression with balanced weights and otherwise its
-defaults, unscaled features and C = 1. Losses are means over classes, in nats, of the probabilities before any temperature. Draws
+same features of them and evaluated on the validation photos. The peer is LogisticRegression with balanced weights and otherwise
+its defaults, unscaled features and C = 1. Losses are means over classes, in nats, of the probabilities before any temperature. Draws
 are paired; the intervals are 95 % of the mean difference over the draws.
 """
 

@@ -3,11 +3,11 @@
     python benchmarks/quantizers.py [--models NAME[=WEIGHTS] ...] [--peers NAME ...] [--data PHOTOS] [--json FILE]
 
 Two tables. The first, for backbones with published weights: every quantizer gets the same FP32 graph (uint8 pixels in, of this
-project's exporter) and the same CALIBRATION photos, already cropped and resized, and every file is judged on the same other ones.
+project's exporter) and the same CALIBRATION photos, already cropped and resized, and every file is evaluated on the same others.
 The drop is that of top-1 against the FP32 file, with the 95 % interval of the paired difference. SQNR is of logits against FP32.
 The second, for `--latency` backbones with random weights: time alone. Times are of one photo; onnxruntime with THREADS threads
 that do not spin, the files in turns, medians; a ratio is the median of FP32 over this file, turn by turn. The same files are
-also timed in OpenVINO where it is installed, and files in OpenVINO's own form are judged and timed there alone. "others" is the
+also timed in OpenVINO where it is installed; files in OpenVINO's own form are evaluated and timed there alone. "others" is the
 part of the processor that other programs took meanwhile.
 
 PHOTOS holds photos whose names begin with the index of their class, by default imagenet-1k-sample below EDGE_TL_TEST_DATA;
@@ -63,7 +63,7 @@ Model = bytes | OpenVinoModel
 
 
 @dataclass(frozen=True)
-class Judged:
+class Evaluated:
     """Of one file against FP32. drop and interval: points of top-1. seconds: what the quantizer took."""
 
     model: str
@@ -196,7 +196,7 @@ def answers(model: Model, photos: Pixels) -> NDArray[np.float32]:
     return np.concatenate([run(photos[i : i + BATCH]) for i in range(0, len(photos), BATCH)])
 
 
-def judged(
+def evaluated(
     name: str,
     peer: str,
     model: Model,
@@ -204,12 +204,12 @@ def judged(
     logits: NDArray[np.float32],
     truth: NDArray[np.int64],
     exact: NDArray[np.float32],
-) -> Judged:
+) -> Evaluated:
     """exact: logits of the FP32 file on the photos of `logits`."""
     lost = (exact.argmax(1) == truth).astype(float) - (logits.argmax(1) == truth)
     drop, half = 100 * lost.mean(), 100 * Z95 * lost.std(ddof=1) / np.sqrt(len(lost))
     noise = float(np.square(logits - exact, dtype=np.float64).sum())
-    return Judged(
+    return Evaluated(
         model=name,
         peer=peer,
         top1=100 * float((logits.argmax(1) == truth).mean()),
@@ -226,10 +226,10 @@ def judged(
 def accuracy_table(names: Mapping[str, str], peers: list[str], folder: Path) -> dict[str, list[dict[str, Any]]]:
     """names: weights by backbone."""
     print(
-        "| model | quantizer | top-1 % | drop, points (95 % paired) | agrees % | SQNR dB | MB | quantized in s | judged in |"
+        "| model | quantizer | top-1 % | drop, points (95 % paired) | agrees % | SQNR dB | MB | quantized in s | evaluated in |"
     )
     print("|---|---|---|---|---|---|---|---|---|")
-    rows: list[Judged] = []
+    rows: list[Evaluated] = []
     times: list[Timed] = []
     for name, weights in names.items():
         run = published_run(name, weights)
@@ -248,7 +248,7 @@ def accuracy_table(names: Mapping[str, str], peers: list[str], folder: Path) -> 
             seconds = time.perf_counter() - started
             logits = answers(models[peer], photos)
             right[peer] = logits.argmax(1) == truth
-            row = judged(name, peer, models[peer], seconds, logits, truth, exact)
+            row = evaluated(name, peer, models[peer], seconds, logits, truth, exact)
             rows.append(row)
             low, high = row.interval
             print(

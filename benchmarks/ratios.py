@@ -42,7 +42,7 @@ KINDS = {
 """ratio: one over the other. points: percentage points, one less the other. count: how often what must not happen did."""
 
 BETTER = ("lower", "higher", "")
-"""Which way is ahead; "": neither, the figure is a cost that is stated and not judged."""
+"""Which way is ahead; "": neither, the figure is a cost that is stated without a verdict."""
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
     python benchmarks/runtimes.py MODEL ... PHOTOS [--photos 200] [--python PYTHON]
 
-MODEL: exported files; those of one network (FP32 and INT8) share a table. PHOTOS: photos that they know, of which --photos judge
-and CALIBRATION others calibrate. PYTHON: an interpreter with openvino and nncf beside the project's packages; the script goes on
+MODEL: exported files; those of one network (FP32 and INT8) share a table. PHOTOS: photos that they know, --photos of them for
+the accuracy and CALIBRATION others for calibration. PYTHON: an interpreter with openvino and nncf beside the project's packages; the script goes on
 in it, so that all sides share one process. Without them OpenVINO's rows say so.
 
 - edge-tl: `Classifier.classify` with its default settings, whose threads sleep while they wait, and once more with threads that
@@ -237,13 +237,13 @@ def nncf_side(path: Path, spec: ModelSpec, calibration: Sequence[Frame]) -> Side
 def network_table(name: str, paths: Sequence[Path], folder: Path, count: int, first: bool) -> None:
     spec = read_spec(paths[0])
     photos = load_labelled(folder, spec.labels, "all")
-    judged = spread_over(photos.targets, count)
-    truth = np.asarray([photos.targets[i] for i in judged])
-    rest = sorted(set(range(len(photos))) - set(judged))
+    chosen = spread_over(photos.targets, count)
+    truth = np.asarray([photos.targets[i] for i in chosen])
+    rest = sorted(set(range(len(photos))) - set(chosen))
     calibration = [
         read_photo(photos.paths[rest[i]]) for i in spread_over([photos.targets[i] for i in rest], CALIBRATION)
     ]
-    frames = [read_photo(photos.paths[i]) for i in judged]
+    frames = [read_photo(photos.paths[i]) for i in chosen]
     sides, missing = sides_of(paths, calibration)
     say(f"  {name}: {len(sides)} sides, {TURNS} turns")
     watch = OtherPrograms()

@@ -5,9 +5,9 @@
 MODEL: an ONNX file. KNOWN: the folder it was trained on, of which the validation photos are taken. UNKNOWN: a folder of photos of
 anything else. `--without` leaves out photos whose name begins with such a number: the ImageNet classes that MODEL does know.
 
-The known photos of each class are dealt into two halves. A threshold is placed on each half, and judges the known photos of the
-other half and every second unknown one, so that each photo is judged once by a threshold that it had no part in. Intervals are
-Wilson's, of the photos judged; what a threshold on other known photos would differ by comes on top. AUROC is the chance that a
+The known photos of each class are dealt into two halves. A threshold placed on one half is tried on the known photos of the other
+half and every second unknown one, so that each photo is tried once by a threshold that it had no part in. Intervals are
+Wilson's, of the photos tried; what a threshold on other known photos would differ by comes on top. AUROC is the chance that a
 known photo scores higher than an unknown one. The last line uses the thresholds that the file carries, which stand on all known
 photos.
 """

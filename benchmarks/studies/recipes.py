@@ -73,8 +73,8 @@ def row(photos: str, arch: str, recipe: str, options: argparse.Namespace, change
         started = time.perf_counter()
         results.append(train(options.data / photos, folder / "run", settings, silent, lambda line: None))
         seconds.append(time.perf_counter() - started)
-        judged = read_judged(folder / "run")["val"]
-        right.append((judged.logits.argmax(1) == judged.targets).tolist())
+        evaluated = read_judged(folder / "run")["val"]
+        right.append((evaluated.logits.argmax(1) == evaluated.targets).tolist())
     rates = [100 * result.evaluation.top1 for result in results]
     by_seed = ", ".join(f"{result.evaluation.correct}" for result in results)
     kept = "; ".join(dict.fromkeys(f"{result.best} at {result.spec.resize.height} px" for result in results))

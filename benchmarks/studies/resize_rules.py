@@ -120,7 +120,7 @@ def network(model: Path | None) -> tuple[bytes, ModelSpec]:
     return data, parse_spec(data, str(model))
 
 
-def judge(folder: Path, model: Path | None) -> dict[tuple[str, float], np.ndarray]:
+def evaluate(folder: Path, model: Path | None) -> dict[tuple[str, float], np.ndarray]:
     """By rule and shrink, which photos are named right: bool (photos,)."""
     data, spec = network(model)
     session = open_session(data, spec.arch, SessionSettings(spin=True))
@@ -148,7 +148,7 @@ def judge(folder: Path, model: Path | None) -> dict[tuple[str, float], np.ndarra
 
 def main(folder: Path, model: Path | None) -> None:
     cv2.setNumThreads(1)
-    right = judge(folder, model)
+    right = evaluate(folder, model)
     plate = crop_of(zone_plate(1080, 1920))
     reference = RULES["Pillow Lanczos"](plate, SIZE).astype(float)
     columns = [f"top-1, shrink {scale:g}x" if scale != 1 else "top-1" for scale in SCALES]

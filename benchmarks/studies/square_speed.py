@@ -8,7 +8,7 @@ turn, of processor seconds on one thread, so that they hold on a machine that is
 
 "bare session": batches of the same size through the same session, nothing else. "ART": SquareAttack of the
 adversarial-robustness-toolbox, which drives the same session with the same batch, norm, radius and share of the first windows,
-for as many proposals; "rows" are the pictures it had judged for each of them. Its L2 is left out: it divides by zero on such
+for as many proposals; "rows" are the pictures it had evaluated for each of them. Its L2 is left out: it divides by zero on such
 photos.
 """
 

@@ -139,11 +139,13 @@ def main(model: Path, folder: Path, each: int) -> None:
     spec = read_spec(model)
     photos = load_labelled(folder, spec.labels, "all")
     truth = [spec.labels[target] for target in photos.targets]
-    judged = edge_tl("evaluate", model, folder, "--split", "all")[0]
+    evaluated = edge_tl("evaluate", model, folder, "--split", "all")[0]
     by_name = {line["source"]: line["label"] for line in edge_tl("predict", model, folder)}
     alone = [by_name[str(path)] == true for path, true in zip(photos.paths, truth, strict=True)]
-    if sum(alone) != round(judged["top1"] * judged["n"]):
-        raise SystemExit(f"predict is right for {sum(alone)} photos, evaluate for {judged['top1'] * judged['n']:.1f}")
+    if sum(alone) != round(evaluated["top1"] * evaluated["n"]):
+        raise SystemExit(
+            f"predict is right for {sum(alone)} photos, evaluate for {evaluated['top1'] * evaluated['n']:.1f}"
+        )
     print("| what | frames | top-1 (95 %) | less the photos alone, points (95 % paired) | gained, lost | p |")
     print("|---|---|---|---|---|---|")
     print(f"| `edge-tl evaluate`, photos alone | | {rate(sum(alone), len(truth))} | | | |", flush=True)
