@@ -4,8 +4,8 @@
 
 For hymenoptera and cats-dogs below DATA_FOLDER: so many training photos of either class are drawn, and both are fitted to the
 same features of them and evaluated on the validation photos. The peer is LogisticRegression with balanced weights and otherwise
-its defaults, unscaled features and C = 1. Losses are means over classes, in nats, of the probabilities before any temperature. Draws
-are paired; the intervals are 95 % of the mean difference over the draws.
+its defaults, unscaled features and C = 1. Losses are means over classes, in nats, of the probabilities before any temperature.
+Draws are paired; the intervals are 95 % of the mean difference over the draws.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
     python benchmarks/runtimes.py MODEL ... PHOTOS [--photos 200] [--python PYTHON]
 
-MODEL: exported files; those of one network (FP32 and INT8) share a table. PHOTOS: photos that they know, --photos of them for
-the accuracy and CALIBRATION others for calibration. PYTHON: an interpreter with openvino and nncf beside the project's packages; the script goes on
-in it, so that all sides share one process. Without them OpenVINO's rows say so.
+MODEL: exported files; those of one network (FP32 and INT8) share a table. PHOTOS: photos that they know, --photos of them for the
+accuracy and CALIBRATION others for calibration. PYTHON: an interpreter with openvino and nncf beside the project's packages; the
+script goes on in it, so that all sides share one process. Without them OpenVINO's rows say so.
 
 - edge-tl: `Classifier.classify` with its default settings, whose threads sleep while they wait, and once more with threads that
   spin, as `edge-tl tune` writes into a profile where that is faster.
