@@ -235,8 +235,7 @@ def latency_table(bench: Bench, name: str) -> None:
     print("|---|---|---|---|---|")
     for side, ms in times.items():
         low, middle, high = statistics.quantiles(ms, n=4)
-        over = [statistics.median(a / b for a, b in zip(ms, times[own], strict=True)) for own in ours if own in times]
-        cells = " | ".join(f"{ratio:.2f}" for ratio in over)
+        cells = " | ".join(f"{paired(ms, times[own])['ratio']:.2f}" for own in ours if own in times)
         print(f"| {side} | {middle:.2f} | {low:.2f} to {high:.2f} | {cells} |")
     print(flush=True)
     for own, others in (

@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+from measure import paired
 from ratios import record
 
 from edge_tl_runtime.classifier import INPUT_NAME, OUTPUT_NAME, Classifier
@@ -164,24 +165,18 @@ def print_rows(model: str, width: int, height: int, times: dict[str, list[float]
     """Median seconds of a frame of the first side that is not the bare call, beside those of the bare call."""
     bare = times.pop("bare")
     for side, whole in times.items():
-        low, ratio, high = statistics.quantiles([w / b for w, b in zip(whole, bare, strict=True)], n=4)
+        spread = paired(whole, bare)
         quiet = np.percentile(whole, 10) / np.percentile(bare, 10)
         print(
             f"| {model} | {width}x{height} | {side} | {1e3 * statistics.median(bare):.2f} "
-            f"| {1e3 * statistics.median(whole):.2f} | {ratio:.2f} | {low:.2f} to {high:.2f} | {quiet:.2f} |",
+            f"| {1e3 * statistics.median(whole):.2f} | {spread['ratio']:.2f} | {spread['low']:.2f} to {spread['high']:.2f} "
+            f"| {quiet:.2f} |",
             flush=True,
         )
         if side in ("memory", "ring"):
             what = f"a frame of {width}x{height} through the live loop, from {side} ({model})"
-            record(
-                what,
-                "the bare session call",
-                ratio,
-                low=low,
-                high=high,
-                goal=GOALS[width, height],
-                headline=side == "ring",
-            )
+            goal, headline = GOALS[width, height], side == "ring"
+            record(what, "the bare session call", **spread, goal=goal, headline=headline)
     used = next(whole for side, whole in times.items() if side != "bare again")
     return statistics.median(w - b for w, b in zip(used, bare, strict=True))
 

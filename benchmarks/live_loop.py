@@ -113,8 +113,8 @@ def processor_seconds(command: list[str]) -> float:
 
 
 def spread(values: list[float]) -> str:
-    low, _, high = statistics.quantiles(values, n=4, method="inclusive")
-    return f"{low:.2f} to {high:.2f}"
+    found = quartiles(values)
+    return f"{found['low']:.2f} to {found['high']:.2f}"
 
 
 def print_rate_and_age(classifier: Classifier, turns: int, seconds: float) -> None:

@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-from measure import quartiles
+from measure import paired
 from ratios import record
 
 TURNS = 9
@@ -57,9 +57,9 @@ def main(model: Path, photo: Path) -> None:
         print(f"| {name} | {seconds:.2f} | {ratios[0]:.2f} | {megabytes:.0f} | {ratios[1]:.2f} |")
     for part, unit in enumerate(("seconds", "peak memory")):
         loaded, predict = (results[name] for name in ("the same and load the model", "edge-tl predict PHOTO"))
-        found = quartiles([a[part] / b[part] for a, b in zip(predict, loaded, strict=True)])
+        found = paired([row[part] for row in predict], [row[part] for row in loaded])
         record(f"edge-tl predict PHOTO, {unit}", "importing its libraries and loading the model", **found, better="")
-        found = quartiles([a[part] / b[part] for a, b in zip(results["edge-tl --help"], base, strict=True)])
+        found = paired([row[part] for row in results["edge-tl --help"]], [row[part] for row in base])
         record(f"edge-tl --help, {unit}", "importing its libraries", **found, better="")
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import shlex
 import string
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from workshop import Unavailable, Workshop
 
@@ -46,22 +46,22 @@ class Step:
 
 
 OPENVINO = ("openvino", "nncf")
+ULTRALYTICS = ("ultralytics", *OPENVINO)
 ATTACKS = ("adversarial-robustness-toolbox", "pyautoattack", "torchattacks")
 LOOP = "[--ultralytics {ultralytics}] {model}"
 QUANTIZERS = "--data {imagenet}"
-FEWER = "--models efficientnet_lite0 --latency mobilenet_v3_small"
+FEWER = f"{QUANTIZERS} --models efficientnet_lite0 --latency mobilenet_v3_small"
 RUNTIMES = "[--python {openvino}] {lite0}/model.onnx {lite0}/model-int8.onnx"
 MORE = " [{mv2}/model.onnx {mv2}/model-int8.onnx] {imagenet}"
 AGREE = "{lite0}/model-int8.onnx {imagenet}"
 RECIPES = "{data} {weights} --recipes probe auto"
+ONE_RECIPE = f"{RECIPES} --sets pets37 --archs efficientnet_lite0 --seeds 0"
+TWO_CLASSES = "{known_files}/model.onnx {data}/hymenoptera {data}/cats-dogs"
+MANY_CLASSES = "{pets}/model.onnx {data}/pets37 {imagenet} --without 151-268,281-285"
 CORRUPTIONS = "{imagenet} [--peer {imagecorruptions}]"
-STEPS = (
+HEADLINES = (
     Step(
-        "A frame through the live loop",
-        "frame_overhead.py",
-        LOOP + " [{mv2}/model-int8.onnx]",
-        LOOP,
-        peers=("ultralytics",),
+        "A frame through the live loop", "frame_overhead.py", LOOP + " [{mv2}/model-int8.onnx]", LOOP, peers=ULTRALYTICS
     ),
     Step("The live loop at work", "live_loop.py", "{model} {photos}", "{model} {photos} --turns 2"),
     Step(
@@ -70,83 +70,36 @@ STEPS = (
     Step("A long run", "long_run.py", "{known} --frames 100000", "{known} --frames 10000", 20),
     Step("Decoding of videos", "decoding.py", "{photos}", "{photos} --turns 3", peers=("av",)),
     Step("Start-up", "startup.py", "{known} {photo}"),
+    Step("INT8 files of other quantizers", "quantizers.py", QUANTIZERS, FEWER, 40, "quantizers", OPENVINO),
+    Step("Other runtimes", "runtimes.py", RUNTIMES + MORE, RUNTIMES + " {imagenet} --photos 40", 20, peers=OPENVINO),
     Step(
-        "INT8 files of other quantizers",
-        "quantizers.py",
-        QUANTIZERS,
-        f"{QUANTIZERS} {FEWER}",
-        40,
-        "quantizers",
-        OPENVINO,
-    ),
-    Step(
-        "Other runtimes and plain scripts",
-        "runtimes.py",
-        RUNTIMES + MORE,
-        RUNTIMES + " {imagenet} --photos 40",
-        20,
-        peers=OPENVINO,
-    ),
-    Step(
-        "Beside Ultralytics",
-        "beside_ultralytics.py",
-        "{data} --ultralytics {ultralytics}",
-        None,
-        60,
-        peers=("ultralytics", *OPENVINO),
+        "Beside Ultralytics", "beside_ultralytics.py", "{data} --ultralytics {ultralytics}", None, 60, peers=ULTRALYTICS
     ),
     Step("An epoch of fine-tuning", "training_epoch.py", "{data} [{weights}] --photos 128", "{data} --photos 64"),
     Step("Few and unequal photos", "few_photos.py", "{data}", "{data} --seeds 5", 20, peers=("scikit-learn",)),
-    Step(
-        "Photos that come in bursts",
-        "burst_splits.py",
-        "{data}/pets37 --photos 111",
-        "{data}/pets37 --photos 74 --seeds 2",
-        20,
-    ),
-    Step("Attacks of other libraries", "attacks_agree.py", f"{AGREE} 120 few", f"{AGREE} 24 few", 40, peers=ATTACKS),
-    Step("The standard attacks of AutoAttack", "attacks_agree.py", f"{AGREE} 16 standard", None, 20, peers=ATTACKS),
-    Step(
-        "Videos against their photos", "studies/video_accuracy.py", "{known} {photos}", "{known} {photos} --shown 2", 15
-    ),
-    Step("The page and its viewers", "studies/page_viewers.py", "{model}", "{model} --seconds 6"),
-    Step("What tune chooses", "studies/tune_choice.py", "{model}", minutes=15),
-    Step("Threads that spin", "studies/spinning_threads.py", "{model}", "{model} --turns 10"),
-    Step("What measuring costs", "studies/bench_overhead.py", "{model} [{mv2}/model-int8.onnx]", "{model}"),
-    Step("Edge-friendly variants", "studies/edge_friendly.py", "", "mobilenet_v3_small"),
-    Step("Linear probe", "studies/linear_probe.py", "{data} [{weights}]", "{data}"),
-    Step("Recipes", "studies/recipes.py", RECIPES, f"{RECIPES} --sets pets37 --archs efficientnet_lite0 --seeds 0", 60),
-    Step(
-        "Interrupted, and in two processes",
-        "studies/interrupted_training.py",
-        "{data}",
-        "{data} --kills 3 --epochs 6",
-        30,
-    ),
-    Step(
-        "Photos of no class, two classes",
-        "studies/ood_score.py",
-        "{known_files}/model.onnx {data}/hymenoptera {data}/cats-dogs",
-    ),
-    Step(
-        "Photos of no class, 37 classes",
-        "studies/ood_score.py",
-        "{pets}/model.onnx {data}/pets37 {imagenet} --without 151-268,281-285",
-    ),
-    Step("A planted outlier", "studies/planted_outlier.py", "{run_mv2} {data}/hymenoptera", None, 20),
-    Step("Crop and resize", "studies/resize_rules.py", "{imagenet}", None, 20),
-    Step(
-        "Questions of Square",
-        "studies/square_speed.py",
-        "{model} {imagenet}",
-        "{model} {imagenet} 8 50",
-        peers=ATTACKS[:1],
-    ),
-    Step("Gradients of attacks", "studies/gradient_attack_speed.py", "{model}", minutes=20),
-    Step(
-        "Corruptions", "studies/corruptions.py", CORRUPTIONS, f"{CORRUPTIONS} --photos 4", peers=("imagecorruptions",)
-    ),
+    Step("Bursts", "burst_splits.py", "{data}/pets37 --photos 111", "{data}/pets37 --photos 74 --seeds 2", 20),
+    Step("Other libraries' attacks", "attacks_agree.py", f"{AGREE} 120 few", f"{AGREE} 24 few", 40, peers=ATTACKS),
+    Step("AutoAttack's standard", "attacks_agree.py", f"{AGREE} 16 standard", None, 20, peers=ATTACKS),
 )
+OF_STUDIES = (
+    Step("Videos against their photos", "video_accuracy.py", "{known} {photos}", "{known} {photos} --shown 2", 15),
+    Step("The page and its viewers", "page_viewers.py", "{model}", "{model} --seconds 6"),
+    Step("What tune chooses", "tune_choice.py", "{model}", minutes=15),
+    Step("Threads that spin", "spinning_threads.py", "{model}", "{model} --turns 10"),
+    Step("What measuring costs", "bench_overhead.py", "{model} [{mv2}/model-int8.onnx]", "{model}"),
+    Step("Edge-friendly variants", "edge_friendly.py", "", "mobilenet_v3_small"),
+    Step("Linear probe", "linear_probe.py", "{data} [{weights}]", "{data}"),
+    Step("Recipes", "recipes.py", RECIPES, ONE_RECIPE, 60),
+    Step("Interrupted training", "interrupted_training.py", "{data}", "{data} --kills 3 --epochs 6", 30),
+    Step("Photos of no class, two classes", "ood_score.py", TWO_CLASSES),
+    Step("Photos of no class, 37 classes", "ood_score.py", MANY_CLASSES),
+    Step("A planted outlier", "planted_outlier.py", "{run_mv2} {data}/hymenoptera", None, 20),
+    Step("Crop and resize", "resize_rules.py", "{imagenet}", None, 20),
+    Step("Questions of Square", "square_speed.py", "{model} {imagenet}", "{model} {imagenet} 8 50", peers=ATTACKS),
+    Step("Gradients of attacks", "gradient_attack_speed.py", "{model}", minutes=20),
+    Step("Corruptions", "corruptions.py", CORRUPTIONS, f"{CORRUPTIONS} --photos 4", peers=("imagecorruptions",)),
+)
+STEPS = (*HEADLINES, *(replace(step, script=STUDIES + step.script) for step in OF_STUDIES))
 
 
 def fields(template: str) -> list[str]:
