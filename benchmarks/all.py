@@ -10,7 +10,7 @@ folder of real photos; without it the scripts that need none run on the demo's. 
 EDGE_TL_ULTRALYTICS and EDGE_TL_OPENVINO (an interpreter with their packages each) and EDGE_TL_IMAGECORRUPTIONS (a folder); a
 script that needs one that is not named is skipped, and named too.
 
-Adding a benchmark is a line in `steps.STEPS`.
+Adding a benchmark is a line in `steps.py`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The scripts that `all.py` runs: a line each, the studies below the headline scripts.
+"""The scripts that `all.py` runs, a line each: HEADLINES by themselves, OF_STUDIES when they are named.
 
 In the arguments {name} is one of `workshop.MATERIALS`, and what stands in brackets is left out where its material is missing.
 """
