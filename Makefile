@@ -4,14 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := $(VENV)/.demo-ready
 READY := $(VENV)/.ready
-# Processes that share the tests; each may take 3 GB.
-WORKERS ?= 2
+# Processes that share the tests: WORKERS=2 where two cores are idle.
+WORKERS ?= 1
 PYTEST := $(BIN)/python -m pytest
-SHARED_OUT := --numprocesses $(WORKERS) --dist loadfile
+SHARED_OUT := $(if $(filter-out 1,$(WORKERS)),--numprocesses $(WORKERS) --dist loadfile)
 # The address of PyTorch's index of CPU wheels: leaves out 4 GB of CUDA where there is no GPU..
 TORCH_INDEX ?=
 
-.PHONY: demo test test-fast test-serial coverage versions lint bench reference clean
+.PHONY: demo test test-fast coverage versions lint bench reference clean
 .NOTPARALLEL:
 
 demo: $(DEMO)
@@ -22,9 +22,6 @@ test: lint
 
 test-fast: $(READY)
 	$(PYTEST) $(SHARED_OUT) -m "not slow"
-
-test-serial: $(READY)
-	$(PYTEST)
 
 coverage: $(READY)
 	$(PYTEST) $(SHARED_OUT) --cov --cov-report=term:skip-covered --cov-report=html
