@@ -1,19 +1,34 @@
-# From a bare clone: `make demo` runs the main job, `make test` passes every check. Both set up what they need in .venv.
+# From a bare clone: `make demo` runs the main job, `make test` passes every check. Each sets up what it needs in .venv, and no more.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+DEMO := $(VENV)/.demo-ready
 READY := $(VENV)/.ready
+# Processes that share the tests: WORKERS=2 where two cores are idle.
+WORKERS ?= 1
+PYTEST := $(BIN)/python -m pytest
+SHARED_OUT := $(if $(filter-out 1,$(WORKERS)),--numprocesses $(WORKERS) --dist loadfile)
+# The address of PyTorch's index of CPU wheels: leaves out 4 GB of CUDA where there is no GPU..
+TORCH_INDEX ?=
 
-.PHONY: demo test test-fast lint bench reference clean
+.PHONY: demo test test-fast coverage versions lint bench reference clean
+.NOTPARALLEL:
 
-demo: $(READY)
+demo: $(DEMO)
 	$(BIN)/edge-tl demo
 
 test: lint
-	$(BIN)/python -m pytest
+	$(PYTEST) $(SHARED_OUT)
 
 test-fast: $(READY)
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) $(SHARED_OUT) -m "not slow"
+
+coverage: $(READY)
+	$(PYTEST) $(SHARED_OUT) --cov --cov-report=term:skip-covered --cov-report=html
+
+# Other releases of Python: what a device needs on each, in an environment of its own.
+versions: $(READY)
+	$(BIN)/python -m nox
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
@@ -28,10 +43,17 @@ bench: $(READY)
 reference: $(READY)
 	$(BIN)/python scripts/reference.py
 
-$(READY): pyproject.toml constraints.txt
+# pip comes last: where Debian's python3-venv is missing, a venv is left half made, and the next make starts anew.
+$(BIN)/pip:
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+
+$(DEMO): pyproject.toml constraints.txt scripts/set_up.py | $(BIN)/pip
+	$(BIN)/python scripts/set_up.py train $(if $(TORCH_INDEX),--torch-index '$(TORCH_INDEX)')
 	touch $@
 
+$(READY): pyproject.toml constraints.txt scripts/set_up.py | $(BIN)/pip
+	$(BIN)/python scripts/set_up.py dev $(if $(TORCH_INDEX),--torch-index '$(TORCH_INDEX)')
+	touch $(DEMO) $@
+
 clean:
-	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) build dist htmlcov .coverage .nox *.egg-info .mypy_cache .ruff_cache .import_linter_cache .grimp_cache .hypothesis
