@@ -110,7 +110,7 @@ class Opened:
         if twin is not None and twin.graph is not None:
             routes.append(Route("BPDA", WHITE_BOX, Model(judge, twin.graph, backward_only=True, device=device)))
             routes.append(Route("transfer", TRANSFER, Model(judge, twin.graph, device=device)))
-        elif self.classifier.spec.precision != "fp32":
+        elif self.classifier.spec.precision != "fp32" and ADOPTED not in self.classifier.spec.export:
             why = twin.why if twin else "the FP32 file that it was made from is not in its folder"
             absent += [Absent(name, why) for name in ("BPDA", "transfer")]
         return Subject(self.name, self.path, self.classifier, self.sha256, tuple(routes), tuple(absent), self.proof)
