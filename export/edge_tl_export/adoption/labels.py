@@ -100,7 +100,9 @@ def checked(
         if UNPRINTABLE.search(label):
             raise UsageError(f"{origin}: label {index}, {one_line(label, 60)!r}, has control characters; remove them")
         if _UNSEEN.search(label):
-            raise UsageError(f"{origin}: label {index}, {ascii(label)[:80]}, has characters that are not seen; remove them")
+            raise UsageError(
+                f"{origin}: label {index}, {ascii(label)[:80]}, has characters that are not seen; remove them"
+            )
     if len(labels) < 2:
         only = f", {one_line(labels[0], 40)!r}" if labels else ""
         raise UsageError(

@@ -107,7 +107,9 @@ def _not_computed(said: str, proto: onnx.ModelProto, name: str) -> BadModelError
     kinds = {TensorProto.DOUBLE: "double", TensorProto.BFLOAT16: "bfloat16", TensorProto.FLOAT16: "half"}
     kind = next((text for number, text in kinds.items() if number in stored), "")
     said = f"in {kind} precision" if kind else "with numbers of this type"
-    return BadModelError(f"{name} computes {found[1]} {said}, which onnxruntime cannot on this machine; export it in float32")
+    return BadModelError(
+        f"{name} computes {found[1]} {said}, which onnxruntime cannot on this machine; export it in float32"
+    )
 
 
 def ask_twice(
