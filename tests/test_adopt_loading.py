@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from foreign import LABELS, Graph, SIZE, answers, classifier, pixels
+from foreign import LABELS, SIZE, Graph, answers, classifier, pixels
 from onnx import TensorProto, helper, numpy_helper
 from test_adopt_ends import SPEC, values
 

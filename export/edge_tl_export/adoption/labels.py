@@ -28,7 +28,7 @@ _UNSEEN = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u180b-\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff9-\ufffb"
     "\U000e0000-\U000e007f]"
 )
-"""Marks of direction, letters of no width or no ink. Joiners are not among them: Persian, Hindi and emoji are written with these."""
+"""Marks of direction, letters of no width or no ink. Joiners are not among them: Persian, Hindi and emoji need these."""
 _JOINERS = re.compile("[\u200c\u200d\ufe00-\ufe0f]")
 _WORDNET = re.compile(r"^(n\d{8})[\s,;:]+(\S.*)$")
 _INDEX_COLUMNS = ("id", "index", "idx", "class_id", "class_index", "label_id", "class_idx", "number")
