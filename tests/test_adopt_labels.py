@@ -76,6 +76,9 @@ AS_THEY_ARE = {
     "classes": ("class 0", "class 1", "class 2"),
     "scripts": ("แมว", "собака", "狐"),
     "letters": ("a", "A", "b"),
+    "joiners": ("\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", "\U0001f468\u200d\U0001f469", "cat"),
+    "times": ("8:00", "9:30", "12:00"),
+    "persons": ("1 person", "2 persons", "4 persons"),
     "wordnet names alone": ("n02123045", "n02085620", "n02119022"),
 }
 
@@ -99,6 +102,18 @@ REFUSED: dict[str, tuple[str, bytes, str]] = {
     "another document": ("l.json", b'{"lr": "fast", "layers": "many"}', "object without labels.*lr"),
     "numbers for names": ("l.json", b"[1, 2, 3]", "no labels in a form"),
     "an empty name": ("l.json", b'["cat", ""]', "label 1 is empty"),
+    "numbered with a gap": ("l.txt", b"0: a\n1: b\n2: c\n3: d\n5: e\n", "index 4 is missing"),
+    "numbered with a gap, spaces": ("l.txt", b"0 a\n1 b\n2 c\n4 e\n", "index 3 is missing"),
+    "numbered with a gap, tabs": ("l.txt", b"0\ta\n2\tc\n", "index 1 is missing"),
+    "numbered twice": ("l.txt", b"0: a\n1: b\n1: c\n", "index 1 appears twice"),
+    "numbered from 2": ("l.txt", b"2: a\n3: b\n4: c\n", "index 0 is missing"),
+    "gap in numbers behind": ("l.txt", b"a: 0\nb: 1\nc: 3\n", "index 2 is missing"),
+    **{
+        f"not seen, {ord(mark):x}": ("l.txt", f"cat\ndo{mark}g\n".encode(), "not seen|control characters")
+        for mark in "\u202e\u2066\u200b\u2060\u00ad\u3164\u061c\u200e\ufeff\U000e0041"
+    },
+    "joined": ("l.txt", "cat\nca\u200dt\n".encode(), "labels 0 and 1, 'cat' and .*not seen"),
+    "twice once stripped": ("l.json", '["cat", "dog", "\u200bcat "]'.encode(), "'cat' at 0 and 2"),
     "yaml": ("data.yaml", b"names:\n  0: cat\n  1: dog\n", "YAML"),
     "code": ("l.txt", b"[__import__('os').getcwd(), 'dog']", "begins like JSON"),
 }

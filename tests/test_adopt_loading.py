@@ -9,12 +9,12 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from foreign import LABELS, SIZE, answers, classifier, pixels
+from foreign import LABELS, SIZE, Graph, answers, classifier, pixels
 from onnx import TensorProto, helper, numpy_helper
 from test_adopt_ends import SPEC, values
 
 from edge_tl.cli import run
-from edge_tl_export.adopt import read_original, write_adopted
+from edge_tl_export.adopt import adopt, read_original, write_adopted
 from edge_tl_export.adoption.loading import load, load_bytes
 from edge_tl_runtime.classifier import Classifier
 from edge_tl_runtime.errors import BadModelError, EdgeTLError
@@ -99,16 +99,18 @@ def test_a_download_cache_of_links_is_followed(tmp_path):
 @pytest.mark.parametrize(
     ("keys", "reason"),
     [
-        ({"location": "../secret.bin"}, "outside its own folder"),
-        ({"location": "a/../../secret.bin"}, "outside its own folder"),
-        ({"location": "/etc/passwd"}, "outside its own folder"),
-        ({"location": "C:\\secret.bin"}, "outside its own folder"),
-        ({"location": ""}, "outside its own folder"),
+        ({"location": "../secret.bin"}, "by a path with"),
+        ({"location": "a/../../secret.bin"}, "by a path with"),
+        ({"location": "/etc/passwd"}, "by an absolute path"),
+        ({"location": "C:\\secret.bin"}, "by an absolute path"),
+        ({"location": ""}, "does not name it"),
         ({"location": "link.bin"}, "a link out of its own folder"),
         ({"location": "linked/secret.bin"}, "a link out of its own folder"),
         ({"location": "other.bin"}, "'other.bin', which is not in"),
-        ({"location": "."}, "which is not in"),
-        ({"location": "pipe"}, "which is not in"),
+        ({"location": "."}, "does not name it"),
+        ({"location": "../theirs/weights.bin"}, "by a path with"),
+        ({"location": "folder"}, "which is a folder"),
+        ({"location": "pipe"}, "which is no plain file"),
         ({"length": "1"}, "a size that they cannot have"),
         ({"offset": "-8"}, "a size that they cannot have"),
         ({"offset": "x"}, "a size that they cannot have"),
@@ -122,10 +124,18 @@ def test_weights_from_a_wrong_place_are_refused_by_name(keys, reason, tmp_path):
     (tmp_path / "secret.bin").write_bytes(bytes(1 << 16))
     (path.parent / "link.bin").symlink_to(tmp_path / "secret.bin")
     (path.parent / "linked").symlink_to(tmp_path)
+    (path.parent / "folder").mkdir()
     os.mkfifo(path.parent / "pipe")
     with pytest.raises(BadModelError, match=reason) as caught:
         load(changed(path, **keys))
     assert "\n" not in str(caught.value)
+
+
+def test_doubles_that_onnxruntime_cannot_compute_are_said_in_plain_words(tmp_path):
+    graph = Graph(kind=TensorProto.DOUBLE)
+    with pytest.raises(BadModelError, match=r"^m\.onnx computes Conv in double.*export it in float32") as caught:
+        adopt(graph.model([graph.body("image")]).SerializeToString(), SPEC, "m.onnx")
+    assert "NOT_IMPLEMENTED" not in str(caught.value)
 
 
 def test_missing_and_short_data_are_named(tmp_path):
@@ -273,7 +283,7 @@ open({str(graph_file)!r}, "wb").write(model.SerializeToString())
 import resource, sys
 sys.path[:0] = {sys.path!r}
 from test_adopt_ends import SPEC
-from edge_tl_export.adopt import read_original, write_adopted
+from edge_tl_export.adopt import adopt, read_original, write_adopted
 from pathlib import Path
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 write_adopted(read_original({str(graph_file)!r}).adopt(SPEC), Path({str(tmp_path / "o.onnx")!r}))

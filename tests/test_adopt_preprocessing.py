@@ -23,7 +23,7 @@ from edge_tl_export.adoption.labels import LabelList
 from edge_tl_export.adoption.loading import load_bytes
 from edge_tl_export.adoption.measuring import Asked
 from edge_tl_export.adoption.preprocessing import PRESETS, figures, inside, name_of
-from edge_tl_export.adoption.scores import READINGS as ALL_READINGS
+from edge_tl_export.adoption.reading import READINGS as ALL_READINGS
 from edge_tl_runtime.classifier import Classifier
 from edge_tl_runtime.errors import UsageError
 from edge_tl_runtime.onnx_file import read_spec

@@ -197,6 +197,8 @@ class Evaluation:
             complete = bool(line.complete[everything][few].all())
             text = f"{fooled} of {tried} photos fooled at epsilon {everything:g}" + ("" if complete else ", cut short")
             holds = True if fooled == tried else False if complete else None
+            if not tried:
+                text, holds = "no photo is right without an attack, so nothing can be told", None
             found.append((f"a large epsilon fools all: {name}", text, holds))
         return found
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from edge_tl.adversarial.model import Model
 from edge_tl_export import ExportError
+from edge_tl_export.adoption.deciding import KEY as ADOPTED_KEY
 from edge_tl_export.differentiable import DifferentiableGraph
 from edge_tl_export.faithful import Faithfulness, faithfulness
 from edge_tl_runtime.classifier import Classifier, SessionSettings
@@ -110,7 +111,8 @@ class Opened:
         if twin is not None and twin.graph is not None:
             routes.append(Route("BPDA", WHITE_BOX, Model(judge, twin.graph, backward_only=True, device=device)))
             routes.append(Route("transfer", TRANSFER, Model(judge, twin.graph, device=device)))
-        elif self.classifier.spec.precision != "fp32":
+        elif self.classifier.spec.precision != "fp32" and set(self.classifier.spec.export) != {ADOPTED_KEY}:
+            # A file as it was adopted has no FP32 counterpart; one that was quantized after that has.
             why = twin.why if twin else "the FP32 file that it was made from is not in its folder"
             absent += [Absent(name, why) for name in ("BPDA", "transfer")]
         return Subject(self.name, self.path, self.classifier, self.sha256, tuple(routes), tuple(absent), self.proof)

@@ -56,7 +56,7 @@ def _print(document: dict[str, Any]) -> None:
         heading = f"{subject['name']}, {counts}: % by epsilon ({unit}); below the first row, what each attack fools"
         table(heading, ["", *radii], rows)
     for check in document["sanity"]:
-        verdict = "not finished" if check["holds"] is None else "holds" if check["holds"] else "FAILS"
+        verdict = "not known" if check["holds"] is None else "holds" if check["holds"] else "FAILS"
         click.echo(f"{verdict}: {check['name']}: {check['text']}")
     if document["faithfulness"]:
         click.echo(f"rebuild in PyTorch: {document['faithfulness']['text']}")

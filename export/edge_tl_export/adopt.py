@@ -26,6 +26,7 @@ from edge_tl_export.adoption.picture import (
     size_hint,
 )
 from edge_tl_export.adoption.preprocessing import DEFAULT, DEFAULT_GREY, PRESETS, check_channels, inside
+from edge_tl_export.adoption.reading import SAYS, follows, read
 from edge_tl_export.adoption.reference import Reference, ask_twice, settle
 from edge_tl_export.verify import ExportError, make_self_test
 from edge_tl_runtime.classifier import INPUT_NAME, OUTPUT_NAME, Classifier, SessionSettings, open_session
@@ -49,7 +50,7 @@ QUANTIZED = ("QuantizeLinear", "DynamicQuantizeLinear", "ConvInteger", "MatMulIn
 class Choices:
     """What a person says about the original where it does not say it itself.
 
-    output: the one that holds the scores. size: height and width. fix: values of other inputs. scores: one of `scores.READINGS`.
+    output: the one that holds the scores. size: height and width. fix: values of other inputs. scores: one of `reading.READINGS`.
     """
 
     output: str = ""
@@ -136,8 +137,13 @@ class Original:
         if chosen.before:
             before = self._reference.scores(values, chosen.before)
             before = before if before.shape == answers.shape else None
-        self._kind = onnx.helper.np_dtype_to_tensor_dtype(first[chosen.before or chosen.tensor].dtype)
-        self._candidate, self.reading = chosen, scores.read(chosen, answers, before, choices.scores)
+        given = first[chosen.tensor].dtype
+        exact = max(PROBABILITY[self.precision], PROBABILITY["fp16"] if given == np.float16 else 0)
+        self._candidate = chosen
+        self.reading = read(
+            chosen, answers, before, choices.scores, self.name, exact=exact, whole_numbers=given.kind in "iu"
+        )
+        self._kind = onnx.helper.np_dtype_to_tensor_dtype(first[chosen.before].dtype if self.reading.cut else given)
         self.classes = 2 if self.reading.two_of_one else widths[index]
         self._note_scores(listed, first[chosen.tensor], answers)
 
@@ -154,7 +160,7 @@ class Original:
             (a, b)
             for a, one in rows.items()
             for b, other in rows.items()
-            if a != b and one.shape == other.shape and scores.follows(one, other, a < b)
+            if a != b and one.shape == other.shape and follows(one, other, a < b)
         ]
 
     def _note_scores(
@@ -163,7 +169,7 @@ class Original:
         chosen, reading, notes = self._candidate, self.reading, self.notes
         shape = " x ".join(["N", *map(str, answer.shape[1:])]) if answer.ndim > 1 else f"{answer.shape[0]} alone"
         notes.recognised.append(
-            f"scores in output {one_line(chosen.output, 40)!r}, {shape}, {answer.dtype}: {_SAYS[reading.meaning]}"
+            f"scores in output {one_line(chosen.output, 40)!r}, {shape}, {answer.dtype}: {SAYS[reading.meaning]}"
         )
         if len(listed) > 1:
             others = scores.listed([item for item in listed if item[0] is not chosen])
@@ -181,8 +187,18 @@ class Original:
                 "each class had a sigmoid of its own; here the classes share one softmax, so the order of the classes is the "
                 "original's and the probabilities are not"
             )
-        if reading.total != 1:
+        sums = answers.sum(1)
+        if reading.meaning == "probabilities" and np.ptp(sums) > 1e-3 * sums.max() and not reading.cut:
+            notes.changed.append(
+                f"probabilities that sum to {sums.min():.3g} .. {sums.max():.3g} were divided by their sum"
+            )
+        elif reading.total != 1:
             notes.changed.append(f"probabilities that sum to {reading.total:g} were divided by it")
+        if chosen.tail.parts > 1 and reading.meaning == "logits":
+            notes.unknown.append(
+                f"its scores are put together of {chosen.tail.parts} parts (Concat): here they share one softmax, as if just one "
+                "of all classes were right"
+            )
         if reading.meaning in ("logits", "odds") and answers.min() >= 0 and answers.max() <= 1:
             notes.unknown.append(
                 "all scores seen lie in 0..1: if they are probabilities already, say --scores "
@@ -317,31 +333,28 @@ class Original:
         """The largest one between what the new file means and what the original said. Raises ExportError for too large a one."""
         reading = self.reading
         meant = reading.as_original(answer.astype(np.float64))
-        if reading.meaning in ("logits", "odds", "log-probabilities"):
+        if reading.meaning == "negative-log-probabilities":
+            meant, expected = -meant, -expected
+        if reading.meaning in ("logits", "odds", "log-probabilities", "negative-log-probabilities"):
             finite = np.where(np.isneginf(expected), -80.0, expected)
             meant = np.where(np.isneginf(expected) & (meant < -80.0), -80.0, meant)
             allowed = TOLERANCE[precision] * max(1.0, float(np.abs(finite).max()))
         else:
             finite, allowed = expected, PROBABILITY[precision] * reading.total
-            if reading.meaning == "probabilities":  # whole numbers and half precision do not sum to it exactly
+            if (
+                reading.meaning == "probabilities" and not reading.cut
+            ):  # whole numbers and half precision do not sum to it exactly
                 finite = expected * (reading.total / expected.sum(1, keepdims=True))
         worst = float(np.abs(meant - finite).max())
         if not worst <= allowed:
+            behind = [operator for operator in self._candidate.tail.behind if operator in scores.HARMLESS]
+            why = f": {', '.join(behind)} behind its {self._candidate.activation} changes some" if behind else ""
+            way = "; say --scores probabilities to keep them" if behind and reading.cut else ""
             raise ExportError(
-                f"{self.name} answers otherwise with pixels in front: scores differ by {worst:.3g}, allowed {allowed:.3g}; "
-                "nothing was written"
+                f"{self.name} answers otherwise with pixels in front: scores differ by {worst:.3g}, allowed {allowed:.3g}{why}; "
+                f"nothing was written{way}"
             )
         return worst
-
-
-_SAYS = {
-    "logits": "logits",
-    "probabilities": "probabilities, from a softmax",
-    "log-probabilities": "logarithms of probabilities",
-    "independent": "a sigmoid for each class",
-    "odds": "one logit for two classes: above 0 is the second label",
-    "chance": "one probability for two classes, that of the second label",
-}
 
 
 def read_original(path: str | os.PathLike[str], choices: Choices = Choices(), labels: int | None = None) -> Original:

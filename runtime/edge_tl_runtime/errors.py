@@ -9,8 +9,9 @@ import re
 import shlex
 from pathlib import Path
 
-UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-"""Control characters (Unicode's Cc), which terminals obey; line breaks; and lone surrogates, which cannot be encoded."""
+UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters (Unicode's Cc), which terminals obey; line breaks; marks that turn the direction of the rest;
+and lone surrogates, which cannot be encoded."""
 
 
 def one_line(value: object, limit: int = 200) -> str:

@@ -13,7 +13,8 @@ from onnx import TensorProto, helper, numpy_helper, version_converter
 from edge_tl_export.adoption.graph import attribute, graphs, rename
 from edge_tl_export.adoption.loading import opset
 from edge_tl_export.adoption.picture import LUMA, Picture
-from edge_tl_export.adoption.scores import Reading, ending
+from edge_tl_export.adoption.reading import Reading
+from edge_tl_export.adoption.scores import ending
 from edge_tl_runtime.classifier import INPUT_NAME, OUTPUT_NAME
 from edge_tl_runtime.spec import ModelSpec
 

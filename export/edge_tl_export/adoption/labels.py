@@ -6,15 +6,16 @@ import ast
 import csv
 import io
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from edge_tl_runtime.errors import UNPRINTABLE, UsageError, one_line
 from edge_tl_runtime.files import read_regular
+from edge_tl_runtime.images.labels import clean_label
 from edge_tl_runtime.strict_json import strict_json
 
 MAX_BYTES = 4 * 2**20
@@ -23,6 +24,12 @@ REPEATED = ("refuse", "number")
 
 _NUMBERED = re.compile(r"^(\d{1,6})\s*[:;,=.)\t ]\s*(\S.*)$")
 _NUMBER_BEHIND = re.compile(r"^(.*\S)\s*[:;,=\t]\s*(\d{1,6})$")
+_UNSEEN = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u180b-\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff9-\ufffb"
+    "\U000e0000-\U000e007f]"
+)
+"""Marks of direction, letters of no width or no ink. Joiners are not among them: Persian, Hindi and emoji need these."""
+_JOINERS = re.compile("[\u200c\u200d\ufe00-\ufe0f]")
 _WORDNET = re.compile(r"^(n\d{8})[\s,;:]+(\S.*)$")
 _INDEX_COLUMNS = ("id", "index", "idx", "class_id", "class_index", "label_id", "class_idx", "number")
 _NAME_COLUMNS = ("name", "label", "class", "class_name", "label_name", "display_name", "category", "labels", "names")
@@ -86,17 +93,29 @@ def checked(
 ) -> LabelList:
     """Labels that a classifier can have. Raises UsageError for fewer than two, an empty one, one of control characters or,
     unless they are to be numbered, a repeated one."""
-    labels = [unicodedata.normalize("NFC", label.strip()) for label in labels]
+    labels = [clean_label(label) for label in labels]
     for index, label in enumerate(labels):
         if not label:
             raise UsageError(f"{origin}: label {index} is empty; give every class a name")
         if UNPRINTABLE.search(label):
             raise UsageError(f"{origin}: label {index}, {one_line(label, 60)!r}, has control characters; remove them")
+        if _UNSEEN.search(label):
+            raise UsageError(
+                f"{origin}: label {index}, {ascii(label)[:80]}, has characters that are not seen; remove them"
+            )
     if len(labels) < 2:
         only = f", {one_line(labels[0], 40)!r}" if labels else ""
         raise UsageError(
             f"{origin} has {len(labels)} label{'' if labels else 's'}{only}; a classifier needs two or more"
         )
+    seen: dict[str, int] = {}
+    for index, label in enumerate(labels):
+        first = seen.setdefault(_JOINERS.sub("", label), index)
+        if labels[first] != label:
+            raise UsageError(
+                f"{origin}: labels {first} and {index}, {ascii(labels[first])[:60]} and {ascii(label)[:60]}, differ only in "
+                "characters that are not seen; give them other names"
+            )
     twice = [label for label, count in Counter(labels).items() if count > 1]
     if not twice:
         return LabelList(tuple(labels), origin, tuple(how))
@@ -158,10 +177,10 @@ def _parsed(text: str, suffix: str, origin: str, loose: bool = False) -> tuple[l
     for number, line in enumerate(lines, 1):
         if UNPRINTABLE.search(line.strip()) and "\t" not in line:
             raise UsageError(f"{origin}, line {number}: {one_line(line, 60)!r} has control characters; remove them")
-    return _of_lines([line.strip() for line in lines if line.strip()], how)
+    return _of_lines([line.strip() for line in lines if line.strip()], how, origin)
 
 
-def _of_lines(lines: list[str], how: list[str]) -> tuple[list[str], list[str]]:
+def _of_lines(lines: list[str], how: list[str], origin: str) -> tuple[list[str], list[str]]:
     """Plain labels, or labels behind a number or a WordNet name that every line has."""
     for form, number, name in ((_NUMBERED, 1, 2), (_NUMBER_BEHIND, 2, 1)):
         found = [match for match in map(form.match, lines) if match]
@@ -172,7 +191,8 @@ def _of_lines(lines: list[str], how: list[str]) -> tuple[list[str], list[str]]:
             if sorted(numbers) == list(range(start, len(lines) + start)):
                 how = [*how, f"read as numbered from {start}"]
                 ordered = [name for _, name in sorted(zip(numbers, names, strict=True))]
-                return _of_lines(ordered, how)
+                return _of_lines(ordered, how, origin)
+        _refuse_gaps(numbers, names, lines, origin)
     nets = [_WORDNET.match(line) for line in lines]
     if lines and all(nets):
         return [match[2] for match in nets if match], [*how, "WordNet names (n01440764) were taken off"]
@@ -180,6 +200,18 @@ def _of_lines(lines: list[str], how: list[str]) -> tuple[list[str], list[str]]:
     if lines and all(quoted):
         return [match[2] for match in quoted if match], [*how, "quotation marks were taken off"]
     return lines, how
+
+
+def _refuse_gaps(numbers: list[int], names: list[str], lines: list[str], origin: str) -> None:
+    """Raises UsageError for lines that are numbered, but not one by one: taken as they stand, every label behind would be wrong.
+
+    A sign between, as in `3: fox`, says that they are; a space does where most of the numbers count up from 0.
+    """
+    steps = [later - earlier for earlier, later in pairwise(numbers)]
+    counting = min(numbers) == 0 and 2 * steps.count(1) >= len(steps)
+    signed = all(re.search(r"^\d+\s*[:;=)\t]|[:;=\t]\s*\d+$", line) for line in lines)
+    if (signed or counting) and not any(name[0].isdigit() for name in names):
+        _in_order(list(zip(numbers, names, strict=True)), origin)
 
 
 def _table(text: str, suffix: str) -> tuple[list[str], list[str]] | None:

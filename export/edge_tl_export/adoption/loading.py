@@ -186,9 +186,15 @@ def _piece(tensor: TensorProto, name: str, path: Path) -> tuple[Path, int, int]:
     location = keys.get("location", "")
     shown = one_line(location, 80)
     pure = PurePosixPath(location)
-    if not location or "\0" in location or pure.is_absolute() or PureWindowsPath(location).drive or ".." in pure.parts:
+    if location.strip() in ("", ".", "./") or "\0" in location:
         raise BadModelError(
-            f"{name} asks for weights at {shown!r}, outside its own folder; a file that does so is not taken"
+            f"{name} says that weights are in another file and does not name it (location {shown!r}); export it again"
+        )
+    if pure.is_absolute() or PureWindowsPath(location).drive or ".." in (*pure.parts, *PureWindowsPath(location).parts):
+        how = "by a path with '..'" if ".." in location else "by an absolute path"
+        raise BadModelError(
+            f"{name} asks for weights at {shown!r}, {how}; only its own folder is read: "
+            "put both files into one folder and export it again"
         )
     try:
         offset, length = int(keys.get("offset", 0)), int(keys.get("length", _bytes_of(tensor)))
@@ -198,6 +204,9 @@ def _piece(tensor: TensorProto, name: str, path: Path) -> tuple[Path, int, int]:
         raise BadModelError(f"{name} says of its weights in {shown!r} a size that they cannot have; export it again")
     file = path.parent / location
     _check_inside(file, path, shown, name)
+    if file.exists() and not file.is_file():
+        what = "a folder" if file.is_dir() else "no plain file"
+        raise BadModelError(f"{name} keeps weights in {shown!r}, which is {what}; put the file of weights there")
     if not file.is_file():
         raise BadModelError(
             f"{name} keeps weights in {shown!r}, which is not in {path.parent}; copy that file there too"

@@ -22,8 +22,8 @@ from edge_tl_runtime.statistics import discordant, mcnemar, surely_more, wilson
 
 CROPS = (0.875, 1.0)
 """What the contract can hold of the usual rules: 224 of 256, and the whole of the shorter side. Stretching it cannot hold."""
-BATCH = 8
-STAGES = (24, 80)
+BATCH = 4
+STAGES = (12, 24, 48, 80, 130)
 """Photos on which combinations are tried before all: after each stage those that lose clearly are tried no further."""
 TEMPERATURES = tuple(2.0**power for power in range(-6, 11, 2))
 CLEAR = 0.001
@@ -216,11 +216,12 @@ def measure(
         raise DataError(f"none of the {len(chosen)} photos in {photos.root} could be read{first}")
     total = len(read.truth)
     ends = [*(end for end in STAGES if end < total), total]
-    trials = [_tried(logits, picture, read, way, 0, ends[0]) for way in todo]
+    trials = _tried(logits, picture, read, todo, 0, ends[0])
     for start, end in pairwise(ends):
         running = [trial for trial in trials if trial.n == start]
         kept = _not_beaten(running) | _not_beaten([trial for trial in running if asked and asked.fits(trial.way)])
-        more = {way: _tried(logits, picture, read, way, start, end) for way in kept}
+        going_on = [way for way in todo if way in kept]
+        more = {trial.way: trial for trial in _tried(logits, picture, read, going_on, start, end)}
         trials = [_joined(trial, more[trial.way]) if trial.way in more else trial for trial in trials]
     # Of those that nothing tells apart, the one that is used most: the order of the presets.
     trials.sort(key=lambda t: (-t.n, -t.correct, round(t.loss, 3), todo.index(t.way)))
@@ -286,13 +287,24 @@ def _read(picture: Picture, photos: LabelledPhotos, crops: Sequence[float], prog
     return _Pixels(by_crop, np.asarray(truth, np.int64), skipped)
 
 
-def _tried(logits: Logits, picture: Picture, read: _Pixels, way: Way, start: int, end: int) -> Trial:
-    right, losses = [], []
-    for pixels, truth in _batches(read, way, start, end):
+def _tried(logits: Logits, picture: Picture, read: _Pixels, todo: Sequence[Way], start: int, end: int) -> list[Trial]:
+    """A trial of each way on photos start..end. Batches run beside each other, one thread each."""
+    batches = [(way, pixels, truth) for way in todo for pixels, truth in _batches(read, way, start, end)]
+
+    def one(
+        batch: tuple[Way, NDArray[np.uint8], NDArray[np.int64]],
+    ) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+        way, pixels, truth = batch
         scores = logits(picture.values(pixels, way.order, way.normalization))
-        right.append(scores.argmax(1) == truth)
-        losses.append(_losses(scores, truth))
-    return Trial(way, np.concatenate(right), np.concatenate(losses, 1))
+        return scores.argmax(1) == truth, _losses(scores, truth)
+
+    found: dict[Way, list[tuple[NDArray[np.bool_], NDArray[np.float64]]]] = {way: [] for way in todo}
+    for (way, _, _), result in zip(batches, map_in_order(one, batches), strict=True):
+        found[way].append(result)
+    return [
+        Trial(way, np.concatenate([right for right, _ in parts]), np.concatenate([loss for _, loss in parts], 1))
+        for way, parts in found.items()
+    ]
 
 
 def _losses(scores: NDArray[np.float64], truth: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -62,7 +62,7 @@ class Picture:
             return np.ascontiguousarray(grey.transpose(0, 3, 1, 2) if self.planar else grey)
         # A pixel has 256 values: looking them up is several times faster than computing each.
         table = self._real(np.repeat(np.arange(256.0)[:, None], 3, 1), normalization).astype(self.kind)
-        planes = [table[:, channel][pixels[..., channel]] for channel in range(3)]
+        planes = [np.take(np.ascontiguousarray(table[:, i]), pixels[..., i]) for i in range(3)]
         return np.stack(planes, axis=1 if self.planar else 3)
 
     def _real(self, x: NDArray[np.float64], normalization: Normalization) -> NDArray[np.float64]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import helper
+from onnx import TensorProto, helper
 
 from edge_tl_export.adoption.graph import graphs
 from edge_tl_export.adoption.picture import Picture
@@ -40,7 +41,10 @@ class Reference:
         names = list(dict.fromkeys(watched))
         proto.graph.output.extend(stored.get(value, helper.make_empty_tensor_value_info(value)) for value in names)
         try:
-            self._session = open_session(proto.SerializeToString(), name, SessionSettings())
+            # One thread: several pictures are asked at once, which needs no waiting between layers.
+            self._session = open_session(proto.SerializeToString(), name, SessionSettings(threads=1))
+        except BadModelError as error:
+            raise _not_computed(str(error), proto, name) or error from None
         finally:
             del proto.graph.output[:]
             proto.graph.output.extend(outputs)
@@ -92,6 +96,20 @@ class Reference:
         elif len(shape) > 1 or copies > 1:
             return 0
         return int(np.prod(shape)) if sum(size > 1 for size in shape) <= 1 else 0
+
+
+def _not_computed(said: str, proto: onnx.ModelProto, name: str) -> BadModelError | None:
+    """What is meant where onnxruntime has no code for an operator with such numbers; None for other failures."""
+    found = re.search(r"NOT_IMPLEMENTED.*implementation for (\w+)\(", said)
+    if not found:
+        return None
+    stored = {tensor.data_type for graph in graphs(proto.graph) for tensor in graph.initializer}
+    kinds = {TensorProto.DOUBLE: "double", TensorProto.BFLOAT16: "bfloat16", TensorProto.FLOAT16: "half"}
+    kind = next((text for number, text in kinds.items() if number in stored), "")
+    said = f"in {kind} precision" if kind else "with numbers of this type"
+    return BadModelError(
+        f"{name} computes {found[1]} {said}, which onnxruntime cannot on this machine; export it in float32"
+    )
 
 
 def ask_twice(

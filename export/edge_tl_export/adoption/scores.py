@@ -7,25 +7,21 @@ answers, which are probabilities where every row lies in 0..1 and sums to 1.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from edge_tl_export.adoption.graph import attribute, constant, names_used, producers
+from edge_tl_export.adoption.reading import ALTERING, TINY, Reading
+from edge_tl_export.adoption.tail import ACTIVATIONS, Tail, find_tail
 from edge_tl_runtime.errors import BadModelError, UsageError, one_line
 
-Array = NDArray[np.float64]
-
-MOVING = ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast", "CastLike", "Dropout", "Transpose", "Clip")
-"""Operators behind an activation that leave its values as they are. Clip, because a clip to 0..1 does nothing to them."""
-TOTALS = (1.0, 100.0, 255.0, 256.0)
-"""What rows of probabilities sum to: percent, and whole numbers of a byte."""
-TINY = 1e-37
-"""Added before a logarithm: a probability of 0 gets a finite logit, and no other changes."""
-READINGS = ("auto", "logits", "probabilities", "log-probabilities", "sigmoid")
+MOVING = ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast", "CastLike", "Dropout", "Transpose")
+"""Operators that leave values as they are."""
+HARMLESS = (*ALTERING, "QuantizeLinear", "DequantizeLinear")
+"""Operators that change values by little or not at all, where an activation is before them."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +30,8 @@ class Candidate:
 
     output: its name. tensor: the value that holds scores, before the operators that only rank them. dropped: what was passed
     over to get there. activation: softmax, log-softmax, sigmoid or "", found in the graph; before: the value it is taken of;
-    through: the operators between it and the tensor, the first behind the activation first. labels: of a ZipMap.
+    through: the operators between it and the tensor that move values, the first behind the activation first. factor: what they
+    are multiplied by there. negative: whether their sign is turned. labels: of a ZipMap. tail: all that is behind the layers.
     """
 
     output: str
@@ -43,7 +40,10 @@ class Candidate:
     activation: str = ""
     before: str = ""
     through: tuple[onnx.NodeProto, ...] = ()
+    factor: float = 1.0
+    negative: bool = False
     labels: tuple[str, ...] = ()
+    tail: Tail = field(default_factory=Tail)
 
     @property
     def watched(self) -> tuple[str, ...]:
@@ -69,55 +69,60 @@ def _followed(graph: onnx.GraphProto, made: dict[str, onnx.NodeProto], output: s
         node = made.get(value)
         if node is None:
             break
-        if node.op_type in ("ArgMax", "TopK", "ZipMap"):
+        if node.op_type in ("ArgMax", "TopK", "ZipMap") and attribute(node, "largest", 1):
             tensor = value = node.input[0]
             dropped = f"{dropped}, {node.op_type}" if dropped else node.op_type
             strings = attribute(node, "classlabels_strings")
             if isinstance(strings, list):
                 labels = tuple(item.decode("utf-8", "replace") for item in strings)
-        elif node.op_type in MOVING:
+        elif node.op_type in (*MOVING, *HARMLESS):
             value = node.input[0]
         else:
             break
-    activation, before, through = _activation(graph, made, tensor)
-    return Candidate(output, tensor, dropped, activation, before, tuple(reversed(through)), labels)
+    found = _activation(graph, made, tensor)
+    return replace(found, output=output, dropped=dropped, labels=labels, tail=find_tail(graph, tensor))
 
 
-def _activation(
-    graph: onnx.GraphProto, made: dict[str, onnx.NodeProto], tensor: str
-) -> tuple[str, str, list[onnx.NodeProto]]:
-    """Name of the last activation, the value it is taken of, and the operators behind it, last first."""
+def _activation(graph: onnx.GraphProto, made: dict[str, onnx.NodeProto], tensor: str) -> Candidate:
+    """The last activation, the value it is taken of, and what is behind it; none where that is not a chain of known operators."""
     through: list[onnx.NodeProto] = []
-    value, logarithm = tensor, False
+    value, logarithm, negative, factor = tensor, False, False, 1.0
+    none = Candidate("", tensor)
     for _ in range(32):
         node = made.get(value)
         if node is None:
-            return "", "", []
-        if node.op_type in ("Softmax", "LogSoftmax", "Sigmoid"):
-            kind = {"Softmax": "softmax", "LogSoftmax": "log-softmax", "Sigmoid": "sigmoid"}[node.op_type]
+            return none
+        kind, before = ACTIVATIONS.get(node.op_type, ""), node.input[0]
+        if node.op_type == "Div" and (written := _written_softmax(made, node)):
+            kind, before = "softmax", written
+        if kind:
             if logarithm:
                 kind = "log-softmax" if kind == "softmax" else ""
-            return (kind, node.input[0], through) if kind else ("", "", [])
-        if node.op_type == "Div":
-            written = _written_softmax(made, node)
-            if written:
-                return ("log-softmax" if logarithm else "softmax"), written, through
-        if node.op_type in MOVING:
+            if kind not in ("softmax", "log-softmax", "sigmoid"):
+                return none
+            return Candidate("", tensor, "", kind, before, tuple(reversed(through)), factor, negative)
+        number = stored_number(graph, node)
+        if node.op_type in (*MOVING, *HARMLESS):
             through.append(node)
         elif node.op_type == "Log" and not logarithm:
             logarithm = True
-        elif not _scales(graph, node):
-            return "", "", []
+        elif node.op_type == "Neg":
+            negative = not negative
+        elif number:
+            factor = factor * abs(number) if node.op_type == "Mul" else factor / abs(number)
+            negative = negative != (number < 0)
+        else:
+            return none
         value = node.input[0]
-    return "", "", []
+    return none
 
 
-def _scales(graph: onnx.GraphProto, node: onnx.NodeProto) -> bool:
-    """Whether a node multiplies or divides by one stored number: percent, and temperature behind the activation."""
+def stored_number(graph: onnx.GraphProto, node: onnx.NodeProto) -> float:
+    """The one number that a Mul or Div has beside its first input: percent, and temperature behind the activation; else 0."""
     if node.op_type not in ("Mul", "Div"):
-        return False
+        return 0.0
     number = constant(graph, node.input[1])
-    return number is not None and number.size == 1
+    return float(number.reshape(-1)[0]) if number is not None and number.size == 1 else 0.0
 
 
 def _written_softmax(made: dict[str, onnx.NodeProto], node: onnx.NodeProto) -> str:
@@ -130,137 +135,6 @@ def _written_softmax(made: dict[str, onnx.NodeProto], node: onnx.NodeProto) -> s
     return above.input[0] if below.input[0] == node.input[0] else ""
 
 
-# What the answers say
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How the scores of a file are to be understood.
-
-    meaning: logits, probabilities, log-probabilities, independent (a sigmoid for each class), odds (one logit for two classes)
-    or chance (one probability for two classes). total: what rows of probabilities sum to. cut: whether the activation that the
-    graph has is left out; else probabilities get a logarithm.
-    """
-
-    meaning: str
-    total: float = 1.0
-    cut: bool = False
-
-    @property
-    def two_of_one(self) -> bool:
-        return self.meaning in ("odds", "chance")
-
-    def logits(self, scores: Array) -> Array:
-        """What the adopted file shall answer for the original's `scores`, (N, C), in float64."""
-        logs: Array
-        with np.errstate(divide="ignore"):
-            if self.meaning == "probabilities":
-                logs = np.log(scores / self.total + TINY)
-                return logs
-            if self.meaning == "independent":
-                logs = np.log(scores + TINY) - np.log1p(-np.minimum(scores, 1 - 1e-7))
-                return logs
-            if self.meaning == "chance":
-                return np.concatenate([np.log(1 - np.minimum(scores, 1) + TINY), np.log(scores + TINY)], 1)
-            if self.meaning == "odds":
-                return np.concatenate([np.zeros_like(scores), scores], 1)
-        return scores
-
-    def as_original(self, logits: Array) -> Array:
-        """The other way: what logits (N, C) of the adopted file mean in the original's terms, (N, C) or (N, 1)."""
-        if self.meaning == "logits":
-            return logits
-        if self.meaning == "independent":
-            return _sigmoid(logits)
-        if self.meaning == "odds":
-            return logits[:, 1:] - logits[:, :1]
-        shifted = logits - logits.max(1, keepdims=True)
-        logs: Array = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
-        if self.meaning == "log-probabilities":
-            return logs
-        meant: Array = np.exp(logs[:, 1:] if self.meaning == "chance" else logs) * self.total
-        return meant
-
-
-def read(candidate: Candidate, answers: Array, before: Array | None, wanted: str) -> Reading:
-    """How scores are to be understood. answers: (N, C) of several pictures; before: what goes into the activation, alike.
-
-    wanted: one of READINGS. Raises BadModelError for scores that are not numbers.
-    """
-    if not np.isfinite(answers).all() and not (np.isneginf(answers).any() and not np.isnan(answers).any()):
-        raise BadModelError(
-            f"output {one_line(candidate.output, 40)!r} gave scores that are no numbers (NaN or infinite)"
-        )
-    single = answers.shape[1] == 1
-    if wanted != "auto":
-        return _wanted(wanted, single, answers)
-    kind = candidate.activation
-    total = _total(answers)
-    if kind == "sigmoid" and before is not None and _close(answers, _sigmoid(before)):
-        return Reading("chance" if single else "independent", cut=True)
-    if single:
-        return Reading("odds")
-    if kind == "softmax" and before is not None and total:
-        return Reading("probabilities", total, cut=_close(answers / total, _softmax(before)))
-    if kind == "log-softmax" and before is not None:
-        return Reading("log-probabilities", cut=_close(np.exp(answers), _softmax(before)))
-    if total and any(abs(total - usual) <= 0.02 * usual for usual in TOTALS):
-        return Reading("probabilities", total)
-    if (answers <= 1e-6).all() and np.allclose(np.exp(answers).sum(1), 1, atol=2e-3):
-        return Reading("log-probabilities")
-    return Reading("logits")
-
-
-def _wanted(wanted: str, single: bool, answers: Array) -> Reading:
-    if wanted == "logits":
-        return Reading("odds" if single else "logits")
-    if wanted == "log-probabilities":
-        return Reading("log-probabilities")
-    outside = answers.min() < -1e-3 or (wanted == "sigmoid" and answers.max() > 1 + 1e-3)
-    if outside:
-        raise UsageError(
-            f"the scores go from {answers.min():.3g} to {answers.max():.3g}, so they are no probabilities; "
-            "leave --scores out, or say --scores logits"
-        )
-    if wanted == "sigmoid" or single:
-        return Reading("chance" if single else "independent")
-    return Reading("probabilities", float(np.median(answers.sum(1))))
-
-
-def follows(first: Array, second: Array, earlier: bool) -> bool:
-    """Whether scores, (N, C) both, are the softmax of others, or the same where these come earlier."""
-    if np.allclose(first, second, atol=1e-6):
-        return earlier
-    return bool(np.allclose(_softmax(first), second, atol=1e-4))
-
-
-def _total(answers: Array) -> float:
-    """What every row sums to, where no value is negative and all rows agree; 0 otherwise."""
-    sums = answers.sum(1)
-    if answers.min() < -1e-4 * max(1.0, answers.max()) or not sums.min() > 0 or len(answers) < 2:
-        return 0.0
-    middle = float(np.median(sums))
-    if np.abs(sums - middle).max() > 0.01 * middle:
-        return 0.0
-    # Half precision leaves a thousandth; a row of logits that sums to the same for every picture is none.
-    nearest = min(TOTALS, key=lambda usual: abs(middle - usual) / usual)
-    return nearest if abs(middle - nearest) <= 0.004 * nearest and nearest < 255 else middle
-
-
-def _sigmoid(x: Array) -> Array:
-    return np.asarray(1 / (1 + np.exp(-np.clip(x, -500, 500))))
-
-
-def _softmax(x: Array) -> Array:
-    with np.errstate(invalid="ignore"):
-        e = np.exp(x - x.max(1, keepdims=True))
-    return np.asarray(e / e.sum(1, keepdims=True))
-
-
-def _close(first: Array, second: Array) -> bool:
-    return first.shape == second.shape and bool(np.allclose(first, second, atol=5e-3))
-
-
 # The other end of the new graph
 
 
@@ -269,7 +143,7 @@ def cut(graph: onnx.GraphProto, candidate: Candidate) -> str:
     taken = {name for node in graph.node for name in (*node.output, *names_used(node))}
     value = candidate.before
     for number, node in enumerate(candidate.through):
-        if node.op_type in ("Clip", "CastLike", "Cast", "Dropout", "Identity"):
+        if node.op_type in (*HARMLESS, "CastLike", "Cast", "Dropout", "Identity"):
             continue
         copy = onnx.NodeProto.FromString(node.SerializeToString())
         name = f"around_{number}"
@@ -312,6 +186,8 @@ def ending(value: str, reading: Reading, classes: int, out: str) -> tuple[list[o
             last = add("Sub", logs, other)
         else:
             last = logs
+    if not reading.cut and reading.meaning == "negative-log-probabilities":
+        last = add("Neg", last)
     if reading.two_of_one:
         numbers["minus_plus"] = np.array([[0.0, 1.0]], np.float32)
         last = add("Mul", last, "minus_plus")
