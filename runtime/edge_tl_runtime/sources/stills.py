@@ -9,10 +9,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from edge_tl_runtime.errors import BadImage, SourceError, UsageError
+from edge_tl_runtime.errors import BadImage, SourceError, UsageError, one_line
 from edge_tl_runtime.files import read_regular
 from edge_tl_runtime.images.survey import look, survey, why_none_of
 from edge_tl_runtime.photos import Frame, Unreadable, decode_photo, map_in_order, read_photo
+from edge_tl_runtime.sources.address import shown_address
 from edge_tl_runtime.sources.base import FrameRecord, Source
 from edge_tl_runtime.sources.split import split_pictures
 
@@ -48,7 +49,7 @@ class Photos(Source):
         if not self.paths:
             found_instead = why_none_of(self.skipped)
             raise SourceError(
-                f"no photos at {name}{found_instead}"
+                f"no photos at {shown_address(name)}{found_instead}"
                 + ("" if found_instead else "; give a photo, a folder, a pattern, a video or a camera index")
             )
 
@@ -115,9 +116,11 @@ def read_list(path: Path) -> list[Path]:
     try:
         lines = read_regular(path, MAX_LIST_BYTES).decode("utf-8-sig").splitlines()
     except OSError as error:
-        raise SourceError(f"cannot read the list {path}: {error.strerror}") from None
+        raise SourceError(f"cannot read the list {one_line(path)}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise SourceError(f"{path} is not text; a list holds the path of one photo a line, in UTF-8") from None
+        raise SourceError(
+            f"{one_line(path)} is not text; a list holds the path of one photo a line, in UTF-8"
+        ) from None
     names = (line.strip() for line in lines)
     return [path.parent / name for name in names if name and not name.startswith("#")]
 
