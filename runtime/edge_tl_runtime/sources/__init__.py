@@ -118,7 +118,7 @@ def _standard_input(name: str, options: LiveOptions) -> Source:
 def _photos(name: str, options: LiveOptions) -> Source:
     if (not name or not Path(name).exists()) and not glob.has_magic(name) and (told := suggestion(name)):
         raise UsageError(told)
-    return Photos(name)
+    return Photos(name, options.say)
 
 
 def _address(kind: str) -> Callable[[str, LiveOptions], Source]:
@@ -149,6 +149,10 @@ def _is_camera(name: str) -> bool:
 
 def _is_stills(name: str) -> bool:
     path = Path(name)
+    if path.is_file() and is_still(path):
+        from edge_tl_runtime.sources.animation import is_animation
+
+        return not is_animation(path)
     return path.is_dir() or not path.exists() or path.suffix.lower() in LISTS or is_still(path)
 
 

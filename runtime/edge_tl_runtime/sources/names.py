@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 
 from edge_tl_runtime.cameras import cameras, pi_program
-from edge_tl_runtime.errors import UsageError, one_line
+from edge_tl_runtime.errors import UsageError
 from edge_tl_runtime.sources.address import shown_address, why_no_address
 
 SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "srt", "udp", "tcp", "rtp", "mms", "hls")
@@ -106,7 +106,7 @@ def _of_scheme(text: str) -> str:
             number = found[0] if (found := re.findall(r"\d+", rest)) else "0"
             return _OTHERS[low].format(number=number)
         if low == "file":
-            return f"give the path itself: {one_line(rest)}"
+            return f"give the path itself: {shown_address(rest)}"
         close = _close(low, (*SCHEMES, "test"), 0.7)
         return (
             f"did you mean {shown_address(f'{close}://{rest}')}?"
