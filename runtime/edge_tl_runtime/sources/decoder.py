@@ -26,7 +26,7 @@ from edge_tl_runtime.photos import MAX_MEGAPIXELS, Frame
 from edge_tl_runtime.sources.address import parse_address, shown_address
 from edge_tl_runtime.sources.pixels import Deinterlacer, NotWritten, Painter
 from edge_tl_runtime.sources.reasons import unknown_codec, why_no_stream, why_no_video
-from edge_tl_runtime.sources.wholeness import Times, cut_short
+from edge_tl_runtime.sources.wholeness import Times, cut_short, has_hashes
 
 EARLY = "before the first key frame"
 DAMAGED = "damaged"
@@ -252,6 +252,9 @@ class Decoder:
             self._fed = self._decoded = 0
             self._damage()
         elif self._may_decode(packet):
+            codec = self._stream.codec_context
+            if not codec.is_open and codec.name == "hevc" and has_hashes(bytes(packet)):
+                codec.options = {**codec.options, "err_detect": "crccheck+explode"}
             packet.opaque = time.monotonic()
             self._fed += 1
             self._take(packet)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from array import array
 from pathlib import Path
 from typing import BinaryIO
@@ -114,6 +115,14 @@ def _flv_end(file: BinaryIO, size: int) -> int:
             return 0
         at += 11 + int.from_bytes(head[1:4], "big") + 4
     return at
+
+
+_HASH = re.compile(rb"\x50\x01\x84[\x03\x05\x07\x0d\x11\x31]")
+
+
+def has_hashes(packet: bytes) -> bool:
+    """Whether a packet of H.265 brings a checksum of its picture (ITU-T H.265, D.2.19: suffix SEI 132), which tells damage."""
+    return _HASH.search(packet) is not None
 
 
 class Times:
