@@ -116,7 +116,7 @@ def test_each_failure_says_what_it_is(units, more, credentials, path, words):
     ("address", "words"),
     [
         ("rtsp://127.0.0.1:9/x", "nothing listens at 127.0.0.1, port 9"),
-        ("rtsp://no-such-camera.invalid/x", "knows no name no-such-camera.invalid"),
+        ("rtsp://no-such-camera.invalid/x", "does not know no-such-camera.invalid"),
     ],
 )
 def test_an_address_that_leads_nowhere_says_why(address, words):

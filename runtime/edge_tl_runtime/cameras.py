@@ -99,7 +99,7 @@ def cameras(devices: Path = DEVICES, drivers: Path = DRIVERS) -> tuple[CameraInf
 def camera_path(name: str, devices: Path = DEVICES) -> str:
     """The path of a camera: "0" is /dev/video0 where the system has such files, else the index itself; a name under
     /dev/v4l/by-id or by-path becomes its full path."""
-    if name.isdigit():
+    if name.isascii() and name.isdecimal():
         node = devices / f"video{name}"
         return str(node) if node.exists() or devices.joinpath("v4l").exists() else name
     for folder in ("by-id", "by-path"):

@@ -6,17 +6,19 @@ entry in SOURCES: a test that says whether a string names it, and what opens it.
 
 from __future__ import annotations
 
+import errno
 import glob
+import os
 import re
 from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from edge_tl_runtime.cameras import camera_path
+from edge_tl_runtime.cameras import camera_path, found_cameras
 from edge_tl_runtime.errors import UsageError
 from edge_tl_runtime.images.survey import is_still
+from edge_tl_runtime.sources.address import parse_address, shown_address
 from edge_tl_runtime.sources.base import Counts, FrameRecord, Source, State, mask_credentials
 from edge_tl_runtime.sources.names import descriptor, is_pipe, pi_camera_index, suggestion
 from edge_tl_runtime.sources.stills import LISTS, Photos, StandardInput
@@ -116,7 +118,7 @@ def _standard_input(name: str, options: LiveOptions) -> Source:
 def _photos(name: str, options: LiveOptions) -> Source:
     if (not name or not Path(name).exists()) and not glob.has_magic(name) and (told := suggestion(name)):
         raise UsageError(told)
-    return Photos(name)
+    return Photos(name, options.say)
 
 
 def _address(kind: str) -> Callable[[str, LiveOptions], Source]:
@@ -128,12 +130,15 @@ def _address(kind: str) -> Callable[[str, LiveOptions], Source]:
     return open_address
 
 
+MAX_CAMERA_DIGITS = 6
+"""More than any index of a camera has; drivers count in 32 bits, and from 0."""
 _URL = re.compile(r"^[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 
 def _is_video_url(name: str) -> bool:
-    known = bool(_URL.match(name)) and not name.lower().startswith("file:")
-    return known and Path(urlsplit(name).path).suffix.lower() in VIDEO_ENDINGS
+    address = None if name.lower().startswith("file:") else parse_address(name)
+    path = re.split(r"[?#]", address.rest, maxsplit=1)[0] if address else ""
+    return Path(path).suffix.lower() in VIDEO_ENDINGS
 
 
 def _is_camera(name: str) -> bool:
@@ -144,6 +149,10 @@ def _is_camera(name: str) -> bool:
 
 def _is_stills(name: str) -> bool:
     path = Path(name)
+    if path.is_file() and is_still(path):
+        from edge_tl_runtime.sources.animation import is_animation
+
+        return not is_animation(path)
     return path.is_dir() or not path.exists() or path.suffix.lower() in LISTS or is_still(path)
 
 
@@ -164,8 +173,28 @@ LIVE_KINDS = frozenset({"pipe", "test pattern", "Pi camera", "camera", "HTTP str
 
 
 def source_kind(name: str) -> str:
-    """What `open_source` takes a string for: the name of an entry in SOURCES. Nothing is opened."""
+    """What `open_source` takes a string for: the name of an entry in SOURCES. Nothing is opened. Raises UsageError for a string
+    that cannot name anything."""
+    _check(name)
     return next(kind for kind, test, _ in SOURCES if test(name))
+
+
+def _check(name: str) -> None:
+    """Raises UsageError for what no file, address or camera can be called."""
+    if "\0" in name:
+        raise UsageError(f"the source '{shown_address(name)}' holds a NUL character, which no name has; write it again")
+    if name.isascii() and name.isdecimal() and len(name) > MAX_CAMERA_DIGITS:
+        raise UsageError(f"there is no camera of a number as long as {shown_address(name)}; {found_cameras()}")
+    try:
+        os.stat(name)
+    except OSError as error:
+        # What cannot be opened is told by what tries to; of a name that is too long, most questions about it fail.
+        if error.errno == errno.ENAMETOOLONG and not _URL.match(name):
+            raise UsageError(
+                f"{shown_address(name)} is longer than the name of a file can be; check the quotes around the source"
+            ) from None
+    except ValueError:
+        raise UsageError(f"'{shown_address(name)}' holds characters that no name has; write it again") from None
 
 
 def is_live(name: str, realtime: bool = False) -> bool:
@@ -181,4 +210,5 @@ def open_source(name: str, options: LiveOptions | None = None) -> Source:
     Raises SourceError with what was found and what to do, UsageError for a string or an option that makes no sense. A live source
     connects when it is iterated, and raises then.
     """
+    _check(name)
     return next(make for _, test, make in SOURCES if test(name))(name, options or LiveOptions())

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
+from edge_tl_runtime.errors import UNPRINTABLE, one_line
 from edge_tl_runtime.sources.base import mask_credentials
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
-_HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^\s/?#@:\[\]]+)(?::(\d{1,5}))?(?=[/?#]|$)")
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^\s/?#@:\[\]]+)(?::([0-9]{1,5}))?(?=[/?#]|$)")
+_START = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*:/{1,2})?/*")
+MAX_SHOWN = 300
+"""Characters of a name that a message shows."""
 PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443, "rtmp": 1935}
 
 
@@ -27,7 +32,25 @@ class Address:
     @property
     def shown(self) -> str:
         """For a person: what is secret is ***."""
-        return mask_credentials(f"{self.scheme}://{'' if self.user is None else '***@'}{self._where}{self.rest}")
+        if self.doubtful:
+            return _without_credentials(f"{self.scheme}://{self._where}{self.rest}")
+        who = "" if self.user is None else "***@"
+        return mask_credentials(f"{self.scheme}://{who}{self._where}{one_line(self.rest, MAX_SHOWN)}")
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether host, port and path may be the beginning of a password: `u:12/ss@cam` is such an address by the rules."""
+        return self.user is None and "@" in self.rest
+
+    @property
+    def told_host(self) -> str:
+        """The host for a message."""
+        return "the server" if self.doubtful else self.host
+
+    @property
+    def told_path(self) -> str:
+        """Path and query for a message, without what may be secret in them."""
+        return "this path" if self.doubtful else mask_credentials(one_line(self.rest or "/"))
 
     @property
     def url(self) -> str:
@@ -58,7 +81,7 @@ def parse_address(text: str) -> Address | None:
     at = _end_of_credentials(after)
     who, where = (after[:at], after[at + 1 :]) if at >= 0 else (None, after)
     host = _HOST.match(where)
-    if host is None or int(host[2] or 0) > 65535:
+    if host is None or int(host[2] or 1) not in range(1, 65536) or "\0" in text:
         return None
     user, colon, password = who.partition(":") if who is not None else ("", "", "")
     return Address(
@@ -93,6 +116,61 @@ def _decoded(text: str) -> str:
 
 
 def shown_address(name: str) -> str:
-    """What a person is told of the name of a source, whatever it is."""
+    """What a person is told of the name of a source, whatever it is: one line, without what is secret."""
+    if os.path.lexists(name):
+        return one_line(name, MAX_SHOWN)  # whatever it looks like, it is a file of that name
     address = parse_address(name)
-    return mask_credentials(name) if address is None else address.shown
+    return _without_credentials(name) if address is None else address.shown
+
+
+def _without_credentials(text: str) -> str:
+    """A name that is no address. Before its last `@`, all may be a password, spaces and slashes included."""
+    head, at, host = text.rpartition("@")
+    if at and (":" in head or "//" in head):
+        start = _START.match(head)
+        text = f"{start[0] if start else ''}***@{host}"
+    return mask_credentials(one_line(text, MAX_SHOWN))
+
+
+def why_no_address(text: str) -> str:
+    """What is wrong with a URL that `parse_address` does not take, in words, and what to write; "" where nothing is.
+
+    Nothing of the text itself is repeated but its scheme: it may hold a password.
+    """
+    found = _URL.fullmatch(text)
+    if found is None or parse_address(text) is not None:
+        return ""
+    scheme, after = found[1].lower(), found[2]
+    example = f"{scheme}://192.168.1.5:{PORTS.get(scheme) or 8554}/stream"
+    where = re.split(r"[/?#]", after[after.rfind("@") + 1 :], maxsplit=1)[0]
+    if UNPRINTABLE.search(text):
+        return "it holds a line break or another control character; copy it again, as one line"
+    if where.startswith("["):
+        inside, bracket, port = where[1:].partition("]")
+        if not bracket:
+            return f"the bracket around its IPv6 address is not closed; write {scheme}://[fe80::1]/stream"
+        if not re.fullmatch(r"[0-9A-Fa-f:.%]+", inside):
+            return f"between its brackets is no IPv6 address; write {scheme}://[fe80::1]/stream"
+        return _wrong_port(port.removeprefix(":")) or f"after the bracket comes a port or a path, as in {example}"
+    if where.count(":") > 1:
+        return f"an IPv6 address stands in brackets: {scheme}://[fe80::1]/stream"
+    host, colon, port = where.partition(":")
+    if not host:
+        return f"it names no host; an address goes on after the slashes, as in {example}"
+    if re.search(r"[\s\[\]]", host):
+        return f"its host holds a character that no name of a machine has; write it as in {example}"
+    if wrong := _wrong_port(port) if colon else "":
+        return wrong
+    if "@" in after:
+        return "where its password ends is not clear; write / in it as %2F, ? as %3F, # as %23 and @ as %40"
+    return f"it is no address; write it as in {example}"
+
+
+def _wrong_port(port: str) -> str:
+    if not port:
+        return "its port is missing after the colon; give one, or leave the colon out"
+    if not (port.isascii() and port.isdecimal()):
+        return "its port is not a number; ports are 1 to 65535"
+    if not 0 < int(port[:9]) <= 65535:
+        return "its port is not between 1 and 65535"
+    return ""

@@ -22,9 +22,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from edge_tl_runtime.errors import EdgeTLError, SourceError
+from edge_tl_runtime.errors import EdgeTLError, SourceError, one_line
 from edge_tl_runtime.photos import MAX_MEGAPIXELS, Frame
-from edge_tl_runtime.sources.base import is_frame
+from edge_tl_runtime.sources.base import is_frame, mask_credentials
 from edge_tl_runtime.sources.device import Device
 from edge_tl_runtime.sources.devices import DEVICES
 from edge_tl_runtime.sources.repeats import Repeats
@@ -196,6 +196,11 @@ def serve(link: Link) -> None:
         link.tell("ended")
     except EdgeTLError as error:
         link.tell("error", message=str(error))
+    except (BrokenPipeError, ConnectionResetError, EOFError):
+        raise  # the reader went away
+    except Exception as error:  # noqa: BLE001 - whatever it is, a process that ends without a word helps nobody
+        told = f"{type(error).__name__}: {one_line(mask_credentials(str(error)))}"
+        link.tell("error", message=f"reading the source failed ({told}); edge-tl doctor shows what is installed")
     finally:
         if device is not None:
             device.close()

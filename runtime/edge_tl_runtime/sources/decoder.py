@@ -12,6 +12,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterator
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import av
@@ -25,6 +26,7 @@ from edge_tl_runtime.photos import MAX_MEGAPIXELS, Frame
 from edge_tl_runtime.sources.address import parse_address, shown_address
 from edge_tl_runtime.sources.pixels import Deinterlacer, NotWritten, Painter
 from edge_tl_runtime.sources.reasons import unknown_codec, why_no_stream, why_no_video
+from edge_tl_runtime.sources.wholeness import Times, cut_short, has_hashes
 
 EARLY = "before the first key frame"
 DAMAGED = "damaged"
@@ -81,7 +83,8 @@ class Decoder:
         self._frame: av.VideoFrame | None = None
         self._told = (0, 0)
         self._deinterlacer: Deinterlacer | None = None
-        self._passed = self._given = self._fed = self._decoded = 0
+        self._passed = self._given = self._fed = self._decoded = self._discarded = 0
+        self._times = Times()
         self._first_time: float | None = None
         self._container = self._open(file, format, open_s, read_s)
         try:
@@ -184,6 +187,8 @@ class Decoder:
         if not tracks:
             sound = any(track.type == "audio" for track in self._container.streams)
             cover = " and a cover picture" if self._container.streams.video else ""
+            if not sound and "://" not in self._name and (cut := cut_short(Path(self._name))):
+                raise SourceError(f"{self.shown} is cut short: {cut}, and what is there names no video; copy it again")
             raise SourceError(
                 f"{self.shown} holds {f'sound{cover}' if sound else 'no track'} and no video; check that it is the right one"
             )
@@ -238,12 +243,18 @@ class Decoder:
             self._take(None)
             self._release()
             return
+        if not self.live:
+            self._times.add(packet.pts if packet.pts is not None else packet.dts)
+            self._discarded += packet.is_discard
         if lost or packet.is_corrupt:
             self._take(None)  # what the decoder holds came before
             self._stream.codec_context.flush_buffers()
             self._fed = self._decoded = 0
             self._damage()
         elif self._may_decode(packet):
+            codec = self._stream.codec_context
+            if not codec.is_open and codec.name == "hevc" and has_hashes(bytes(packet)):
+                codec.options = {**codec.options, "err_detect": "crccheck+explode"}
             packet.opaque = time.monotonic()
             self._fed += 1
             self._take(packet)
@@ -355,14 +366,23 @@ class Decoder:
     def missing(self) -> str:
         """At the end of a file: what it says that it holds and did not give, in words; "" where that is all."""
         got = self._given + self.rejections.total()
-        told = self._stream.frames
+        told = max(0, self._stream.frames - self._discarded)
         length = self._told_seconds()
-        if told > got + 1:
-            return f"{self.shown} says that it holds {told} frames, {self._given} could be read: it is cut short or damaged"
-        if not told and length - self.seconds > max(1.0, 0.05 * length) and self._given:
-            ended = f"{length:.1f} s and ended after {self.seconds:.1f} s"
-            return f"{self.shown} says that it lasts {ended}: it is cut short or damaged"
-        return ""
+        rejected = f", {self.rejections.total()} rejected" if self.rejections else ""
+        cut = "" if "://" in self._name else cut_short(Path(self._name))
+        why = f"it is cut short: {cut}" if cut else "it is cut short or damaged"
+        if told > got:
+            return f"{self.shown} says that it holds {told} frames, {self._given} could be read{rejected}: {why}"
+        base = self._stream.time_base
+        end = (
+            round(length / base) + (self._stream.start_time or 0 if self._stream.duration else 0)
+            if base and length
+            else None
+        )
+        lost = 0 if told else self._times.missing(end)
+        if lost:
+            return f"{self.shown}: {self._given} frames could be read{rejected}, about {lost} are missing: {why}"
+        return f"{self.shown} is cut short: {cut}; all that is there was read" if cut else ""
 
     def _told_seconds(self) -> float:
         stream = self._stream

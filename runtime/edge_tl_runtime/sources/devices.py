@@ -13,8 +13,9 @@ from collections.abc import Callable
 import cv2
 
 from edge_tl_runtime.cameras import camera_path, found_cameras, stable_path
-from edge_tl_runtime.errors import SourceError
+from edge_tl_runtime.errors import SourceError, one_line
 from edge_tl_runtime.photos import Frame
+from edge_tl_runtime.sources.address import shown_address
 from edge_tl_runtime.sources.device import Device
 from edge_tl_runtime.sources.opencv_reader import CheckedCapture, four_letters, told_fps
 from edge_tl_runtime.sources.patterns import Pattern
@@ -47,14 +48,18 @@ class Camera(Device):
     def open(self) -> Opened:
         path = camera_path(self.request.name)
         if path.startswith("/dev/") and not os.path.exists(path):
-            raise SourceError(f"cannot open {self.request.name}; {found_cameras()}")
+            raise SourceError(f"cannot open {shown_address(self.request.name)}; {found_cameras()}")
         if path.startswith("/dev/") and not os.access(path, os.R_OK | os.W_OK):
-            raise SourceError(f"no permission for {path}; run: sudo usermod -aG video $USER, then log in again")
+            raise SourceError(
+                f"no permission for {one_line(path)}; run: sudo usermod -aG video $USER, then log in again"
+            )
         # By real path: OpenCV takes the digits of /dev/videoN, whatever link led there.
         real = os.path.realpath(path)
         backend = cv2.CAP_V4L2 if real.startswith("/dev/") else cv2.CAP_ANY
         if not self._capture.open(int(path) if path.isdigit() else real, backend):
-            raise SourceError(f"cannot open {self.request.name}: it is busy or no camera; {found_cameras()}")
+            raise SourceError(
+                f"cannot open {shown_address(self.request.name)}: it is busy or no camera; {found_cameras()}"
+            )
         self._configure()
         get = self._capture.get
         return Opened(

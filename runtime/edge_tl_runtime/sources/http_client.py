@@ -23,7 +23,7 @@ from email.message import Message
 from typing import Any
 
 from edge_tl_runtime.errors import SourceError, one_line
-from edge_tl_runtime.sources.address import parse_address, shown_address
+from edge_tl_runtime.sources.address import parse_address, shown_address, why_no_address
 from edge_tl_runtime.sources.base import mask_credentials
 
 _AGENT = "edge-tl"
@@ -200,7 +200,9 @@ class Client:
         address = parse_address(url)
         self.shown = shown_address(url)
         if address is None:
-            raise SourceError(f"{self.shown} names no server; an address is like http://192.168.1.5:8080/video")
+            raise SourceError(
+                f"{self.shown} names no server: {why_no_address(url) or 'write it as http://192.168.1.5:8080/video'}"
+            )
         self.address = address
         # What a person types into a browser may hold spaces; the part after # is not for servers.
         bare = replace(
@@ -256,7 +258,8 @@ class Client:
         if error.code == 401 and self.address.user is not None:
             return f"{said}: it does not accept this user name and password"
         if error.code == 401:
-            return f"{said}: it asks for a user name and password; give http://USER:PASSWORD@{self.address.host}/..."
+            host = "HOST" if self.address.doubtful else self.address.host
+            return f"{said}: it asks for a user name and password; give http://USER:PASSWORD@{host}/..."
         if error.code == 403:
             return f"{said}: it does not allow this; check the user's rights on the camera"
         if error.code in (404, 410):

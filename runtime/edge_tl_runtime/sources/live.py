@@ -36,6 +36,17 @@ _CHILD = (
 """Without the current folder on the path: it may hold a `queue.py` of the user's."""
 _ROOT = str(Path(__file__).parents[2])
 MAX_LINE_BYTES = 65536
+_NO_FRAME = {
+    "camera": "check the camera and its cable, that no other program uses it, and try a smaller --size or --fps",
+    "stream": "check that the camera is on and sends, and the network between; --first-frame waits longer",
+    "http": "check that the camera is on and sends, and the network between; --first-frame waits longer",
+    "rpicam": "check the camera module and its ribbon cable, and try: rpicam-hello",
+    "pipe": "check that the program which writes into the pipe is running and sends pictures or a video",
+    "standard input": "check that the program before the | is running and sends pictures or a video",
+    "video": "the file may be on a slow or absent disk; copy it here first",
+    "test": "this test picture is told to be silent by its script",
+}
+"""What to do where no first frame comes, by the kind of the source."""
 
 
 class CaptureProcess:
@@ -266,8 +277,14 @@ class Live(Source):
         if self._watchdog.repeating(now):
             return f"{self.name} gave the same frame for {silent:.0f} s"
         if self._taken is None:
-            return f"{self.name} delivered no frame for {silent:.0f} s; check the camera and its cable"
+            return f"{self.name} delivered no frame for {silent:.0f} s; {self._advice()}"
         return f"{self.name} has been silent for {silent:.0f} s"
+
+    def _advice(self) -> str:
+        """What to do about a source of this kind that gives no first frame."""
+        if self.request.handle >= 0:
+            return _NO_FRAME["standard input"]
+        return _NO_FRAME.get(self.request.kind, "check that it is the right one")
 
     def _unread(self) -> bool:
         ring = self._capture.ring if self._capture else None

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from edge_tl_runtime.cameras import cameras, pi_program
 from edge_tl_runtime.errors import UsageError
-from edge_tl_runtime.sources.address import parse_address
-from edge_tl_runtime.sources.base import mask_credentials
+from edge_tl_runtime.sources.address import shown_address, why_no_address
 
 SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "srt", "udp", "tcp", "rtp", "mms", "hls")
 """Addresses that are handed to the HTTP client or to FFmpeg."""
+_HOSTLESS = ("udp://", "rtp://", "tcp://", "srt://")
 _OTHERS = {
     "csi": "the camera module of a Raspberry Pi is rpicam:{number}",
     "nvarguscamera": "the camera module of a Raspberry Pi is rpicam:{number}",
@@ -71,25 +71,20 @@ def pi_camera_index(name: str) -> int:
     """The number in `rpicam:0`. Raises UsageError for anything else."""
     found = _PI_SOURCE.fullmatch(name)
     if found is None:
-        raise UsageError(f"{name} names no camera; the first camera module of a Pi is rpicam:0, the second rpicam:1")
+        raise UsageError(
+            f"{shown_address(name)} names no camera; the first camera module of a Pi is rpicam:0, the second rpicam:1"
+        )
     return int(found[1] or 0)
 
 
 def suggestion(name: str) -> str:
     """What a string that names nothing seems to be, and what to write instead; "" where it says nothing to us."""
     text = name.strip().strip("\"'\u201c\u201d\u2018\u2019")
-    shown = _without_credentials(name)
+    shown = shown_address(name)
     if not text:
         return f"the source is empty; give a camera index, an address, a photo, a folder or a video{_here()}"
     found = _of_scheme(text) or _of_camera(text) or _of_address(text) or _of_path(text)
-    return f"{shown!r} names no source: {found}" if found else ""
-
-
-def _without_credentials(text: str) -> str:
-    """One source string for a message. All before its last `@` may be a password, spaces and slashes included."""
-    head, at, host = text.rpartition("@")
-    start = re.match(r"(?:[A-Za-z][A-Za-z0-9+.-]*:/{1,2})?/*", head)
-    return mask_credentials(f"{start[0] if start else ''}***@{host}" if at else text)
+    return f"'{shown}' names no source: {found}" if found else ""
 
 
 def _close(word: str, known: tuple[str, ...], cutoff: float) -> str:
@@ -106,28 +101,24 @@ def _of_scheme(text: str) -> str:
     if separator and re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*", scheme):
         low = scheme.lower()
         if low in SCHEMES:
-            return "" if _has_host(text) else f"an address goes on after the slashes, as in {low}://192.168.1.5/stream"
+            return "" if text.lower().startswith(_HOSTLESS) else why_no_address(text)
         if low in _OTHERS:
             number = found[0] if (found := re.findall(r"\d+", rest)) else "0"
             return _OTHERS[low].format(number=number)
         if low == "file":
-            return f"give the path itself: {rest}"
+            return f"give the path itself: {shown_address(rest)}"
         close = _close(low, (*SCHEMES, "test"), 0.7)
         return (
-            f"did you mean {_without_credentials(f'{close}://{rest}')}?"
+            f"did you mean {shown_address(f'{close}://{rest}')}?"
             if close
             else f"{low}:// is none of {', '.join(SCHEMES)}"
         )
     nearly = _NEARLY_SCHEME.fullmatch(text)
     if nearly and (close := _close(nearly[1].lower(), (*SCHEMES, "test"), 0.75)):
         rest = nearly[3].lstrip("/\\")
-        whole = _without_credentials(f"{close}://{rest or '192.168.1.5/stream'}")
+        whole = shown_address(f"{close}://{rest or '192.168.1.5/stream'}")
         return f"an address has a colon and two slashes: {whole}"
     return ""
-
-
-def _has_host(text: str) -> bool:
-    return parse_address(text) is not None or text.lower().startswith(("udp://", "rtp://", "tcp://", "srt://"))
 
 
 def _of_camera(text: str) -> str:
@@ -145,7 +136,7 @@ def _of_camera(text: str) -> str:
 def _of_address(text: str) -> str:
     if "://" in text or not _HOST.match(text.rpartition("@")[2]):
         return ""
-    shown = _without_credentials(f"rtsp://{text}")
+    shown = shown_address(f"rtsp://{text}")
     return f"an address begins with its protocol: {shown} or http{shown[4:]}"
 
 

@@ -6,6 +6,7 @@ import contextlib
 import os
 import time
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -18,6 +19,7 @@ from edge_tl_runtime.sources.base import is_frame
 from edge_tl_runtime.sources.poison import Poison
 from edge_tl_runtime.sources.reader import ADVICE
 from edge_tl_runtime.sources.reasons import why_no_video
+from edge_tl_runtime.sources.wholeness import cut_short
 
 OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 UNWRITTEN = "not written by OpenCV, which says it did"
@@ -82,6 +84,7 @@ class OpenCvReader:
         if file is not None:
             raise SourceError(f"{self.shown}: OpenCV reads no video from a pipe; run: {ADVICE}")
         address = parse_address(name)
+        self._is_address, self._path = address is not None, Path(name)
         self._capture = cv2.VideoCapture()
         limits: list[int] = []
         if address is not None:
@@ -140,9 +143,12 @@ class OpenCvReader:
         return frame
 
     def missing(self) -> str:
-        """What to do where most frames were not written."""
+        """What to do where most frames were not written; what is missing at the end of a file."""
         lost = self.rejections[UNWRITTEN]
-        return f"OpenCV cannot decode {lost} frames of {self.shown} (interlaced video?); run: {ADVICE}" if lost else ""
+        if lost:
+            return f"OpenCV cannot decode {lost} frames of {self.shown} (interlaced video?); run: {ADVICE}"
+        cut = "" if self._is_address else cut_short(self._path)
+        return f"{self.shown} is cut short: {cut}; all that is there was read" if cut else ""
 
     def close(self) -> None:
         self._capture.release()

@@ -15,13 +15,14 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 import cv2
 import numpy as np
 
 from edge_tl_runtime.errors import SourceError, UsageError
 from edge_tl_runtime.photos import Frame
+from edge_tl_runtime.sources.address import shown_address
 from edge_tl_runtime.sources.device import Device
 from edge_tl_runtime.sources.request import CaptureRequest, Opened
 
@@ -83,23 +84,24 @@ class Pattern(Device):
     def __init__(self, request: CaptureRequest) -> None:
         self.request = request
         super().__init__()
-        address = urlsplit(request.name)
-        options = dict(parse_qsl(address.query))
-        pattern = address.netloc.lower()
+        self._name = shown_address(request.name)
+        called, _, query = request.name[len("test://") :].partition("?")
+        options = dict(parse_qsl(query))
+        pattern = called.rstrip("/").lower()
         if pattern not in PATTERNS:
-            raise UsageError(f"no test pattern {address.netloc!r}; there are: {', '.join(PATTERNS)}")
+            raise UsageError(f"no test pattern {shown_address(called)!r}; there are: {', '.join(PATTERNS)}")
         unknown = set(options) - {"size", "fps", "frames", "script"}
         if unknown:
-            raise UsageError(f"{request.name}: {sorted(unknown)[0]!r} is none of size, fps, frames, script")
+            raise UsageError(f"{self._name}: {sorted(unknown)[0]!r} is none of size, fps, frames, script")
         self._paint = PATTERNS[pattern]
         try:
             self._width, self._height = (int(part) for part in options.get("size", "640x480").split("x"))
             self._fps = float(options.get("fps", "30"))
             self._limit = int(options.get("frames", "0"))
         except ValueError:
-            raise UsageError(f"{request.name}: give size=WIDTHxHEIGHT, fps=NUMBER and frames=NUMBER") from None
+            raise UsageError(f"{self._name}: give size=WIDTHxHEIGHT, fps=NUMBER and frames=NUMBER") from None
         if not (1 <= self._width <= 8192 and 1 <= self._height <= 8192 and 0 < self._fps <= 10_000):
-            raise UsageError(f"{request.name}: a size of up to 8192x8192 and up to 10000 frames a second, please")
+            raise UsageError(f"{self._name}: a size of up to 8192x8192 and up to 10000 frames a second, please")
         stages = options.get("script", "").split(";")
         self._steps = self._parse(stages[request.attempt % len(stages)])
         self._channels, self._number = 3, request.first_index
@@ -109,7 +111,7 @@ class Pattern(Device):
 
     def open(self) -> Opened:
         if self._steps and self._steps[0] == ("refuse",):
-            raise SourceError(f"cannot open {self.request.name}; its script refuses this connection")
+            raise SourceError(f"cannot open {self._name}; its script refuses this connection")
         self._play = self._script()
         self._started, self._shown = time.monotonic(), 0
         return Opened(backend="test pattern", width=self._width, height=self._height, fps=self._fps)
@@ -150,7 +152,7 @@ class Pattern(Device):
         for text in filter(None, stage.split(",")):
             found = _STEP.fullmatch(text)
             if found is None:
-                raise UsageError(f"{self.request.name}: {text!r} is no step of a script")
+                raise UsageError(f"{self._name}: '{shown_address(text)}' is no step of a script")
             steps.append(tuple(part for part in found.groups() if part is not None))
         return steps
 

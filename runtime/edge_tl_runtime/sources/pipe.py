@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from edge_tl_runtime.errors import SourceError, one_line
 from edge_tl_runtime.photos import Frame
+from edge_tl_runtime.sources.address import shown_address
 from edge_tl_runtime.sources.base import WAKE_S
 from edge_tl_runtime.sources.first_bytes import LOOK_BYTES, Content, content
 from edge_tl_runtime.sources.picture_stream import PictureStream, decoded
@@ -77,7 +78,7 @@ class Pipe(WatchingDevice):
         self._reader: Reader | None = None
         self._found = Content("empty", "nothing")
         self._any = False
-        self._what = "standard input" if request.handle >= 0 else request.name
+        self._what = "standard input" if request.handle >= 0 else shown_address(request.name)
 
     def open(self) -> Opened:
         if self.request.handle >= 0:
@@ -86,7 +87,7 @@ class Pipe(WatchingDevice):
             try:
                 self._handle = os.open(self.request.name, os.O_RDONLY | os.O_NONBLOCK)
             except OSError as error:
-                raise SourceError(f"cannot open {self.request.name}: {error.strerror}") from None
+                raise SourceError(f"cannot open {self._what}: {error.strerror}") from None
         head = base64.b64decode(self.request.head)
         found = content(head)
         if found.kind not in ("pictures", "video"):

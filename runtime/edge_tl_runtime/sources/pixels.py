@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 
 import av
 import av.filter
 import cv2
 import numpy as np
+from av.sidedata.sidedata import Type
 from av.video.reformatter import VideoReformatter
 
 from edge_tl_runtime.photos import Frame
 
 NEUTRAL = 127
 """The grey behind transparent pixels."""
-_TURNS = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
+_TURNS = {
+    (False, True, True): cv2.ROTATE_180,
+    (True, True, False): cv2.ROTATE_90_CLOCKWISE,
+    (True, False, True): cv2.ROTATE_90_COUNTERCLOCKWISE,
+}
+_TOLD = {
+    (False, False, False): "",
+    (False, True, True): "it is turned by 180 degrees",
+    (True, True, False): "it is turned by 90 degrees, clockwise",
+    (True, False, True): "it is turned by 90 degrees, counterclockwise",
+    (False, True, False): "it is mirrored, left for right",
+    (False, False, True): "it is mirrored, top for bottom",
+    (True, False, False): "it is mirrored and turned by 90 degrees",
+    (True, True, True): "it is mirrored and turned by 90 degrees",
+}
+"""By transposed, left for right, top for bottom."""
 _LUMA = {1: (0.0722, 0.7152, 0.2126), 9: (0.0593, 0.678, 0.2627), 10: (0.0593, 0.678, 0.2627)}
 """Weights of B, G and R by FFmpeg's number of the matrix; BT.601 for all others."""
 _TRC = {16: "HDR (PQ)", 18: "HDR (HLG)"}
@@ -55,6 +72,45 @@ class Deinterlacer:
             yield ready
 
 
+@dataclass(frozen=True, slots=True)
+class Upright:
+    """How the pixels as coded become those that a person sees: transposed first, then flipped. told: the same in words, or ""."""
+
+    transposed: bool = False
+    left_right: bool = False
+    top_bottom: bool = False
+    told: str = ""
+
+    @classmethod
+    def of(cls, frame: av.VideoFrame) -> Upright:
+        """By the frame's display matrix (ISO/IEC 14496-12, 8.3.2.3): x' = ax + cy, y' = bx + dy. What is no multiple of a right
+        angle is left as it is, and told."""
+        matrix = frame.side_data.get(Type.DISPLAYMATRIX)
+        if matrix is None:
+            return cls()
+        a, b, _, c, d = (int(value) for value in np.frombuffer(bytes(matrix), np.int32)[:5])
+        straight, across = min(abs(a), abs(d)), min(abs(b), abs(c))
+        if max(abs(b), abs(c)) <= 0.02 * straight:
+            key = (False, a < 0, d < 0)
+        elif max(abs(a), abs(d)) <= 0.02 * across:
+            key = (True, c < 0, b < 0)
+        else:
+            return cls(told=f"it is turned by {abs(frame.rotation)} degrees, which is left as it is")
+        return cls(*key, told=_TOLD[key])
+
+    def put(self, pixels: Frame, out: Frame) -> None:
+        """Write the upright picture to `out`, which has its shape."""
+        key = (self.transposed, self.left_right, self.top_bottom)
+        if key == (False, False, False):
+            np.copyto(out, pixels)
+        elif key in _TURNS:
+            cv2.rotate(pixels, _TURNS[key], out)
+        else:
+            view = pixels.transpose(1, 0, 2) if self.transposed else pixels
+            view = view[:, ::-1] if self.left_right else view
+            np.copyto(out, view[::-1] if self.top_bottom else view)
+
+
 class Painter:
     """Converts frames of one stream. sample_aspect: width over height of a pixel, None where the stream does not say."""
 
@@ -68,11 +124,8 @@ class Painter:
         if abs(self.aspect - 1) > 0.01:
             width, height = self._size(frame)
             lines.append(f"its pixels are not square: {frame.width}x{frame.height} is shown as {width}x{height}")
-        if frame.rotation % 360:
-            turned = frame.rotation % 360 in _TURNS
-            lines.append(
-                f"it is turned by {abs(frame.rotation)} degrees" + ("" if turned else ", which is left as it is")
-            )
+        if told := Upright.of(frame).told:
+            lines.append(told)
         if frame.color_trc in _TRC:
             lines.append(
                 f"it is {_TRC[frame.color_trc]}: colours look paler than in photos, since none are tone-mapped"
@@ -100,14 +153,11 @@ class Painter:
             raise NotWritten
         if alpha:
             pixels = _opaque(pixels)
-        turn = _TURNS.get(frame.rotation % 360)
-        shape = (width, height, 3) if turn is not None and turn != cv2.ROTATE_180 else (height, width, 3)
+        upright = Upright.of(frame)
+        shape = (width, height, 3) if upright.transposed else (height, width, 3)
         if out is None or out.shape != shape or out.dtype != np.uint8:
             out = np.empty(shape, np.uint8)
-        if turn is None:
-            np.copyto(out, pixels)
-        else:
-            cv2.rotate(pixels, turn, out)
+        upright.put(pixels, out)
         return out
 
     def _size(self, frame: av.VideoFrame) -> tuple[int, int]:

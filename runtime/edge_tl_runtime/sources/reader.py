@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import Any, Protocol
 
 from edge_tl_runtime.photos import Frame
@@ -52,6 +53,12 @@ def open_reader(
     format: str | None = None,
 ) -> Reader:
     """See `decoder.Decoder`. Raises SourceError with the reason in words."""
+    if file is None and "://" not in name:
+        from edge_tl_runtime.sources.animation import AnimationReader, ffmpeg_format, read_by_opencv
+
+        if read_by_opencv(Path(name)):
+            return AnimationReader(Path(name))
+        format = format or ffmpeg_format(Path(name))
     # Some 60 ms and 20 MB that a command which reads photos need not spend.
     try:
         from edge_tl_runtime.sources.decoder import Decoder

@@ -27,8 +27,8 @@ def why_no_stream(name: str, error: Exception, log: Sequence[str]) -> str:
 
 
 def _network_reason(address: Address | None, kind: str, told: str, error: Exception) -> str:
-    host = address.host if address else "the server"
-    where = f"{host}, port {address.port}" if address and address.port else host
+    host = address.told_host if address else "the server"
+    where = f"{host}, port {address.port}" if address and address.port and not address.doubtful else host
     status = _status(told)
     if status in _ANSWERS or kind == "HTTPUnauthorizedError":
         return _answer(address, status or "401", told)
@@ -50,8 +50,8 @@ def _answer(address: Address | None, status: str, told: str) -> str:
             f"it wants a user name and a password (401); give them as {scheme}://USER:PASSWORD@HOST/..., "
             "or the whole address in EDGE_TL_SOURCE, which no other user sees"
         )
-    if status == "404" and address is not None:
-        return _ANSWERS[status].format(path=one_line(address.rest or "/"))
+    if status == "404":
+        return _ANSWERS[status].format(path=address.told_path if address else "this path")
     return _ANSWERS[status].format(line=_status_line(told, status))
 
 
@@ -69,7 +69,7 @@ _SIGNS = (
     ("Protocol not supported", "it offers the stream neither over TCP nor over UDP (461)"),
     ("ConnectionRefusedError", "nothing listens at {where}; check the port (RTSP: mostly 554 or 8554)"),
     ("Connection refused", "nothing listens at {where}; check the port (RTSP: mostly 554 or 8554)"),
-    ("Failed to resolve", "this network knows no name {host}; check its spelling, or give the IP address"),
+    ("Failed to resolve", "this network does not know {host}; check its spelling, or give the IP address"),
     ("Network is unreachable", "there is no way to {host} from here; is this machine in the camera's network?"),
     ("No route to host", "there is no way to {host} from here; is it switched on, and in this network?"),
     (
@@ -103,28 +103,28 @@ def _last(told: str) -> str:
 
 def why_no_video(name: str, error: Exception | None = None, log: Sequence[str] = ()) -> str:
     """One line for a person about a file that does not open as a video."""
-    path = Path(name)
+    path, shown = Path(name), one_line(name, 300)
     try:
         with path.open("rb") as file:
             head = file.read(4096)
             size = path.stat().st_size
     except OSError as failure:
-        return f"cannot read {name}: {failure.strerror or failure}"
+        return f"cannot read {shown}: {failure.strerror or failure}"
     if not head:
-        return f"{name} is empty (0 bytes); copy it again"
+        return f"{shown} is empty (0 bytes); copy it again"
     if not head.strip(b"\0"):
-        return f"{name} holds nothing but zeros: it was never written to the end; copy it again"
+        return f"{shown} holds nothing but zeros: it was never written to the end; copy it again"
     if head[4:8] in (b"ftyp", b"mdat", b"moov", b"free", b"wide") and not _has_index(path, size):
         return (
-            f"{name} has no index (moov): the recording was cut off before it was closed, or the copy is not whole; "
+            f"{shown} has no index (moov): the recording was cut off before it was closed, or the copy is not whole; "
             "copy it again, or record .mkv, which needs none"
         )
     if re.match(rb"\s*<(!doctype\s+html|html)", head, re.IGNORECASE):
-        return f"{name} is neither a photo nor a video but a web page; download the video itself"
+        return f"{shown} is neither a photo nor a video but a web page; download the video itself"
     if _is_text(head):
-        return f"{name} is neither a photo nor a video but text, whatever its name says"
+        return f"{shown} is neither a photo nor a video but text, whatever its name says"
     reason = one_line(log[-1].strip() if log else getattr(error, "strerror", "") or error or "", 120)
-    return f"{name} is neither a photo nor a video that can be decoded{f' ({reason})' if reason else ''}"
+    return f"{shown} is neither a photo nor a video that can be decoded{f' ({reason})' if reason else ''}"
 
 
 def _has_index(path: Path, size: int) -> bool:

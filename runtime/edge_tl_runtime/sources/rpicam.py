@@ -24,6 +24,7 @@ import numpy as np
 from edge_tl_runtime.cameras import PI_PROGRAMS, pi_cameras, pi_program
 from edge_tl_runtime.errors import SourceError, one_line
 from edge_tl_runtime.photos import Frame
+from edge_tl_runtime.sources.address import shown_address
 from edge_tl_runtime.sources.base import WAKE_S
 from edge_tl_runtime.sources.names import pi_camera_index
 from edge_tl_runtime.sources.request import CaptureRequest, Opened
@@ -96,8 +97,8 @@ class PiCamera(WatchingDevice):
         program = pi_program()
         if not program:
             raise SourceError(
-                f"{self.request.name} needs the program {PI_PROGRAMS[0]}, which is not here; on a Raspberry Pi run: "
-                "sudo apt install rpicam-apps-lite"
+                f"{shown_address(self.request.name)} needs the program {PI_PROGRAMS[0]}, which is not here; on a Raspberry "
+                "Pi run: sudo apt install rpicam-apps-lite"
             )
         self._start(program)
         while not self._row:
@@ -270,7 +271,7 @@ class PiCamera(WatchingDevice):
             reason += f"; there are: {', '.join(map(str, found))}" if found else ""
         how = f"signal {-code}" if code is not None and code < 0 else f"code {code}"
         reason = reason if reason and code else f"the program ended ({how})"
-        raise SourceError(f"{self.request.name} ({name}): {reason}")
+        raise SourceError(f"{shown_address(self.request.name)} ({name}): {reason}")
 
 
 def _end_with_parent() -> None:

@@ -51,4 +51,4 @@ def open_standard_input(name: str, options: LiveOptions, open_live: OpenLive, op
     options.say(
         f"standard input: {found.name} pictures, each is classified; --realtime takes the newest, as of a camera"
     )
-    return StandardInput(name, os.fdopen(os.dup(handle), "rb", buffering=0), head)
+    return StandardInput(name, os.fdopen(os.dup(handle), "rb", buffering=0), head, options.say)

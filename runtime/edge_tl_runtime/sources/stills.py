@@ -5,14 +5,16 @@ from __future__ import annotations
 import glob
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from edge_tl_runtime.errors import BadImage, SourceError, UsageError
+from edge_tl_runtime.errors import BadImage, SourceError, UsageError, one_line
 from edge_tl_runtime.files import read_regular
+from edge_tl_runtime.images.several import picture_count
 from edge_tl_runtime.images.survey import look, survey, why_none_of
-from edge_tl_runtime.photos import Frame, Unreadable, decode_photo, map_in_order, read_photo
+from edge_tl_runtime.photos import Frame, Unreadable, decode_photo, map_in_order, read_file
+from edge_tl_runtime.sources.address import shown_address
 from edge_tl_runtime.sources.base import FrameRecord, Source
 from edge_tl_runtime.sources.split import split_pictures
 
@@ -30,8 +32,10 @@ class Photos(Source):
     hold_s = 1.0
     sequence = False
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, say: Callable[[str], None] = lambda line: None) -> None:
+        """say: told of files that hold more than the one picture that is used."""
         super().__init__(name)
+        self._say = say
         path = Path(name)
         self.paths: list[Path]
         if path.is_dir():
@@ -48,7 +52,7 @@ class Photos(Source):
         if not self.paths:
             found_instead = why_none_of(self.skipped)
             raise SourceError(
-                f"no photos at {name}{found_instead}"
+                f"no photos at {shown_address(name)}{found_instead}"
                 + ("" if found_instead else "; give a photo, a folder, a pattern, a video or a camera index")
             )
 
@@ -68,11 +72,16 @@ class Photos(Source):
     def __iter__(self) -> Iterator[FrameRecord]:
         def read(path: Path) -> tuple[str, Frame | Unreadable]:
             try:
-                return str(path), read_photo(path)
+                data = read_file(path)
+                frame = decode_photo(data)
+                several.look(one_line(path), data)
+                return str(path), frame
             except BadImage as error:
                 return str(path), look(path) or Unreadable(path, str(error))
 
+        several = _Several()
         yield from _records(self, map_in_order(read, self.paths))
+        several.tell(self._say)
 
 
 class StandardInput(Source):
@@ -80,13 +89,20 @@ class StandardInput(Source):
 
     sequence = False
 
-    def __init__(self, name: str, stream: BinaryIO | None = None, head: bytes = b"") -> None:
-        """head: what was read from the stream already."""
+    def __init__(
+        self,
+        name: str,
+        stream: BinaryIO | None = None,
+        head: bytes = b"",
+        say: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        """head: what was read from the stream already. say: as in Photos."""
         super().__init__("standard input")
         if stream is None and sys.stdin.isatty():
             raise UsageError(TERMINAL)
         self._stream = sys.stdin.buffer if stream is None else stream
         self._head = head
+        self._say = say
 
     def __iter__(self) -> Iterator[FrameRecord]:
         def read(numbered: tuple[int, bytes | BadImage]) -> tuple[str, Frame | Unreadable]:
@@ -94,17 +110,44 @@ class StandardInput(Source):
             try:
                 if isinstance(data, BadImage):
                     raise data
-                return self.name, decode_photo(data)
+                frame = decode_photo(data)
+                several.look(f"picture {number + 1}", data)
+                return self.name, frame
             except BadImage as error:
                 return self.name, Unreadable(Path(f"{self.name}, picture {number + 1}"), str(error))
 
+        several = _Several()
         # One by one, not ahead of the reader: whoever writes should see at once what was read.
         yield from _records(self, map(read, enumerate(split_pictures(self._stream, self._is_over, self._head))))
+        several.tell(self._say)
 
     def _is_over(self) -> bool:
         """Asked every WAKE_S while nothing comes: a silent pipe is no hang of ours."""
         self.beat = time.monotonic()
         return self.stopping
+
+
+class _Several:
+    """Files that hold more pictures than the one that is used."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._first = ""
+
+    def look(self, name: str, data: bytes) -> None:
+        number = picture_count(data)
+        if number > 1:
+            self._count += 1
+            self._first = self._first or f"{name} holds {number} pictures"
+
+    def tell(self, say: Callable[[str], None]) -> None:
+        if self._count == 1:
+            say(f"{self._first}; the first is used. To use all, save them as files of their own or as a video")
+        elif self._count:
+            say(
+                f"{self._count} files hold more than one picture (such as: {self._first}); the first of each is used. To "
+                "use all, save them as files of their own"
+            )
 
 
 def read_list(path: Path) -> list[Path]:
@@ -115,9 +158,11 @@ def read_list(path: Path) -> list[Path]:
     try:
         lines = read_regular(path, MAX_LIST_BYTES).decode("utf-8-sig").splitlines()
     except OSError as error:
-        raise SourceError(f"cannot read the list {path}: {error.strerror}") from None
+        raise SourceError(f"cannot read the list {one_line(path)}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise SourceError(f"{path} is not text; a list holds the path of one photo a line, in UTF-8") from None
+        raise SourceError(
+            f"{one_line(path)} is not text; a list holds the path of one photo a line, in UTF-8"
+        ) from None
     names = (line.strip() for line in lines)
     return [path.parent / name for name in names if name and not name.startswith("#")]
 

@@ -26,7 +26,7 @@ class Video(Source):
         """say: told of how the frames are made, and of what is missing."""
         super().__init__(shown_address(name))
         if "://" not in name and not Path(name).is_file():
-            raise SourceError(f"no file at {name}; check the path")
+            raise SourceError(f"no file at {self.name}; check the path")
         self._reader = open_reader(name)  # says in words what cannot be decoded
         self.fps = self._reader.fps or USUAL_FPS
         """Frames a second as the file says."""
