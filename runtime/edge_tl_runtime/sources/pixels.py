@@ -10,7 +10,6 @@ import av
 import av.filter
 import cv2
 import numpy as np
-from av.sidedata.sidedata import Type
 from av.video.reformatter import VideoReformatter
 
 from edge_tl_runtime.photos import Frame
@@ -85,7 +84,7 @@ class Upright:
     def of(cls, frame: av.VideoFrame) -> Upright:
         """By the frame's display matrix (ISO/IEC 14496-12, 8.3.2.3): x' = ax + cy, y' = bx + dy. What is no multiple of a right
         angle is left as it is, and told."""
-        matrix = frame.side_data.get(Type.DISPLAYMATRIX)
+        matrix = frame.side_data.get("DISPLAYMATRIX")
         if matrix is None:
             return cls()
         a, b, _, c, d = (int(value) for value in np.frombuffer(bytes(matrix), np.int32)[:5])
