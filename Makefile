@@ -36,7 +36,7 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Hours; BENCH='--keep FOLDER' and, after an interruption, BENCH='--keep FOLDER --go-on' make it in several sittings.
+# Hours; BENCH='--keep FOLDER' keeps what each script printed, and BENCH='--keep FOLDER --only SCRIPT ...' adds the rest later.
 bench: $(READY)
 	$(BIN)/python benchmarks/all.py --into docs/BENCHMARKS.md $(BENCH)
 

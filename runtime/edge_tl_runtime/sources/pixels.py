@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import av
 import av.filter
@@ -84,10 +85,10 @@ class Upright:
     def of(cls, frame: av.VideoFrame) -> Upright:
         """By the frame's display matrix (ISO/IEC 14496-12, 8.3.2.3): x' = ax + cy, y' = bx + dy. What is no multiple of a right
         angle is left as it is, and told."""
-        matrix = frame.side_data.get("DISPLAYMATRIX")
+        matrix: Any = frame.side_data.get("DISPLAYMATRIX")
         if matrix is None:
             return cls()
-        a, b, _, c, d = (int(value) for value in np.frombuffer(bytes(matrix), np.int32)[:5])
+        a, b, _, c, d = (int(value) for value in np.frombuffer(matrix, np.int32)[:5])
         straight, across = min(abs(a), abs(d)), min(abs(b), abs(c))
         if max(abs(b), abs(c)) <= 0.02 * straight:
             key = (False, a < 0, d < 0)
