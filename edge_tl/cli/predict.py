@@ -58,7 +58,8 @@ def command(
                 )
         skipped += source.skipped
         failed |= bool(source.skipped) and not Path(source.name).is_dir()
-    say_skipped(skipped, shown)
+    root = Path(images[0]) if len(images) == 1 and Path(images[0]).is_dir() else None
+    say_skipped(skipped, shown, root)
     if failed or not shown:
         sys.exit(1)
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 
@@ -23,23 +20,20 @@ from edge_tl.models.network import build_origin
 from edge_tl.training import early, further, recipe, run
 from edge_tl.training.adapt import PHOTOS, adapt
 from edge_tl.training.adversarial import CHOOSE_STEPS, HARDENED, WATCH_STEPS
-from edge_tl.training.balance import class_counts, class_weights, weighs
-from edge_tl.training.calibrate import Calibration, calibrate
 from edge_tl.training.crossval import CrossValidated, cross_validate, wanted
 from edge_tl.training.devices import pick_device
 from edge_tl.training.distill import find_teacher
 from edge_tl.training.distributed import Group, process_group
-from edge_tl.training.features import FeatureExtractor, Features, fingerprint
+from edge_tl.training.features import FeatureExtractor, Features
 from edge_tl.training.finetune import Epoch, Finetuner, default_epochs
 from edge_tl.training.further import Continued, Finished
 from edge_tl.training.judge import Judge, mean_loss
+from edge_tl.training.kept import Outcome, keep_run, where_from
 from edge_tl.training.mirror import describe as describe_pairs
 from edge_tl.training.mirror import mirrored_pairs, some_of_each
 from edge_tl.training.optimize import snapshot
 from edge_tl.training.probe import Probe, fit_probe
 from edge_tl.training.result import TrainResult, figures
-from edge_tl.training.run import Judged
-from edge_tl.training.seen import list_seen_photos
 from edge_tl.training.settings import TrainSettings
 from edge_tl.training.splits import load_photos, target_backbone
 from edge_tl.training.standing import Standing, choose
@@ -47,9 +41,7 @@ from edge_tl_export import Stage
 from edge_tl_export.heap import keep_heap
 from edge_tl_runtime.dataset import LabelledPhotos, Splits, load_unlabelled
 from edge_tl_runtime.errors import EdgeTLError
-from edge_tl_runtime.evaluate import Evaluation, Progress, score
-from edge_tl_runtime.images.grouping import Grouping
-from edge_tl_runtime.spec import ModelSpec, Scores
+from edge_tl_runtime.evaluate import Progress, score
 
 Say = Callable[[str], None]
 
@@ -274,7 +266,7 @@ class _Trainer:
         val = features[1]
         self.network.set_head(torch.from_numpy(probe.weight), torch.from_numpy(probe.bias), self.splits.train.labels)
         logits = probe.logits(val.values)
-        evaluation = score(logits, val.targets, self.splits.train.labels, _describe(self.splits.val), val.skipped)
+        evaluation = score(logits, val.targets, self.splits.train.labels, where_from(self.splits.val), val.skipped)
         loss = mean_loss(logits, val.targets, evaluation)
         cv_loss = {f"{penalty:g}": round(value, 6) for penalty, value in probe.cv_loss.items()}
         self.metric(stage="probe", **figures(evaluation), val_loss=loss, penalty=probe.penalty, cv_loss=cv_loss)
@@ -335,7 +327,7 @@ class _Trainer:
             head = torch.nn.Linear(probe.weight.shape[1], probe.weight.shape[0])
             self.network.set_head(head.weight, head.bias, train.labels)
         judge = Judge(
-            self.splits.val, self.network.backbone.resize, _describe(self.splits.val), self.group, self.device.type
+            self.splits.val, self.network.backbone.resize, where_from(self.splits.val), self.group, self.device.type
         )
         if self.finished is not None:
             self.network.module.load_state_dict(self.finished.state)
@@ -455,107 +447,20 @@ class _Trainer:
         return best
 
     def _finish(self, features: tuple[Features, Features], standing: Standing) -> TrainResult:
-        judged, skipped = {}, [*features[0].skipped, *features[1].skipped]
-        parts = {"val": self.splits.val} | ({"test": self.splits.test} if self.splits.test else {})
-        model = self.network.pixel_model(self.device)
-        for name, photos in parts.items():
-            judge = Judge(photos, self.network.backbone.resize, _describe(photos), device=self.device.type)
-            logits, places = judge.logits(model.infer)
-            judged[name] = Judged(
-                logits, torch.tensor(photos.targets).numpy()[places], tuple(photos.name(i) for i in places)
-            )
-            skipped += judge.reader.skipped if name == "test" else []
-        calibration = self._calibrate(judged["val"])
-        test = None
-        if self.splits.test:
-            answers = judged["test"]
-            test = score(answers.logits, answers.targets, self.splits.train.labels, _describe(self.splits.test))
-            self.say(f"test {test.describe()}")
-        spec = self._spec(features, standing, test, calibration)
-        run.save_run(self.folder, self.network, spec, self._settings(), judged)
-        photos_used = (len(features[0].names), len(features[1].names))
-        return TrainResult(
-            self.folder,
-            spec,
-            standing.evaluation,
-            standing.loss,
-            test,
-            standing.name,
-            tuple(self.decisions),
-            calibration,
-            photos_used,
-            tuple(skipped),
-            self.seconds,
-            self.cross_validated,
+        outcome = Outcome(
+            folder=self.folder,
+            data=self.data,
+            splits=self.splits,
+            settings=self.settings,
+            network=self.network,
+            device=self.device,
+            processes=self.group.size,
+            features=features,
+            standing=standing,
+            decisions=tuple(self.decisions),
+            mirrors=self.mirrors,
+            hardening=self.hardening,
+            cross_validated=self.cross_validated,
+            seconds=self.seconds,
         )
-
-    def _calibrate(self, judged: Judged) -> Calibration:
-        """The temperature, for classes that are equally common where training gave them equal say."""
-        counts = class_counts(judged.targets, len(self.splits.train.labels))
-        trained = class_counts(np.asarray(self.splits.train.targets), len(counts))
-        weights = None
-        if weighs(self.settings.finetune.balance, trained):
-            weights = class_weights(counts)[judged.targets]
-            self.say("classes are unequal: probabilities are those of a photo that may as well be of any class")
-        calibration = calibrate(judged.logits, judged.targets, weights)
-        self.say(
-            f"temperature {calibration.temperature:.2f}: expected calibration error "
-            f"{calibration.before.ece:.3f} before, {calibration.after.ece:.3f} after"
-            + (f"; {calibration.kept}" if calibration.kept else "")
-        )
-        return calibration
-
-    def _settings(self) -> dict[str, Any]:
-        return {
-            **asdict(self.settings),
-            "data": str(self.data.resolve()),
-            "device": str(self.device),
-            "processes": self.group.size,
-            "weights_origin": self.network.weights,
-            "weights_sha256": self.network.weights_sha256,
-            "versions": {name: version(name) for name in ("torch", "torchvision", "timm", "numpy")}
-            | {"opencv": cv2.__version__},
-            "python": platform.python_version(),
-            "seconds": self.seconds,
-        }
-
-    def _spec(
-        self,
-        features: tuple[Features, Features],
-        standing: Standing,
-        test: Evaluation | None,
-        calibration: Calibration,
-    ) -> ModelSpec:
-        backbone = self.network.backbone
-        return ModelSpec(
-            labels=self.splits.train.labels,
-            resize=backbone.resize,
-            normalization=backbone.normalization,
-            arch=backbone.name,
-            scores=Scores(temperature=calibration.temperature),
-            data_fingerprint=fingerprint(*features),
-            training_images=list_seen_photos(self.splits, features, self.settings),
-            validation=standing.evaluation.accuracy,
-            training={
-                "weights": self.network.weights,
-                "weights_sha256": self.network.weights_sha256,
-                "license": backbone.license,
-                "data": self.data.resolve().name,
-                "train_photos": len(features[0].names),
-                "recipe": self.settings.recipe,
-                "best": standing.name,
-                "decisions": list(self.decisions),
-                "seed": self.settings.seed,
-                "val_fraction": self.settings.val_fraction,
-                **Grouping(self.settings.group).record(self.splits.val.names),
-                "test": None if test is None else figures(test),
-                **({"cross_validated": self.cross_validated.to_dict()} if self.cross_validated else {}),
-                **({} if self.mirrors else {"mirror": False}),
-                **({"hardening": self.hardening} if self.hardening else {}),
-                "ece": {"before": round(calibration.before.ece, 6), "after": round(calibration.after.ece, 6)},
-            },
-        )
-
-
-def _describe(photos: LabelledPhotos) -> str:
-    return f"{photos.split} of {photos.root.name}"
+        return keep_run(outcome, self.say)
