@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def tell(capfd: pytest.CaptureFixture[str]):
+def tell(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[str, str]]:
     """Runs a command and gives its standard output and its standard error."""
 
     def told(*words: object) -> tuple[str, str]:
@@ -62,7 +63,9 @@ def counts(text: str) -> tuple[int, int, set[str]]:
 
 
 @pytest.mark.slow
-def test_every_command_counts_the_same_photos(folder, tmp_path, tell):
+def test_every_command_counts_the_same_photos(
+    folder: Path, tmp_path: Path, tell: Callable[..., tuple[str, str]]
+) -> None:
     right = READABLE, len(UNUSED), UNUSED
     page, run = tmp_path / "check.html", tmp_path / "run"
 
@@ -81,7 +84,7 @@ def test_every_command_counts_the_same_photos(folder, tmp_path, tell):
     assert counts(err) == right
     assert [line for line in err.splitlines() if re.match(r"1 photo: ", line)] == noted
     record = json.loads((run / "spec.json").read_text("utf-8"))
-    held_out = int(re.search(r"val .*?\(\d+ of (\d+),", out)[1])
+    held_out = int(re.findall(r"val .*?\(\d+ of (\d+),", out)[0])
     assert record["training"]["train_photos"] + held_out == READABLE
     # A second time the features come from the cache, and nothing is lost of what was said.
     _, again = tell("train", folder, "-o", tmp_path / "again", "--recipe", "probe")

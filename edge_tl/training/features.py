@@ -40,6 +40,7 @@ class Features:
 
     indices: places of these photos in the LabelledPhotos. computed: how many were not in the cache. skipped: files that
     could not be read. adjusted: names of photos whose pixels had to be changed to be read, by what was done.
+    groups: of these photos, as in the LabelledPhotos; () without.
     """
 
     values: NDArray[np.float32]
@@ -50,6 +51,7 @@ class Features:
     computed: int
     indices: tuple[int, ...]
     adjusted: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    groups: tuple[str, ...] = ()
 
 
 class FeatureExtractor:
@@ -122,8 +124,17 @@ class FeatureExtractor:
         targets = np.asarray([photos.targets[i] for i in kept], np.int64)
         _require_every_class(photos, targets, skipped)
         values = np.stack([cache.rows[digest] for digest in digests])
-        names = tuple(name for name, _ in noted)
-        return Features(values, targets, names, tuple(digests), tuple(skipped), computed, tuple(kept), by_note(noted))
+        return Features(
+            values,
+            targets,
+            tuple(name for name, _ in noted),
+            tuple(digests),
+            tuple(skipped),
+            computed,
+            tuple(kept),
+            by_note(noted),
+            photos.subset(kept, photos.split).groups,
+        )
 
     def _cache(self) -> _Cache:
         try:

@@ -120,7 +120,11 @@ def _calibrate(outcome: Outcome, judged: Judged, say: Callable[[str], None]) -> 
     weights = None
     if weighs(outcome.settings.finetune.balance, trained):
         weights = class_weights(counts)[judged.targets]
-        say("classes are unequal: probabilities are those of a photo that may as well be of any class")
+        largest, smallest = int(trained.argmax()), int(np.where(trained, trained, trained.max()).argmin())
+        say(
+            f"classes are unequal ({trained[largest]} photos of {train.labels[largest]!r}, {trained[smallest]} of "
+            f"{train.labels[smallest]!r}): probabilities are those of a photo that may as well be of any class"
+        )
     calibration = calibrate(judged.logits, judged.targets, weights)
     say(
         f"temperature {calibration.temperature:.2f}: expected calibration error "

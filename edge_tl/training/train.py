@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from edge_tl.data.named import resolve
 from edge_tl.models import WeightsSource
@@ -32,7 +33,7 @@ from edge_tl.training.kept import Outcome, keep_run, where_from
 from edge_tl.training.mirror import describe as describe_pairs
 from edge_tl.training.mirror import mirrored_pairs, some_of_each
 from edge_tl.training.optimize import snapshot
-from edge_tl.training.probe import Probe, fit_probe
+from edge_tl.training.probe import Probe, classes_of_one_group, fit_probe
 from edge_tl.training.result import TrainResult, figures
 from edge_tl.training.settings import TrainSettings
 from edge_tl.training.splits import load_photos, target_backbone
@@ -44,6 +45,9 @@ from edge_tl_runtime.errors import EdgeTLError
 from edge_tl_runtime.evaluate import Progress, score
 
 Say = Callable[[str], None]
+
+NAMED = 5
+"""Classes that a line names."""
 
 
 def train(data: Path | str, folder: Path, settings: TrainSettings, stage: Stage, say: Say) -> TrainResult | None:
@@ -171,7 +175,11 @@ class _Trainer:
         features, probe = self._features_and_probe()
         standing = self._judge_probe(features, probe)
         self._cross_validate(features)
-        if self.finished or self._finetunes(probe, features[0]):
+        finetunes = self.finished is not None or self._finetunes(probe, features[0])
+        # Where nothing follows it is the result, which is told at the end.
+        told = f": val {standing.evaluation.describe()}" if finetunes else ""
+        self.say(f"linear probe fitted in {self.seconds['probe']:.1f} s{told}")
+        if finetunes:
             standing = self._finetune(features[0], probe, standing, state)
         result = self._finish(features, standing) if self.group.first else None
         self.group.share(None)
@@ -254,7 +262,14 @@ class _Trainer:
         started = time.perf_counter()
         classes = len(self.splits.train.labels)
         probe = self.group.share(
-            fit_probe(features.values, features.targets, features.names, classes, self.settings.finetune.balance)
+            fit_probe(
+                features.values,
+                features.targets,
+                features.names,
+                classes,
+                self.settings.finetune.balance,
+                groups=features.groups,
+            )
             if self.group.first
             else None
         )
@@ -270,7 +285,6 @@ class _Trainer:
         loss = mean_loss(logits, val.targets, evaluation)
         cv_loss = {f"{penalty:g}": round(value, 6) for penalty, value in probe.cv_loss.items()}
         self.metric(stage="probe", **figures(evaluation), val_loss=loss, penalty=probe.penalty, cv_loss=cv_loss)
-        self.say(f"linear probe: val {evaluation.describe()} in {self.seconds['probe']:.1f} s")
         return Standing("probe", evaluation, loss)
 
     def _cross_validate(self, features: tuple[Features, Features]) -> None:
@@ -281,18 +295,24 @@ class _Trainer:
             return
         started = time.perf_counter()
         values = np.concatenate([train.values, val.values])
-        classes, balance = len(self.splits.train.labels), self.settings.finetune.balance
-        self.cross_validated = cross_validate(values, targets, train.names + val.names, classes, balance)
+        labels, balance = self.splits.train.labels, self.settings.finetune.balance
+        groups: tuple[str, ...] = ()
+        if train.groups or val.groups:
+            groups = sum((part.groups or ("",) * len(part.names) for part in features), ())
+        self.cross_validated = cross_validate(values, targets, train.names + val.names, len(labels), balance, groups)
         self.seconds["cross-validation"] = time.perf_counter() - started
         if self.cross_validated is None:
+            single = ", ".join(repr(labels[target]) for target in np.flatnonzero(np.bincount(targets) == 1)[:NAMED])
             self.say(
-                "a class has a single photo: nothing can be held out of it, and no figure here says how well it is known"
+                f"a single photo of {single}: nothing can be held out of it, and no figure here says how well it is known"
             )
             return
         self.metric(stage="cross-validation", **self.cross_validated.to_dict())
+        counts = np.bincount(val.targets, minlength=len(labels))
+        least = min(np.flatnonzero(counts), key=lambda target: counts[target])
         self.say(
-            f"{len(val.targets)} validation photos are few; the probe cross-validated on all {len(targets)} photos: "
-            f"{self.cross_validated.describe()}"
+            f"{len(val.targets)} validation photos, of which {counts[least]} of {labels[least]!r}, are few: the probe is "
+            f"cross-validated on all {len(targets)} photos{_in_groups(targets, groups, labels)}"
         )
 
     def _finetunes(self, probe: Probe, features: Features) -> bool:
@@ -443,7 +463,7 @@ class _Trainer:
             )
         beats = (self.settings.recipe == "auto" or self.finished is not None) and not self._hardens
         best = choose(tuner, judge, probe if beats else None, tell)
-        self.say(f"kept: {best.name}, val {best.evaluation.describe()}")
+        self.say(f"kept: {best.name}")
         return best
 
     def _finish(self, features: tuple[Features, Features], standing: Standing) -> TrainResult:
@@ -464,3 +484,13 @@ class _Trainer:
             seconds=self.seconds,
         )
         return keep_run(outcome, self.say)
+
+
+def _in_groups(targets: NDArray[np.int64], groups: Sequence[str], labels: Sequence[str]) -> str:
+    """How groups (bursts, videos) are held out, for the end of a line; "" without groups."""
+    several = len(groups) - groups.count("") - len(set(groups) - {""})
+    if not several:
+        return ""
+    alone = [repr(labels[target]) for target in classes_of_one_group(targets, groups)]
+    but = f", but the photos of {', '.join(alone[:NAMED])}, which are one group, one by one" if alone else ""
+    return f", groups held out whole{but}"

@@ -20,7 +20,8 @@ class LabelledPhotos:
     """paths[i] shows class labels[targets[i]]. `skipped` were passed over, each with its reason.
 
     root: folder that was asked for, for messages and names. split: "train", "val", "test" or "all". how: what was understood of
-    the folder or list, in words. groups: of each photo, what a column of the list says of its origin; () without.
+    the folder or list, in words. groups: of each photo, its origin as a column of the list or `--group` says it, "" for a photo
+    that stands alone; () without.
     """
 
     root: Path
