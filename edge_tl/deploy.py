@@ -118,8 +118,11 @@ def _parts(
     for line in filter(None, (overlap.left_out_line(""), *overlap.lines())):
         say(line)
     count, others = shares(len(calibration), settings.calibration_size)
-    ranking = f"ranking on {others}, " if settings.quantization == "int8" and others else ""
-    say(f"{photos}: calibrating on {count}, {ranking}evaluating on {len(validation)} photos, none of them the same")
+    ranking = f"ranking on up to {others}, " if settings.quantization == "int8" and others else ""
+    say(
+        f"{photos}: calibrating on up to {count}, {ranking}evaluating on up to {len(validation)} photos, none of them the same; "
+        "those that cannot be read are left out and counted below"
+    )
     return calibration, validation
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import numpy as np
@@ -14,7 +15,7 @@ from sklearn.metrics import balanced_accuracy_score, log_loss
 from edge_tl.training.balance import class_weights, weighs
 from edge_tl.training.calibrate import ENOUGH_TO_SHARPEN, calibrate
 from edge_tl.training.crossval import cross_validate, wanted
-from edge_tl.training.probe import fit_probe, make_folds
+from edge_tl.training.probe import classes_of_one_group, fit_probe, make_folds
 from edge_tl.training.standing import Standing
 from edge_tl_runtime.evaluate import score, unequal
 from edge_tl_runtime.statistics import mean_of_rates, wilson
@@ -188,3 +189,62 @@ def test_weights_decide_which_classes_probabilities_are_calibrated_for():
     logits = np.stack([np.full(180, 4.0), np.zeros(180)], 1).astype(np.float32)
     weights = class_weights(np.bincount(targets))[targets]
     assert calibrate(logits, targets, weights).temperature > calibrate(logits, targets).temperature
+
+
+def _bursts(seed: int, bursts: int, frames: int) -> tuple[np.ndarray, np.ndarray, list[str], list[str]]:
+    """Frames of bursts whose features say which burst, and nothing of the class: features, targets, names, groups."""
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(0, 1, (bursts, 64))
+    values = (centres[:, None] + rng.normal(0, 0.05, (bursts, frames, 64))).reshape(-1, 64).astype(np.float32)
+    names = [f"{burst:02d}/{frame}" for burst in range(bursts) for frame in range(frames)]
+    return values, np.repeat(np.arange(bursts) % 2, frames), names, [name[:2] for name in names]
+
+
+def test_frames_of_a_burst_are_held_out_together():
+    """What tells bursts apart tells nothing of new bursts: photo by photo the figure is near 100 %, by group near chance."""
+    shown = []
+    for seed in range(3):
+        values, targets, names, groups = _bursts(seed, bursts=20, frames=6)
+        flattering = cross_validate(values, targets, names, 2)
+        honest = cross_validate(values, targets, names, 2, groups=groups)
+        assert flattering is not None
+        assert honest is not None
+        assert flattering.top1 > 0.95
+        shown.append(honest.top1)
+        probe = fit_probe(values, targets, names, 2, groups=groups)
+        assert probe.held_out is not None
+        shown.append(float((probe.held_out.argmax(1) == targets).mean()))
+    assert np.mean(shown) < 0.7
+
+
+@given(st.data())
+def test_folds_keep_groups_whole_and_every_class_in_two(data):
+    count = data.draw(st.integers(2, 60))
+    targets = np.array(data.draw(st.lists(st.integers(0, 3), min_size=count, max_size=count)))
+    groups = data.draw(st.lists(st.sampled_from(["", *"abcdefgh"]), min_size=count, max_size=count))
+    names = [f"{place}.jpg" for place in range(count)]
+    # Of one class each, as groups usually are; across classes the last check still holds.
+    single = data.draw(st.booleans())
+    if single:
+        groups = [group and f"{group}{target}" for group, target in zip(groups, targets, strict=True)]
+    folds = make_folds(targets, names, groups=groups)
+    assert (folds == make_folds(targets, names, groups=groups)).all()
+    one_group = classes_of_one_group(targets, groups)
+    for target in set(targets.tolist()):
+        own = folds[targets == target]
+        assert len(own) == 1 or len(set(own.tolist())) > 1
+    if single:
+        for group in {group for group, target in zip(groups, targets, strict=True) if target not in one_group} - {""}:
+            assert len({fold for fold, own in zip(folds.tolist(), groups, strict=True) if own == group}) == 1
+    assert (make_folds(targets, names, groups=[""] * count) == make_folds(targets, names)).all()
+
+
+def test_photos_without_groups_are_folded_as_ever():
+    """Every class in turn over the folds, in the order of SHA-256 of the names."""
+    rng = np.random.default_rng(0)
+    targets, names = rng.integers(0, 3, 50), [f"photo{i}.jpg" for i in range(50)]
+    expected = np.zeros(50, np.int64)
+    for target in range(3):
+        own = sorted(np.flatnonzero(targets == target), key=lambda i: hashlib.sha256(names[i].encode()).digest())
+        expected[own] = np.arange(len(own)) % 5
+    assert (make_folds(targets, names) == expected).all()

@@ -153,8 +153,8 @@ def test_the_line_says_what_was_understood(tmp_path, name):
     tree, line, left = (*UNDERSTOOD[name], 0)[:3]
     splits = load_splits(make(tmp_path, tree))
     # Files that are no photos are counted too, by what looks for photos.
-    found, number = re.fullmatch(r"(.*?)(?:; (\d+) passed over)?", splits.describe()).groups()
-    assert found == f"photos: {line}"
+    found, number = re.fullmatch(r"(.*?)(?:; (\d+) passed over so far)?", splits.describe()).groups()
+    assert found == f"photos: found {line}"
     assert int(number or 0) == len(splits.skipped) >= left
 
 
@@ -251,7 +251,7 @@ def test_labels_of_a_model_decide_what_names_cannot(tmp_path):
     assert len(load_labelled(years, ("ants", "bees"), "all")) == 8
     one = make(tmp_path / "one", {"ants/2024": 2, "ants/2025": 2})
     assert load_labelled(one, ("ants", "bees"), "all").describe() == (
-        "photos: 4 of 1 of 2 classes: ants (a folder for each class; sub-folders belong to their class, as ants/2024)"
+        "photos: found 4 of 1 of 2 classes: ants (a folder for each class; sub-folders belong to their class, as ants/2024)"
     )
 
 
@@ -267,12 +267,12 @@ def test_each_part_says_what_it_is(tmp_path):
     labels = ("ants", "bees")
     lines = {split: load_labelled(root, labels, split).describe() for split in ("train", "val", "test", "all")}
     assert lines["val"].startswith(
-        "photos: 8 val of 2 classes: ants, bees (folders Training, Testing; extra is beside the parts"
+        "photos: found 8 val of 2 classes: ants, bees (folders Training, Testing; extra is beside the parts"
     )
-    assert lines["test"].startswith("photos: 8 test of 2 classes")
-    assert lines["train"].startswith("photos: 8 train of 2 classes")
-    assert lines["all"].startswith("photos: 16 of 2 classes")
-    assert all(line.endswith("; 3 passed over") for line in lines.values())
+    assert lines["test"].startswith("photos: found 8 test of 2 classes")
+    assert lines["train"].startswith("photos: found 8 train of 2 classes")
+    assert lines["all"].startswith("photos: found 16 of 2 classes")
+    assert all(line.endswith("; 3 passed over so far") for line in lines.values())
     with pytest.raises(DataError, match="has no train folder; evaluate on another part"):
         load_labelled(make(tmp_path / "v", both("val")), labels, "train")
 
@@ -380,9 +380,9 @@ def test_every_command_says_what_it_understood(color_model, color_photos, tmp_pa
     assert run([places.get(word, word) for word in COMMANDS[command]]) == 0
     output = capsys.readouterr()
     json.loads(output.out)
-    assert "photos: 6 of 3 classes: red, green, ผึ้ง (a folder for each class)" in output.err
+    assert "photos: found 6 of 3 classes: red, green, ผึ้ง (a folder for each class)" in output.err
 
 
 def test_photos_without_labels_are_described(tmp_path):
     photos = LabelledPhotos(tmp_path, (), (tmp_path / "a.jpg",), (-1,), "unlabelled")
-    assert photos.describe() == f"photos: 1 without labels ({tmp_path})"
+    assert photos.describe() == f"photos: found 1 without labels ({tmp_path})"

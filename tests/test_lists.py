@@ -101,7 +101,7 @@ def test_a_list_is_read_as_it_comes(write, name, suffix):
 
 def test_the_line_says_what_was_understood(write):
     assert load_splits(write(rows("image_id,breed", folder="", suffix=""))).describe() == (
-        "photos: 8 train / 2 val of 2 classes: cat, dog (list.csv, columns image_id, breed; photos below img; "
+        "photos: found 8 train / 2 val of 2 classes: cat, dog (list.csv, columns image_id, breed; photos below img; "
         "20 % of each class validates)"
     )
     assert "no header" in load_splits(write(rows("").lstrip("\n"))).describe()
@@ -192,7 +192,7 @@ def test_a_photo_that_is_not_there_is_counted_and_named(write):
         ("img", "it is a folder"),
         ("1.jpg", "an address on the web; download the photo and name the file"),
     ]
-    assert splits.describe().endswith("; 3 passed over")
+    assert splits.describe().endswith("; 3 passed over so far")
 
 
 def test_a_row_twice_counts_once_and_is_said(write):

@@ -178,7 +178,7 @@ def test_validation_photos_stay_and_are_called_so(model, data, capsys):
     document, said = evaluated(capsys, model, data / "set")
     assert (document["n"], document["data"], said) == (9, "val of set", said)
     assert len(said.splitlines()) == 1
-    assert said.startswith("photos: 9 val of 3 classes")
+    assert said.startswith("photos: found 9 val of 3 classes")
     assert document["top1"] == pytest.approx(2 / 3, abs=1e-6)
     assert document["training_overlap"]["photos"] == {"trained_on": 0, "validation": 9, "new": 0}
     assert run(["evaluate", str(model), str(data / "set")]) == 0

@@ -17,7 +17,8 @@ from PIL import Image, ImageOps
 
 from edge_tl_runtime.errors import BadImage
 from edge_tl_runtime.headers import picture_header
-from edge_tl_runtime.photos import decode_photo, foreign_files, map_in_order, photo_files, read_photo
+from edge_tl_runtime.images.survey import survey
+from edge_tl_runtime.photos import decode_photo, map_in_order, photo_files, read_photo
 
 
 def scene(height: int = 60, width: int = 90) -> Image.Image:
@@ -170,7 +171,7 @@ def test_a_folder_gives_photos_and_nothing_else(tmp_path):
     os.mkfifo(tmp_path / "pipe.jpg")
     found = photo_files(tmp_path)
     assert set(found) == set(kept)
-    names = [item.path.name for item in foreign_files(tmp_path)]
+    names = [item.path.name for item in survey(tmp_path).passed_over]
     assert names == ["._a.jpg", "Thumbs.db", "loop", "note.txt", "pipe.jpg", "x.gif"]
     with pytest.raises(BadImage, match="not a regular file"):
         read_photo(tmp_path / "pipe.jpg")

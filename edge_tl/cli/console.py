@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import click
@@ -40,11 +42,19 @@ def say(message: str) -> None:
     click.echo(message, err=True)
 
 
-def say_skipped(skipped: Sequence[Unreadable], used: int | None = None) -> None:
-    """Say how many photos were used and which files were passed over, by reason. used: None where that is said elsewhere."""
-    from edge_tl_runtime.images.survey import say_counts
+def say_skipped(
+    skipped: Sequence[Unreadable],
+    used: int | None = None,
+    root: Path | None = None,
+    adjusted: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> None:
+    """Say how many photos were used, which files were passed over, by reason, and which photos had to be changed to be read.
 
-    for line in say_counts(used, list(dict.fromkeys(skipped))):
+    used: None where that is said elsewhere. root: the paths are told below it. adjusted: names by what was done.
+    """
+    from edge_tl_runtime.images.tally import say_adjusted, say_counts
+
+    for line in (*say_counts(used, list(dict.fromkeys(skipped)), root=root), *say_adjusted(adjusted)):
         say(line)
 
 

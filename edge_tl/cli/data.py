@@ -33,7 +33,8 @@ def check(data: str, output: Path, arch: str, weights: str, device: str, as_json
     from edge_tl.data.named import resolve
     from edge_tl.report.data_page import write_data_page
     from edge_tl.training.devices import pick_device
-    from edge_tl_runtime.images.survey import count_reasons, say_counts
+    from edge_tl_runtime.images.survey import count_reasons
+    from edge_tl_runtime.images.tally import say_adjusted, say_counts
 
     stage = silent if as_json else progress
     found = run(resolve(data, stage, say), arch, weights, stage, pick_device(device), say)
@@ -58,13 +59,12 @@ def check(data: str, output: Path, arch: str, weights: str, device: str, as_json
         ],
     ]
     table("", ["finding", "number", "the first"], rows)
-    for line in say_counts(found.used, found.unreadable):
+    adjusted = {note: [photo.name for photo in photos] for note, photos in found.adjusted.items()}
+    for line in (*say_counts(found.used, found.unreadable, root=found.base), *say_adjusted(adjusted)):
         click.echo(line)
-    for note, photos in found.adjusted.items():
-        click.echo(f"{len(photos)} photo{'s' if len(photos) > 1 else ''}: {note} ({photos[0].name})")
     if found.held_out is not None:
         click.echo(f"a linear probe gets {percent(found.held_out)} of held-out photos right")
-    click.echo(f"largest class over smallest: {found.imbalance:.1f}")
+    click.echo(f"largest class over smallest: {found.imbalance:.1f} ({found.extremes[0]}, {found.extremes[1]})")
     click.echo(f"page: {page}")
 
 

@@ -76,7 +76,7 @@ def command(
         evaluation = evaluate_model(spec, logits, photos, split, data.resolve().name, done, left_out)
     evaluation = replace(evaluation, data=some + evaluation.data)
     photos = evaluation.overlap.without(photos) if evaluation.overlap else photos
-    say_skipped(evaluation.skipped, evaluation.n)
+    say_skipped(evaluation.skipped, evaluation.n, photos.root, evaluation.adjusted)
     _say_left_out(evaluation)
     corrupted = None
     if wanted:

@@ -113,7 +113,9 @@ def command(
     report = deploy(model, folder, settings, photos, weights, seed, progress, say)
     for warning in report.warnings:
         say(f"warning: {warning}")
-    say_skipped(report.skipped)
+    say_skipped(report.skipped, root=photos if photos is not None and photos.is_dir() else None)
+    if used := report.photos_used:
+        say(used)
     if as_json:
         click.echo(json.dumps(report.to_dict(), ensure_ascii=False))
         return

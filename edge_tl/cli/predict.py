@@ -58,16 +58,20 @@ def command(
                 )
         skipped += source.skipped
         failed |= bool(source.skipped) and not Path(source.name).is_dir()
-    say_skipped(skipped, shown)
+    root = Path(images[0]) if len(images) == 1 and Path(images[0]).is_dir() else None
+    say_skipped(skipped, shown, root)
     if failed or not shown:
         sys.exit(1)
 
 
 def _require_photos(image: str, model: Path) -> None:
     """Raises UsageError, with the command that takes it, for a video, a camera or a stream."""
-    from edge_tl_runtime.errors import UsageError, shell_command
+    from edge_tl_runtime.errors import UsageError, one_line, shell_command
+    from edge_tl_runtime.images.missing import looks_like_a_file, name_beside
     from edge_tl_runtime.sources import VIDEO_ENDINGS, source_kind
 
+    if "://" not in image and looks_like_a_file(image) and not Path(image).exists():
+        raise UsageError(f"there is no file {one_line(image)}{name_beside(Path(image))}")
     kind = "video" if Path(image).suffix.lower() in VIDEO_ENDINGS else source_kind(image)
     if kind == "photos" or (kind == "video" and Path(image).suffix.lower() not in VIDEO_ENDINGS):
         return

@@ -229,7 +229,8 @@ def _sum_up(runner: Runner) -> None:
     from edge_tl_runtime.sources.base import told_rejections
 
     source, health = runner.stream.source, runner.health
-    say_skipped(source.skipped, health.frames)
+    folder = Path(source.name)
+    say_skipped(source.skipped, health.frames, folder if folder.is_dir() else None)
     if source.skipped_count > len(source.skipped):
         say(f"  {source.skipped_count} in all")
     for name in runner.stuck:

@@ -174,7 +174,8 @@ def _page(result: TrainResult, tensorboard: bool) -> None:
 
 
 def _print(result: TrainResult, as_json: bool) -> None:
-    say_skipped(result.skipped, sum(result.photos) + (result.test.n if result.test else 0))
+    used = sum(result.photos) + (result.test.n if result.test else 0)
+    say_skipped(result.skipped, used, result.root, result.adjusted)
     if as_json:
         click.echo(json.dumps(result.to_dict(), ensure_ascii=False))
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from edge_tl.training.calibrate import calibrate
 from edge_tl.training.features import FeatureExtractor
 from edge_tl.training.probe import fit_probe
 from edge_tl_export import Stage
-from edge_tl_runtime.dataset import LabelledPhotos, load_splits
+from edge_tl_runtime.dataset import LabelledPhotos, Splits, load_splits
 from edge_tl_runtime.images.choosing import spread_over
 from edge_tl_runtime.photos import Unreadable, map_in_order
 from edge_tl_runtime.spec import Scores
@@ -83,7 +83,8 @@ class Suspect:
 
 @dataclass(frozen=True)
 class Findings:
-    """counts: photos by split and label. held_out: accuracy of the cross-validated probe, None where none was made.
+    """counts: photos that can be read, by split and label. held_out: accuracy of the cross-validated probe, None where none was
+    made.
 
     used: photos that can be read. adjusted: those whose pixels had to be changed for that, by what was done.
     layout: the line that says what was understood. examples: readable photos of each class, spread over it.
@@ -103,6 +104,11 @@ class Findings:
     examples: dict[str, tuple[Photo, ...]] = field(default_factory=dict)
 
     @property
+    def base(self) -> Path:
+        """The folder below which paths are told: of a list, the one that it lies in."""
+        return self.root if self.root.is_dir() else self.root.parent
+
+    @property
     def leaks(self) -> tuple[Repeated, ...]:
         return tuple(group for group in self.repeated if group.leaks)
 
@@ -113,8 +119,18 @@ class Findings:
     @property
     def imbalance(self) -> float:
         """Photos of the largest class over those of the smallest, in the training part."""
-        sizes = self.counts["train"].values()
-        return max(sizes) / max(1, min(sizes))
+        return max(self._sizes.values()) / max(1, min(self._sizes.values()))
+
+    @property
+    def extremes(self) -> tuple[str, str]:
+        """`bees with 30`, `ants with 2`: the largest class of the training part and the smallest, with their photos."""
+        sizes = self._sizes
+        largest, smallest = max(sizes, key=sizes.__getitem__), min(sizes, key=sizes.__getitem__)
+        return f"{largest} with {sizes[largest]}", f"{smallest} with {sizes[smallest]}"
+
+    @property
+    def _sizes(self) -> dict[str, int]:
+        return self.counts["train"]
 
     def to_dict(self) -> dict[str, Any]:
         """The document of `edge-tl data check --json`."""
@@ -160,7 +176,7 @@ def check(
 ) -> Findings:
     """Look at every photo of a folder or list, in all its splits. Raises DataError for what cannot be trained on."""
     splits = load_splits(root)
-    say(splits.describe())
+    say(splits.describe())  # before decoding, so that a misreading of the folder is seen at once
     # One folder without parts is split for training alone: a copy in both halves leaks all the same.
     parts = [part for part in splits if part is not None]
     entries = [(part, index) for part in parts for index in range(len(part))]
@@ -175,8 +191,7 @@ def check(
         if isinstance(result, Picture)
     ]
     pictures = [result for result in looked if isinstance(result, Picture)]
-    unreadable = [result for result in looked if isinstance(result, Unreadable)]
-    unreadable += list(dict.fromkeys(item for part in parts for item in part.skipped))
+    used = _decoded(splits, looked)
     features = _features(photos, splits.train, arch, weights, stage, device)
     exact = {frozenset(group) for group in exact_groups(pictures)}
     repeated = tuple(
@@ -184,21 +199,35 @@ def check(
         for group in near_groups(pictures, features)
     )
     suspects, held_out = _suspects(photos, features, splits.train.labels)
-    counts = {part.split: Counter(part.labels[target] for target in part.targets) for part in parts}
+    counts = {part.split: Counter(part.labels[target] for target in part.targets) for part in used if part is not None}
     return Findings(
         root,
         splits.train.labels,
         {split: {label: count[label] for label in splits.train.labels} for split, count in counts.items()},
-        tuple(unreadable),
+        used.skipped,
         tuple(sorted(repeated, key=lambda g: (not g.leaks, not g.contradicts, g.photos[0].name))),
         tuple(Odd(photo, p.oddities) for photo, p in zip(photos, pictures, strict=True) if p.oddities),
         suspects,
         held_out,
         len(photos),
         _adjusted(photos, pictures),
-        splits.describe(),
+        used.describe(decoded=True),
         _examples(photos, splits.train.labels),
     )
+
+
+def _decoded(splits: Splits, looked: Sequence[Picture | Unreadable]) -> Splits:
+    """The photos that could be decoded, and all others among those passed over. looked: of each photo, part after part."""
+    results = iter(looked)
+
+    def decoded(part: LabelledPhotos) -> LabelledPhotos:
+        own = [next(results) for _ in range(len(part))]
+        damaged = tuple(result for result in own if isinstance(result, Unreadable))
+        readable = [place for place, result in enumerate(own) if isinstance(result, Picture)]
+        return replace(part.subset(readable, part.split), skipped=(*part.skipped, *damaged))
+
+    train, val = decoded(splits.train), decoded(splits.val)
+    return Splits(train, val, None if splits.test is None else decoded(splits.test))
 
 
 def _adjusted(photos: Sequence[Photo], pictures: Sequence[Picture]) -> dict[str, tuple[Photo, ...]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from edge_tl.data.check import UNEVEN, Findings, Photo
 from edge_tl.report.html import picture, render
 from edge_tl_runtime.files import write_text
+from edge_tl_runtime.images.tally import shown_path
 from edge_tl_runtime.photos import read_photo
 from edge_tl_runtime.preprocess import crop_resize
 from edge_tl_runtime.spec import ResizeRule
@@ -33,10 +34,9 @@ def write_data_page(found: Findings, target: Path) -> Path:
         """As the network sees it: cropped and resized by the rule that training uses."""
         return picture(crop_resize(read_photo(photo.path), SAMPLE), SAMPLE.height)
 
-    photos = sum(sum(count.values()) for count in found.counts.values())
     others = [group for group in found.repeated if not group.leaks and not group.contradicts]
     tiles = [
-        (photos, "photos"),
+        (found.used, "photos used"),
         (len(found.leaks), "in more than one part"),
         (len(found.contradictions), "under two labels"),
         (len(found.suspects), "labels to look at"),
@@ -48,6 +48,7 @@ def write_data_page(found: Findings, target: Path) -> Path:
         "data.html.j2",
         version=version("edge-tl"),
         found=found,
+        shown_path=shown_path,
         others=others,
         tiles=tiles,
         thumb=thumb,

@@ -82,17 +82,26 @@ def wanted(validation: NDArray[np.int64], photos: int) -> bool:
 
 
 def cross_validate(
-    features: NDArray[np.float32], targets: NDArray[np.int64], names: Sequence[str], classes: int, balance: str = "auto"
+    features: NDArray[np.float32],
+    targets: NDArray[np.int64],
+    names: Sequence[str],
+    classes: int,
+    balance: str = "auto",
+    groups: Sequence[str] = (),
 ) -> CrossValidated | None:
-    """Of a probe on features (N, D) of photos of class targets (N,); None where a class has a single photo."""
+    """Of a probe on features (N, D) of photos of class targets (N,); None where a class has a single photo.
+
+    groups: as for `make_folds`. Photos of one group are held out together, here and where the penalty is chosen.
+    """
     counts = class_counts(targets, classes)
     present = counts > 0
     if counts[present].min() < 2:
         return None
-    folds = make_folds(targets, names, "outer")
+    folds = make_folds(targets, names, "outer", groups)
     right = np.zeros(len(targets), bool)
     for fold in np.unique(folds):
         kept, held = np.flatnonzero(folds != fold), folds == fold
-        probe = fit_probe(features[kept], targets[kept], [names[i] for i in kept.tolist()], classes, balance)
+        known = [names[i] for i in kept.tolist()], [groups[i] for i in kept.tolist()] if groups else ()
+        probe = fit_probe(features[kept], targets[kept], known[0], classes, balance, groups=known[1])
         right[held] = probe.logits(features[held]).argmax(1) == targets[held]
     return CrossValidated(np.bincount(targets[right], minlength=classes)[present], counts[present])

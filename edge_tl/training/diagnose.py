@@ -98,7 +98,7 @@ def diagnose(data: str, settings: TrainSettings, stage: Stage, say: Callable[[st
 
     ways = [way("nearest neighbours", nearest(train, val, len(labels)), ready)]
     started = time.perf_counter()
-    probe = fit_probe(train.values, train.targets, train.names, len(labels))
+    probe = fit_probe(train.values, train.targets, train.names, len(labels), groups=train.groups)
     ways.append(way("probe", probe.logits(val.values), ready + time.perf_counter() - started))
     network.set_head(torch.from_numpy(probe.weight), torch.from_numpy(probe.bias), labels)
     readable = splits.train.subset(train.indices, "train")

@@ -48,7 +48,7 @@ def find_teacher(name: str, train: LabelledPhotos, device: torch.device, progres
         backbone = find_backbone(name)
         network = build_network(backbone, WeightsSource.parse("pretrained", backbone))
         features = FeatureExtractor(network, device)(train, progress)
-        probe = fit_probe(features.values, features.targets, features.names, len(train.labels))
+        probe = fit_probe(features.values, features.targets, features.names, len(train.labels), groups=features.groups)
         network.set_head(torch.from_numpy(probe.weight), torch.from_numpy(probe.bias), train.labels)
         return Teacher(network, device, list(range(len(train.labels))))
     run = load_run(Path(name))

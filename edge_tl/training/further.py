@@ -12,7 +12,7 @@ from edge_tl.training import run
 from edge_tl.training.optimize import State
 from edge_tl.training.settings import FinetuneSettings, TrainSettings
 from edge_tl_runtime.dataset import LabelledPhotos, Splits
-from edge_tl_runtime.errors import DataError, UsageError
+from edge_tl_runtime.errors import DataError, UsageError, shell_command
 
 MAY_CHANGE = ("epochs", "device", "patience", "compile")
 """Options that may differ when a training goes on. Any other would make it another training."""
@@ -52,14 +52,14 @@ def read(folder: Path, changes: Mapping[str, Any]) -> Continued:
     if not epochs:
         raise UsageError(
             f"the training in {folder} is complete and fine-tuned nothing, so there is nothing to resume; "
-            f"to train every weight: edge-tl train DATA -o {folder} --recipe finetune"
+            f"to train every weight, into a folder of its own: {_anew(folder)}"
         )
     wanted = changes.get("epochs", 0)
     if wanted <= epochs:
         asked = f", and --epochs {wanted} asks for no more" if wanted else ""
         raise UsageError(
             f"the training in {folder} is complete: epochs so far: {epochs}{asked}; "
-            f"for more: edge-tl train --resume {folder} --epochs {epochs + 4}"
+            f"for more: {shell_command('train', '--resume', folder, '--epochs', epochs + 4)}"
         )
     kept = run.load_run(folder)
     known = {item.name for item in fields(TrainSettings)}
@@ -69,6 +69,17 @@ def read(folder: Path, changes: Mapping[str, Any]) -> Continued:
         raise UsageError(f"the photos of the run in {folder} are no longer at {data or 'a known place'}; train it anew")
     settings = changed(TrainSettings.from_dict(stored), changes)
     return Continued(data, replace(settings, size=kept.spec.resize.height), "", _finished(folder, epochs))
+
+
+def _anew(folder: Path) -> str:
+    """A command that fine-tunes on the photos of a run and leaves the run as it is."""
+    data = run.load_run(folder).settings.get("data") or "DATA"
+    beside = next(
+        path
+        for path in (folder.with_name(f"{folder.name}-finetuned{number or ''}") for number in range(1000))
+        if not path.exists()
+    )
+    return shell_command("train", Path(data), "-o", beside, "--recipe", "finetune")
 
 
 def _finished(folder: Path, epochs: int) -> Finished:
@@ -121,5 +132,5 @@ def refuse_other_photos(photos: LabelledPhotos, now: str, then: str, folder: Pat
     if then and now != then:
         raise DataError(
             f"the photos in {photos.root} are others than when the training in {folder} was interrupted; put them back, or "
-            f"start anew with: edge-tl train {photos.root} -o {folder}"
+            f"start anew with: {shell_command('train', photos.root, '-o', folder)}"
         )

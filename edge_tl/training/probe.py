@@ -96,14 +96,15 @@ def fit_probe(
     classes: int,
     balance: str = "auto",
     penalty: float | None = None,
+    groups: Sequence[str] = (),
 ) -> Probe:
     """Fit on features (N, D) of photos of class targets (N,). Deterministic: folds depend on the photos' names alone.
 
     balance: as in the settings; "sampling" asks of a probe what "weights" asks. penalty: taken as it is, without folds; small
-    classes are then not raised.
+    classes are then not raised. groups: what the photos stem from, as for `make_folds`.
     """
     with _threads(features.size * classes):
-        return _fit_probe(features, targets, names, classes, balance, penalty)
+        return _fit_probe(features, targets, names, classes, balance, penalty, groups)
 
 
 def _fit_probe(
@@ -113,6 +114,7 @@ def _fit_probe(
     classes: int,
     balance: str,
     penalty: float | None,
+    groups: Sequence[str],
 ) -> Probe:
     counts = class_counts(targets, classes)
     balanced = weighs(balance, counts)
@@ -122,7 +124,9 @@ def _fit_probe(
     basis = torch.linalg.svd(standard, full_matrices=False).Vh if len(standard) < standard.shape[1] else None
     reduced = standard if basis is None else standard @ basis.T
     labels, weights = torch.from_numpy(targets), torch.from_numpy(photo_weights)
-    held_out = _cross_validate(reduced, labels, weights, names, classes) if penalty is None else {}
+    held_out = {}
+    if penalty is None:
+        held_out = _cross_validate(reduced, labels, weights, make_folds(targets, names, groups=groups), classes)
     lifts = {p: _lift(rows, targets, photo_weights, counts, balanced) for p, rows in held_out.items()}
     if penalty is None:
         penalty = _chosen(lifts, photo_weights) if lifts else WITHOUT_FOLDS[balanced]
@@ -195,13 +199,16 @@ def _lift(
 
 
 def _cross_validate(
-    features: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, names: Sequence[str], classes: int
+    features: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, places: NDArray[np.int64], classes: int
 ) -> dict[float, NDArray[np.float64]]:
-    """Logits (N, C) of every photo from the fold that left it out, for each penalty; {} where a class has a single photo."""
+    """Logits (N, C) of every photo from the fold that left it out, for each penalty; {} where a class has a single photo.
+
+    places: fold of each photo, (N,).
+    """
     counts = torch.bincount(targets)
     if int(counts[counts > 0].min()) < 2:
         return {}
-    folds = torch.from_numpy(make_folds(targets.numpy(), names))
+    folds = torch.from_numpy(places)
     logits = {penalty: np.empty((len(targets), classes)) for penalty in PENALTIES}
     for fold in folds.unique().tolist():
         held = folds == fold
@@ -211,17 +218,49 @@ def _cross_validate(
     return logits
 
 
-def make_folds(targets: NDArray[np.int64], names: Sequence[str], salt: str = "") -> NDArray[np.int64]:
+def make_folds(
+    targets: NDArray[np.int64], names: Sequence[str], salt: str = "", groups: Sequence[str] = ()
+) -> NDArray[np.int64]:
     """Fold of each photo, int64 (N,), 0 to `FOLDS` - 1: each class over all folds, in an order by SHA-256 of salt and name.
 
-    A class with fewer photos than folds is held out one photo at a time.
+    groups: of each photo, what it stems from (a burst, a video); photos of one group are in one fold, large groups are placed
+    first. "" and () are photos that stand alone. A class with fewer photos than folds is held out one photo at a time, and so
+    is a class of a single group (`classes_of_one_group`): held out whole, nothing would be left to learn it from.
     """
+    own = [group or f"\0{name}" for group, name in zip(groups, names, strict=True)] if groups else list(names)
+    members: dict[str, list[int]] = {}
+    for place in sorted(range(len(names)), key=lambda i: _rank(salt, names[i])):
+        members.setdefault(own[place], []).append(place)
+    sizes = np.bincount(targets)
+    load = np.zeros((FOLDS, len(sizes)))
     folds = np.zeros(len(targets), np.int64)
+    for places in sorted(
+        members.values(), key=len, reverse=True
+    ):  # stable: groups of one size in the order of their hashes
+        content = np.bincount(targets[places], minlength=len(sizes)) / np.maximum(sizes, 1)
+        chosen = int(np.argmin(load @ content))
+        load[chosen] += content
+        folds[places] = chosen
     for target in np.unique(targets):
-        members = np.flatnonzero(targets == target).tolist()
-        members.sort(key=lambda i: hashlib.sha256((salt + names[i]).encode("utf-8", "surrogateescape")).digest())
-        folds[members] = np.arange(len(members)) % FOLDS
+        of_class = np.flatnonzero(targets == target).tolist()
+        if len(np.unique(folds[of_class])) < 2:
+            of_class.sort(key=lambda i: _rank(salt, names[i]))
+            folds[of_class] = np.arange(len(of_class)) % FOLDS
     return folds
+
+
+def classes_of_one_group(targets: NDArray[np.int64], groups: Sequence[str]) -> list[int]:
+    """Classes whose photos, two or more, all stem from the same: they cannot be held out by group. groups: as in `make_folds`."""
+    found = []
+    for target in np.unique(targets).tolist() if groups else ():
+        own = [groups[i] for i in np.flatnonzero(targets == target).tolist()]
+        if len(own) > 1 and own[0] and len(set(own)) == 1:
+            found.append(target)
+    return found
+
+
+def _rank(salt: str, name: str) -> bytes:
+    return hashlib.sha256((salt + name).encode("utf-8", "surrogateescape")).digest()
 
 
 def _fit(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ class TrainResult:
     """folder: the run. evaluation: on the validation photos, which chose `best`; test: on photos that chose nothing.
 
     loss: mean cross-entropy on the validation photos, before calibration.
+    adjusted: names of photos whose pixels had to be changed to be read, by what was done.
     cross_validated: of the probe over training and validation photos, where the latter are few.
+    root: folder below which the paths of photos are told.
     best: where the weights come from, in words. decisions: what `auto` found, in words. seconds: by stage.
     """
 
@@ -34,6 +37,8 @@ class TrainResult:
     skipped: tuple[Unreadable, ...]
     seconds: dict[str, float] = field(default_factory=dict)
     cross_validated: CrossValidated | None = None
+    adjusted: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    root: Path | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The document of `edge-tl train --json`."""
@@ -51,6 +56,7 @@ class TrainResult:
             "val_photos": self.photos[1],
             "labels": list(self.spec.labels),
             "skipped": [item.to_dict() for item in dict.fromkeys(self.skipped)],
+            "adjusted": {note: list(names) for note, names in self.adjusted.items()},
             "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
         }
 

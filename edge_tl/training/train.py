@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
-import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from edge_tl.data.named import resolve
 from edge_tl.models import WeightsSource
@@ -23,23 +21,20 @@ from edge_tl.models.network import build_origin
 from edge_tl.training import early, further, recipe, run
 from edge_tl.training.adapt import PHOTOS, adapt
 from edge_tl.training.adversarial import CHOOSE_STEPS, HARDENED, WATCH_STEPS
-from edge_tl.training.balance import class_counts, class_weights, weighs
-from edge_tl.training.calibrate import Calibration, calibrate
 from edge_tl.training.crossval import CrossValidated, cross_validate, wanted
 from edge_tl.training.devices import pick_device
 from edge_tl.training.distill import find_teacher
 from edge_tl.training.distributed import Group, process_group
-from edge_tl.training.features import FeatureExtractor, Features, fingerprint
+from edge_tl.training.features import FeatureExtractor, Features
 from edge_tl.training.finetune import Epoch, Finetuner, default_epochs
 from edge_tl.training.further import Continued, Finished
 from edge_tl.training.judge import Judge, mean_loss
+from edge_tl.training.kept import Outcome, keep_run, where_from
 from edge_tl.training.mirror import describe as describe_pairs
 from edge_tl.training.mirror import mirrored_pairs, some_of_each
 from edge_tl.training.optimize import snapshot
-from edge_tl.training.probe import Probe, fit_probe
+from edge_tl.training.probe import Probe, classes_of_one_group, fit_probe
 from edge_tl.training.result import TrainResult, figures
-from edge_tl.training.run import Judged
-from edge_tl.training.seen import list_seen_photos
 from edge_tl.training.settings import TrainSettings
 from edge_tl.training.splits import load_photos, target_backbone
 from edge_tl.training.standing import Standing, choose
@@ -47,11 +42,12 @@ from edge_tl_export import Stage
 from edge_tl_export.heap import keep_heap
 from edge_tl_runtime.dataset import LabelledPhotos, Splits, load_unlabelled
 from edge_tl_runtime.errors import EdgeTLError
-from edge_tl_runtime.evaluate import Evaluation, Progress, score
-from edge_tl_runtime.images.grouping import Grouping
-from edge_tl_runtime.spec import ModelSpec, Scores
+from edge_tl_runtime.evaluate import Progress, score
 
 Say = Callable[[str], None]
+
+NAMED = 5
+"""Classes that a line names."""
 
 
 def train(data: Path | str, folder: Path, settings: TrainSettings, stage: Stage, say: Say) -> TrainResult | None:
@@ -179,7 +175,11 @@ class _Trainer:
         features, probe = self._features_and_probe()
         standing = self._judge_probe(features, probe)
         self._cross_validate(features)
-        if self.finished or self._finetunes(probe, features[0]):
+        finetunes = self.finished is not None or self._finetunes(probe, features[0])
+        # Where nothing follows it is the result, which is told at the end.
+        told = f": val {standing.evaluation.describe()}" if finetunes else ""
+        self.say(f"linear probe fitted in {self.seconds['probe']:.1f} s{told}")
+        if finetunes:
             standing = self._finetune(features[0], probe, standing, state)
         result = self._finish(features, standing) if self.group.first else None
         self.group.share(None)
@@ -262,7 +262,14 @@ class _Trainer:
         started = time.perf_counter()
         classes = len(self.splits.train.labels)
         probe = self.group.share(
-            fit_probe(features.values, features.targets, features.names, classes, self.settings.finetune.balance)
+            fit_probe(
+                features.values,
+                features.targets,
+                features.names,
+                classes,
+                self.settings.finetune.balance,
+                groups=features.groups,
+            )
             if self.group.first
             else None
         )
@@ -274,11 +281,10 @@ class _Trainer:
         val = features[1]
         self.network.set_head(torch.from_numpy(probe.weight), torch.from_numpy(probe.bias), self.splits.train.labels)
         logits = probe.logits(val.values)
-        evaluation = score(logits, val.targets, self.splits.train.labels, _describe(self.splits.val), val.skipped)
+        evaluation = score(logits, val.targets, self.splits.train.labels, where_from(self.splits.val), val.skipped)
         loss = mean_loss(logits, val.targets, evaluation)
         cv_loss = {f"{penalty:g}": round(value, 6) for penalty, value in probe.cv_loss.items()}
         self.metric(stage="probe", **figures(evaluation), val_loss=loss, penalty=probe.penalty, cv_loss=cv_loss)
-        self.say(f"linear probe: val {evaluation.describe()} in {self.seconds['probe']:.1f} s")
         return Standing("probe", evaluation, loss)
 
     def _cross_validate(self, features: tuple[Features, Features]) -> None:
@@ -289,18 +295,24 @@ class _Trainer:
             return
         started = time.perf_counter()
         values = np.concatenate([train.values, val.values])
-        classes, balance = len(self.splits.train.labels), self.settings.finetune.balance
-        self.cross_validated = cross_validate(values, targets, train.names + val.names, classes, balance)
+        labels, balance = self.splits.train.labels, self.settings.finetune.balance
+        groups: tuple[str, ...] = ()
+        if train.groups or val.groups:
+            groups = sum((part.groups or ("",) * len(part.names) for part in features), ())
+        self.cross_validated = cross_validate(values, targets, train.names + val.names, len(labels), balance, groups)
         self.seconds["cross-validation"] = time.perf_counter() - started
         if self.cross_validated is None:
+            single = ", ".join(repr(labels[target]) for target in np.flatnonzero(np.bincount(targets) == 1)[:NAMED])
             self.say(
-                "a class has a single photo: nothing can be held out of it, and no figure here says how well it is known"
+                f"a single photo of {single}: nothing can be held out of it, and no figure here says how well it is known"
             )
             return
         self.metric(stage="cross-validation", **self.cross_validated.to_dict())
+        counts = np.bincount(val.targets, minlength=len(labels))
+        least = min(np.flatnonzero(counts), key=lambda target: counts[target])
         self.say(
-            f"{len(val.targets)} validation photos are few; the probe cross-validated on all {len(targets)} photos: "
-            f"{self.cross_validated.describe()}"
+            f"{len(val.targets)} validation photos, of which {counts[least]} of {labels[least]!r}, are few: the probe is "
+            f"cross-validated on all {len(targets)} photos{_in_groups(targets, groups, labels)}"
         )
 
     def _finetunes(self, probe: Probe, features: Features) -> bool:
@@ -335,7 +347,7 @@ class _Trainer:
             head = torch.nn.Linear(probe.weight.shape[1], probe.weight.shape[0])
             self.network.set_head(head.weight, head.bias, train.labels)
         judge = Judge(
-            self.splits.val, self.network.backbone.resize, _describe(self.splits.val), self.group, self.device.type
+            self.splits.val, self.network.backbone.resize, where_from(self.splits.val), self.group, self.device.type
         )
         if self.finished is not None:
             self.network.module.load_state_dict(self.finished.state)
@@ -451,111 +463,34 @@ class _Trainer:
             )
         beats = (self.settings.recipe == "auto" or self.finished is not None) and not self._hardens
         best = choose(tuner, judge, probe if beats else None, tell)
-        self.say(f"kept: {best.name}, val {best.evaluation.describe()}")
+        self.say(f"kept: {best.name}")
         return best
 
     def _finish(self, features: tuple[Features, Features], standing: Standing) -> TrainResult:
-        judged, skipped = {}, [*features[0].skipped, *features[1].skipped]
-        parts = {"val": self.splits.val} | ({"test": self.splits.test} if self.splits.test else {})
-        model = self.network.pixel_model(self.device)
-        for name, photos in parts.items():
-            judge = Judge(photos, self.network.backbone.resize, _describe(photos), device=self.device.type)
-            logits, places = judge.logits(model.infer)
-            judged[name] = Judged(
-                logits, torch.tensor(photos.targets).numpy()[places], tuple(photos.name(i) for i in places)
-            )
-            skipped += judge.reader.skipped if name == "test" else []
-        calibration = self._calibrate(judged["val"])
-        test = None
-        if self.splits.test:
-            answers = judged["test"]
-            test = score(answers.logits, answers.targets, self.splits.train.labels, _describe(self.splits.test))
-            self.say(f"test {test.describe()}")
-        spec = self._spec(features, standing, test, calibration)
-        run.save_run(self.folder, self.network, spec, self._settings(), judged)
-        photos_used = (len(features[0].names), len(features[1].names))
-        return TrainResult(
-            self.folder,
-            spec,
-            standing.evaluation,
-            standing.loss,
-            test,
-            standing.name,
-            tuple(self.decisions),
-            calibration,
-            photos_used,
-            tuple(skipped),
-            self.seconds,
-            self.cross_validated,
+        outcome = Outcome(
+            folder=self.folder,
+            data=self.data,
+            splits=self.splits,
+            settings=self.settings,
+            network=self.network,
+            device=self.device,
+            processes=self.group.size,
+            features=features,
+            standing=standing,
+            decisions=tuple(self.decisions),
+            mirrors=self.mirrors,
+            hardening=self.hardening,
+            cross_validated=self.cross_validated,
+            seconds=self.seconds,
         )
-
-    def _calibrate(self, judged: Judged) -> Calibration:
-        """The temperature, for classes that are equally common where training gave them equal say."""
-        counts = class_counts(judged.targets, len(self.splits.train.labels))
-        trained = class_counts(np.asarray(self.splits.train.targets), len(counts))
-        weights = None
-        if weighs(self.settings.finetune.balance, trained):
-            weights = class_weights(counts)[judged.targets]
-            self.say("classes are unequal: probabilities are those of a photo that may as well be of any class")
-        calibration = calibrate(judged.logits, judged.targets, weights)
-        self.say(
-            f"temperature {calibration.temperature:.2f}: expected calibration error "
-            f"{calibration.before.ece:.3f} before, {calibration.after.ece:.3f} after"
-            + (f"; {calibration.kept}" if calibration.kept else "")
-        )
-        return calibration
-
-    def _settings(self) -> dict[str, Any]:
-        return {
-            **asdict(self.settings),
-            "data": str(self.data.resolve()),
-            "device": str(self.device),
-            "processes": self.group.size,
-            "weights_origin": self.network.weights,
-            "weights_sha256": self.network.weights_sha256,
-            "versions": {name: version(name) for name in ("torch", "torchvision", "timm", "numpy")}
-            | {"opencv": cv2.__version__},
-            "python": platform.python_version(),
-            "seconds": self.seconds,
-        }
-
-    def _spec(
-        self,
-        features: tuple[Features, Features],
-        standing: Standing,
-        test: Evaluation | None,
-        calibration: Calibration,
-    ) -> ModelSpec:
-        backbone = self.network.backbone
-        return ModelSpec(
-            labels=self.splits.train.labels,
-            resize=backbone.resize,
-            normalization=backbone.normalization,
-            arch=backbone.name,
-            scores=Scores(temperature=calibration.temperature),
-            data_fingerprint=fingerprint(*features),
-            training_images=list_seen_photos(self.splits, features, self.settings),
-            validation=standing.evaluation.accuracy,
-            training={
-                "weights": self.network.weights,
-                "weights_sha256": self.network.weights_sha256,
-                "license": backbone.license,
-                "data": self.data.resolve().name,
-                "train_photos": len(features[0].names),
-                "recipe": self.settings.recipe,
-                "best": standing.name,
-                "decisions": list(self.decisions),
-                "seed": self.settings.seed,
-                "val_fraction": self.settings.val_fraction,
-                **Grouping(self.settings.group).record(self.splits.val.names),
-                "test": None if test is None else figures(test),
-                **({"cross_validated": self.cross_validated.to_dict()} if self.cross_validated else {}),
-                **({} if self.mirrors else {"mirror": False}),
-                **({"hardening": self.hardening} if self.hardening else {}),
-                "ece": {"before": round(calibration.before.ece, 6), "after": round(calibration.after.ece, 6)},
-            },
-        )
+        return keep_run(outcome, self.say)
 
 
-def _describe(photos: LabelledPhotos) -> str:
-    return f"{photos.split} of {photos.root.name}"
+def _in_groups(targets: NDArray[np.int64], groups: Sequence[str], labels: Sequence[str]) -> str:
+    """How groups (bursts, videos) are held out, for the end of a line; "" without groups."""
+    several = len(groups) - groups.count("") - len(set(groups) - {""})
+    if not several:
+        return ""
+    alone = [repr(labels[target]) for target in classes_of_one_group(targets, groups)]
+    but = f", but the photos of {', '.join(alone[:NAMED])}, which are one group, one by one" if alone else ""
+    return f", groups held out whole{but}"

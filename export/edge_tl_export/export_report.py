@@ -99,6 +99,14 @@ class ExportReport:
         return max(row.time.others for row in (*(file.row for file in self.files), *judged))
 
     @property
+    def photos_used(self) -> str:
+        """`calibrated on 34, evaluated on 10 photos`: those that could be read; "" where there were none."""
+        evaluation = self.files[0].row.evaluation
+        counts = ("calibrated", self.calibration_photos), ("evaluated", 0 if evaluation is None else evaluation.n)
+        said = ", ".join(f"{verb} on {count}" for verb, count in counts if count)
+        return f"{said} photos that could be read" if said else ""
+
+    @property
     def by_noise(self) -> list[Candidate]:
         """What was tried, the cleanest first."""
         return sorted(self.tried, key=lambda candidate: -candidate.sqnr)

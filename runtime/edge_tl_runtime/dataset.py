@@ -7,6 +7,7 @@ alone, so a device that evaluates a model on the training folder leaves the trai
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from edge_tl_runtime.images.layout import Layout, Part, class_folders, find_layo
 from edge_tl_runtime.images.splitting import (
     Finder,
     group_keys,
+    photo_origins,
     refuse_lacking,
     split_as_trained,
     split_photos,
@@ -70,6 +72,10 @@ def load_splits(
     if "val" not in parts or fraction:
         whole = parts["train"]
         keys, found = group_keys(whole, Grouping(group), find_alike)
+        if group != NONE:
+            # What kept photos on one side of the split keeps them in one fold later.
+            lone = Counter(keys)
+            whole = replace(whole, groups=tuple(key if lone[key] > 1 else "" for key in keys))
         shares = (0.0 if "val" in parts else val_fraction, fraction)
         train, val, held = split_three(whole, keys, shares, seed)
         refuse_lacking(root, whole, (train, held) if "val" in parts else (train, val), keys, group)
@@ -77,8 +83,9 @@ def load_splits(
         train = replace(train, how="; ".join(filter(None, (whole.how, told, found))))
         val = parts.get("val", val)
     else:
-        train, val = parts["train"], parts["val"]
-        train = replace(train, how="; ".join(filter(None, (train.how, straddling(train, val, Grouping(group))))))
+        told = straddling(parts["train"], parts["val"], Grouping(group))
+        train, val = (_with_origins(parts[name], group) for name in ("train", "val"))
+        train = replace(train, how="; ".join(filter(None, (train.how, told))))
     if fraction == 0.0 and test:
         held = load_labelled(Path(str(test)), train.labels, "all").as_split("test")
     if held is None or not len(held):
@@ -87,6 +94,16 @@ def load_splits(
         if part is not None:
             _refuse_other_classes(root, train, part)
     return Splits(train, val, held)
+
+
+def _with_origins(part: LabelledPhotos, group: str) -> LabelledPhotos:
+    """A given part with the groups that names tell, where photos are grouped and no column says it. What looks alike is not
+    searched for in parts that are not split."""
+    if group == NONE or part.groups:
+        return part
+    keys = photo_origins(part)
+    lone = Counter(keys)
+    return replace(part, groups=tuple(key if lone[key] > 1 else "" for key in keys))
 
 
 def load_training(root: Path, *, val_fraction: float = 0.2, seed: int = 0) -> tuple[LabelledPhotos, LabelledPhotos]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ from edge_tl_runtime.dataset import LabelledPhotos, load_labelled
 from edge_tl_runtime.errors import BadFrame, BadImage, DataError
 from edge_tl_runtime.images.fingerprint import ROLES, Role, SeenPhotos
 from edge_tl_runtime.images.grouping import Grouping
+from edge_tl_runtime.images.tally import by_note
 from edge_tl_runtime.overlap import TrainingOverlap, asks_for_training_photos, counted, nothing_left, what_is_known
-from edge_tl_runtime.photos import Unreadable, decode_photo, map_in_order, read_file
+from edge_tl_runtime.photos import Unreadable, decode_noted, map_in_order, read_file
 from edge_tl_runtime.preprocess import crop_resize
 from edge_tl_runtime.spec import Accuracy, ModelSpec, ResizeRule, Scores
 from edge_tl_runtime.statistics import mean_of_rates, wilson
@@ -62,7 +63,8 @@ class Evaluation:
     """confusion[i, j]: photos of class i named class j, int64 (C, C). top5 is a fraction, or None below six classes.
 
     reliability: of the probabilities, None where the judge did not say how logits become probabilities.
-    overlap: what the photos were to the model, None where that was not asked.
+    overlap: what the photos were to the model, None where that was not asked. adjusted: names of photos whose pixels had to be
+    changed to be read, by what was done (`images.pixels`).
     """
 
     labels: tuple[str, ...]
@@ -72,6 +74,7 @@ class Evaluation:
     skipped: tuple[Unreadable, ...] = ()
     reliability: Reliability | None = None
     overlap: TrainingOverlap | None = None
+    adjusted: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def n(self) -> int:
@@ -160,6 +163,7 @@ class Evaluation:
             "ece": None if self.reliability is None else round(self.reliability.ece, 6),
             "data": self.data,
             "skipped": [item.to_dict() for item in self.skipped],
+            "adjusted": {note: list(names) for note, names in self.adjusted.items()},
             "training_overlap": None if self.overlap is None else self.overlap.to_dict(),
         }
 
@@ -173,7 +177,8 @@ def unequal(counts: NDArray[np.int64]) -> bool:
 class PixelReader:
     """Reads, crops and resizes labelled photos batch by batch; files that cannot be read are left out and listed.
 
-    skipped: grows while iterating; starts with the files passed over because of their kind. With `seen`, roles: of the photos
+    skipped: grows while iterating; starts with the files passed over because of their kind. notes: what was done to the pixels of
+    photos that are not ordinary, by place. With `seen`, roles: of the photos
     read, by place; left_out: places of those that the model was trained on.
     """
 
@@ -193,6 +198,7 @@ class PixelReader:
         self.photos, self.rule, self.batch, self.progress = photos, rule, batch, progress
         self.seen, self.with_trained_on = seen, with_trained_on
         self.skipped: list[Unreadable] = list(photos.skipped)
+        self.notes: dict[int, tuple[str, ...]] = {}
         self.roles: dict[int, Role] = {}
         self.left_out: list[int] = []
 
@@ -208,7 +214,9 @@ class PixelReader:
             if isinstance(result, Unreadable):
                 self.skipped.append(result)
                 continue
-            picture, self.roles[index] = result
+            picture, self.roles[index], notes = result
+            if notes:
+                self.notes[index] = notes
             pixels.append(picture)
             indices.append(index)
             if len(pixels) == self.batch:
@@ -217,25 +225,29 @@ class PixelReader:
         if pixels:
             yield PixelBatch(np.stack(pixels), tuple(indices))
         if not self.roles and self.left_out:
-            raise nothing_left(self.photos)
+            raise nothing_left(self.photos, len(self.left_out))
         if not self.roles:
             first = f"; the first: {self.skipped[0]}" if self.skipped else ""
             raise DataError(f"none of the {len(self.photos)} photos in {self.photos.root} could be read{first}")
 
-    def _read(self, path: Path) -> tuple[NDArray[np.uint8], Role] | Unreadable | None:
+    def adjusted(self) -> dict[str, tuple[str, ...]]:
+        """Names of the photos read whose pixels had to be changed, by what was done."""
+        return by_note((self.photos.name(place), notes) for place, notes in self.notes.items())
+
+    def _read(self, path: Path) -> tuple[NDArray[np.uint8], Role, tuple[str, ...]] | Unreadable | None:
         """None for a photo that the model was trained on. A file that was seen as it is need not be decoded to know that."""
         try:
             data = read_file(path)
             role = self.seen.role_of_file(data) if self.seen is not None else "new"
             if role == "trained_on" and not self.with_trained_on:
                 return None
-            frame = decode_photo(data)
+            frame, notes = decode_noted(data)
             if role is None:
                 assert self.seen is not None
                 role = self.seen.role_of_picture(frame)
                 if role == "trained_on" and not self.with_trained_on:
                     return None
-            return crop_resize(frame, self.rule), role
+            return crop_resize(frame, self.rule), role, notes
         except (BadImage, BadFrame) as error:
             return Unreadable(path, str(error))
 
@@ -307,6 +319,7 @@ def _evaluate(logits: Logits, reader: PixelReader, data: str, scores: Scores | N
         targets += [reader.photos.targets[i] for i in batch.indices]
     answers, truth = np.concatenate(rows), np.asarray(targets, np.int64)
     evaluation = score(answers, truth, reader.photos.labels, data, tuple(reader.skipped), scores)
+    evaluation = replace(evaluation, adjusted=reader.adjusted())
     return evaluation, (answers.argmax(1) == truth).tolist()
 
 

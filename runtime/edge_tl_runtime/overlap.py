@@ -135,10 +135,15 @@ def what_is_known(spec: ModelSpec) -> TrainingOverlap:
 ASK = ", or ask for the figure on training photos with --split train"
 
 
-def nothing_left(photos: LabelledPhotos, otherwise: str = ASK) -> DataError:
-    """Why there is nothing to evaluate on when all photos taught the model. otherwise: what else can be done."""
+def nothing_left(photos: LabelledPhotos, trained_on: int, otherwise: str = ASK) -> DataError:
+    """Why there is nothing to evaluate on when all photos that can be read, `trained_on` of them, taught the model.
+
+    otherwise: what else can be done.
+    """
+    unread = len(photos) - trained_on
+    rest = f" ({unread} more could not be read)" if unread > 0 else ""
     return DataError(
-        f"the model was trained on all {len(photos)} photos of {photos.root}, and a figure on those says nothing; "
+        f"the model was trained on all {trained_on} photos of {photos.root}{rest}, and a figure on those says nothing; "
         f"give photos that it was not trained on{otherwise}"
     )
 
@@ -161,7 +166,7 @@ def unseen(
     if seen is None:
         chosen = choose(photos)
         return chosen, known
-    roles: dict[Path, Role] = {}
+    roles: dict[Path, Role | None] = {}
     left_out: list[str] = []
     rest = photos
     while True:
@@ -169,7 +174,7 @@ def unseen(
             chosen = choose(rest)
         except DataError:
             if left_out:  # what is missing are photos that were left out
-                raise nothing_left(photos, otherwise) from None
+                raise nothing_left(photos, len(left_out), otherwise) from None
             raise
         unasked = [path for path in chosen.paths if path not in roles]
         roles.update(zip(unasked, map_in_order(lambda path: _role(path, seen), unasked), strict=True))
@@ -180,9 +185,9 @@ def unseen(
         gone = {chosen.paths[place] for place in trained}
         kept = [place for place, path in enumerate(rest.paths) if path not in gone]
         if not kept:
-            raise nothing_left(photos, otherwise)
+            raise nothing_left(photos, len(left_out), otherwise)
         rest = rest.subset(kept, rest.split)
-    counts = counted([roles[path] for path in chosen.paths])
+    counts = counted([role for path in chosen.paths if (role := roles[path]) is not None])
     return chosen, TrainingOverlap("", known.listed, known.copies, tuple(left_out), counts)
 
 
@@ -195,9 +200,10 @@ def counted(roles: Sequence[Role]) -> dict[Role, int]:
     return {role: roles.count(role) for role in ROLES}
 
 
-def _role(path: Path, seen: SeenPhotos) -> Role:
+def _role(path: Path, seen: SeenPhotos) -> Role | None:
+    """None for a photo that cannot be read: it is none of those that a figure counts."""
     try:
         data = read_file(path)
         return seen.role_of_file(data) or seen.role_of_picture(decode_photo(data))
     except (BadImage, BadFrame):
-        return "new"
+        return None

@@ -101,11 +101,6 @@ def photo_files(root: Path) -> list[Path]:
     return list(survey(root).photos)
 
 
-def foreign_files(root: Path) -> list[Unreadable]:
-    """Every other file below `root`, with the reason; see `survey`."""
-    return list(survey(root).passed_over)
-
-
 def map_in_order(
     function: Callable[[_Item], _Result], items: Iterable[_Item], workers: int | None = None
 ) -> Iterator[_Result]:

@@ -29,6 +29,16 @@ MAX_CHUNKS = 20_000
 """Parts of a PNG or WebP that are looked at for what stands before its pixels."""
 
 
+def is_ordinary(data: bytes) -> bool:
+    """Whether the first bytes alone say that pixels are taken as they are stored, so that decoding would give no notes."""
+    if data.startswith(b"\xff\xd8"):
+        return True
+    if not data.startswith(b"\x89PNG\r\n\x1a\n") or len(data) < 26:
+        return False
+    bits, colours = data[24], data[25]
+    return bits < 16 and colours not in (4, 6) and all(kind != b"tRNS" for kind, _ in _png_chunks(data, b"IDAT"))
+
+
 def decode(data: bytes, kind: str) -> Decoded:
     """Decode a picture of a kind that `picture_header` named. Raises BadImage, cv2.error, MemoryError."""
     if kind == "PNG":

@@ -20,7 +20,8 @@ class LabelledPhotos:
     """paths[i] shows class labels[targets[i]]. `skipped` were passed over, each with its reason.
 
     root: folder that was asked for, for messages and names. split: "train", "val", "test" or "all". how: what was understood of
-    the folder or list, in words. groups: of each photo, what a column of the list says of its origin; () without.
+    the folder or list, in words. groups: of each photo, its origin as a column of the list or `--group` says it, "" for a photo
+    that stands alone; () without.
     """
 
     root: Path
@@ -62,12 +63,16 @@ class LabelledPhotos:
         places = spread_over(self.targets, count)
         return self if len(places) == len(self) else self.subset(places, self.split)
 
-    def describe(self) -> str:
-        """What was understood, in a line: `photos: 153 val of 2 classes: ants, bees (folders train, val); 1 passed over`."""
+    def describe(self, decoded: bool = False) -> str:
+        """What was understood, in a line: `photos: found 153 val of 2 classes: ants, bees (folders train, val)`.
+
+        decoded: these are the photos that could be read, and `skipped` is all that was not used; otherwise the line says that
+        they were found only, for decoding may still leave some out.
+        """
         if self.targets and self.targets[0] < 0:
-            return _line(f"{len(self)} without labels", self.how or one_line(self.root), self.skipped)
+            return _line(f"{len(self)} without labels", self.how or one_line(self.root), self.skipped, decoded)
         part = "" if self.split == "all" else f" {self.split}"
-        return _line(f"{len(self)}{part} of {_classes(self.labels, self.targets)}", self.how, self.skipped)
+        return _line(f"{len(self)}{part} of {_classes(self.labels, self.targets)}", self.how, self.skipped, decoded)
 
 
 class Splits(NamedTuple):
@@ -82,10 +87,15 @@ class Splits(NamedTuple):
         """All that was passed over, each once."""
         return tuple(dict.fromkeys(item for part in self if part is not None for item in part.skipped))
 
-    def describe(self) -> str:
-        """What was understood, in a line: `photos: 245 train / 153 val of 2 classes: ants, bees (folders train, val)`."""
+    def describe(self, decoded: bool = False) -> str:
+        """What was understood, in a line: `photos: found 245 train / 153 val of 2 classes: ants, bees (folders train, val)`.
+
+        decoded: as in `LabelledPhotos.describe`.
+        """
         counts = " / ".join(f"{len(part)} {part.split}" for part in self if part is not None)
-        return _line(f"{counts} of {_classes(self.train.labels, self.train.targets)}", self.train.how, self.skipped)
+        return _line(
+            f"{counts} of {_classes(self.train.labels, self.train.targets)}", self.train.how, self.skipped, decoded
+        )
 
 
 def _classes(labels: Sequence[str], targets: Sequence[int]) -> str:
@@ -98,6 +108,6 @@ def _classes(labels: Sequence[str], targets: Sequence[int]) -> str:
     return f"{several}: {', '.join(there[:_NAMED])}{more}"
 
 
-def _line(found: str, how: str, skipped: Sequence[Unreadable]) -> str:
-    passed = f"; {len(skipped)} passed over" if skipped else ""
-    return f"photos: {found}{f' ({how})' if how else ''}{passed}"
+def _line(counts: str, how: str, skipped: Sequence[Unreadable], decoded: bool) -> str:
+    passed = f"; {len(skipped)} passed over{'' if decoded else ' so far'}" if skipped else ""
+    return f"photos: {'' if decoded else 'found '}{counts}{f' ({how})' if how else ''}{passed}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -66,8 +67,17 @@ def unknown_label(name: str, labels: Sequence[str], where: str) -> DataError:
     near = next((label for label in labels if alike(label) == alike(name)), None)
     if near is not None:
         known = f"{ascii_where_needed(near)}, which differs only in {_difference(name, near)}: rename the class"
+        return DataError(
+            f"{where} holds class {ascii_where_needed(name)}, which the model does not know (it knows {known})"
+        )
+    by_spelling = {alike(label): label for label in labels}
+    close = difflib.get_close_matches(alike(name), by_spelling, 1)
+    hint = (
+        f"if {ascii_where_needed(by_spelling[close[0]])} is meant, rename it" if close else "give it one of these names"
+    )
     return DataError(
-        f"{where} holds class {ascii_where_needed(name)}, which the model does not know (it knows {known})"
+        f"{where} holds class {ascii_where_needed(name)}, which the model does not know (it knows {known}); {hint}, move it "
+        "away, or train a model with it"
     )
 
 

@@ -168,20 +168,15 @@ def count_reasons(items: Iterable[Unreadable]) -> list[tuple[str, list[Unreadabl
     return sorted(grouped.items(), key=lambda pair: (is_plain(pair[0]) + 2 * (pair[0] == SYSTEM.reason), -len(pair[1])))
 
 
-def why_none(root: Path) -> str:
-    """For the end of a sentence that says that a folder holds no photos: what it holds instead, what to do; "" when nothing."""
-    return why_none_of(survey(root).passed_over)
-
-
 def why_none_of(passed_over: Sequence[Unreadable]) -> str:
-    """As `why_none`, of files that were already found."""
+    """For the end of a sentence that says that a folder holds no photos: what it holds instead, what to do; "" when nothing."""
     reasons = count_reasons(passed_over)
     if not reasons:
         return ""
     reason, items = reasons[0]
     others = len(passed_over) - len(items)
     rest = f", and {others} other{'s' if others > 1 else ''}" if others else ""
-    return f" ({_files(len(items))}, such as {one_line(items[0].path.name)}{rest}: {reason})"
+    return f" ({some_files(len(items))}, such as {one_line(items[0].path.name)}{rest}: {reason})"
 
 
 _SORTS = {
@@ -266,27 +261,6 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def say_counts(used: int | None, passed_over: Sequence[Unreadable], names: int = 3) -> list[str]:
-    """Lines for a person: how many photos were used, and what was passed over, by reason, with the first names.
-
-    used: None where the caller says it elsewhere. [] when there is nothing to say.
-    """
-    if not passed_over:
-        return []
-    reasons = count_reasons(passed_over)
-    head = f"passed over {_files(len(passed_over))}"
-    if used is not None:
-        head = f"used {used} photo{'s' if used != 1 else ''}, {head}"
-    if len(reasons) == 1:
-        reason, items = reasons[0]
-        return [f"{head}: {reason} ({_first(items, names)})"]
-    return [f"{head}:", *(f"  {len(items)}: {reason} ({_first(items, names)})" for reason, items in reasons)]
-
-
-def _files(number: int) -> str:
+def some_files(number: int) -> str:
+    """`1 file`, `3 files`."""
     return f"{number} file{'s' if number != 1 else ''}"
-
-
-def _first(items: Sequence[Unreadable], names: int) -> str:
-    shown = ", ".join(one_line(Path(*item.path.parts[-2:])) for item in items[:names])
-    return f"{shown}, ..." if len(items) > names else shown
