@@ -26,10 +26,10 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from edge_tl_export import Comparison, Quantizer, Search
-from edge_tl_export.compare import open_model
-from edge_tl_runtime.classifier import INPUT_NAME
-from edge_tl_runtime.preprocess import DEFAULT_RESAMPLE
-from edge_tl_runtime.spec import ResizeRule
+from edge_tl_export.search.compare import open_model
+from edge_tl_runtime.images.preprocess import DEFAULT_RESAMPLE
+from edge_tl_runtime.inference.classifier import INPUT_NAME
+from edge_tl_runtime.modelfile.spec import ResizeRule
 
 BATCH = 8
 ENTRY = ("Transpose", "Cast", "Mul", "Add", "Sub", "Div")

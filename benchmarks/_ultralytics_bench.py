@@ -16,8 +16,8 @@ from typing import Any
 from workshop import ROOT, WEIGHTS, Failed, last_lines
 
 from edge_tl.cli.console import say
-from edge_tl.training.run import read_judged
-from edge_tl_runtime.images.survey import PICTURE_SUFFIXES
+from edge_tl.training.run_folder import read_judged
+from edge_tl_runtime.images.datasets.survey import PICTURE_SUFFIXES
 
 SIDE = Path(__file__).resolve().with_name("_ultralytics_side.py")
 

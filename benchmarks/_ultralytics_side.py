@@ -231,9 +231,9 @@ def latency(models: dict[str, str], ours: dict[str, str], frame: list[int], turn
 
     models: names and files that `predict` takes; ours: names and files of this project.
     """
-    from edge_tl_runtime.classifier import Classifier
-    from edge_tl_runtime.machine import OtherPrograms
-    from edge_tl_runtime.preprocess import crop_resize
+    from edge_tl_runtime.images.preprocess import crop_resize
+    from edge_tl_runtime.inference.classifier import Classifier
+    from edge_tl_runtime.machine.cpu import OtherPrograms
 
     height, width = frame
     picture = cv2.resize(np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8), (width, height))

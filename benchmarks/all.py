@@ -34,10 +34,10 @@ from steps import STEPS, STUDIES, Step, fields, shown, words
 from workshop import FOUND, ROOT, SOURCES, Failed, Unavailable, Workshop, last_lines, run
 
 from edge_tl.cli.console import say
-from edge_tl_runtime.errors import EdgeTLError, UsageError
-from edge_tl_runtime.files import write_text
-from edge_tl_runtime.machine import cpu_name, memory
-from edge_tl_runtime.photos import usable_cores
+from edge_tl_runtime.core.errors import EdgeTLError, UsageError
+from edge_tl_runtime.core.files import write_text
+from edge_tl_runtime.core.threads import usable_cores
+from edge_tl_runtime.machine.cpu import cpu_name, memory
 
 HERE = Path(__file__).resolve().parent
 RESULTS = ROOT / "build" / "bench"

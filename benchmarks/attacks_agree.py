@@ -27,19 +27,19 @@ from numpy.typing import NDArray
 from ratios import record
 from torch import nn
 
-from edge_tl.adversarial.apgd import APGD, TargetedAPGD
-from edge_tl.adversarial.attack import Attack
-from edge_tl.adversarial.black_box import SquareAttack
-from edge_tl.adversarial.criterion import Misclassification
-from edge_tl.adversarial.deepfool import DeepFool
-from edge_tl.adversarial.model import Model
-from edge_tl.adversarial.norms import NORMS
-from edge_tl.adversarial.pgd import PGD
-from edge_tl_export.differentiable import DifferentiableGraph
-from edge_tl_runtime.classifier import Classifier, SessionSettings
-from edge_tl_runtime.dataset import load_labelled
-from edge_tl_runtime.photos import read_photo
-from edge_tl_runtime.preprocess import preprocess_batch
+from edge_tl.adversarial.attacks.apgd import APGD, TargetedAPGD
+from edge_tl.adversarial.attacks.base import Attack
+from edge_tl.adversarial.attacks.black_box import SquareAttack
+from edge_tl.adversarial.attacks.criteria import Misclassification
+from edge_tl.adversarial.attacks.deepfool import DeepFool
+from edge_tl.adversarial.attacks.model import Model
+from edge_tl.adversarial.attacks.norms import NORMS
+from edge_tl.adversarial.attacks.pgd import PGD
+from edge_tl_export.torch_graph.module import DifferentiableGraph
+from edge_tl_runtime.images.datasets.dataset import load_labelled
+from edge_tl_runtime.images.decode import read_photo
+from edge_tl_runtime.images.preprocess import preprocess_batch
+from edge_tl_runtime.inference.classifier import Classifier, SessionSettings
 
 BATCH = 16
 FEW_STEPS = (("linf", 1.0, 1), ("linf", 1.0, 3))

@@ -51,8 +51,8 @@ from PIL import Image
 from ratios import record
 from workshop import Failed, last_lines
 
-from edge_tl_runtime.machine import cpu_name
-from edge_tl_runtime.statistics import discordant, mcnemar, wilson
+from edge_tl_runtime.core.statistics import discordant, mcnemar, wilson
+from edge_tl_runtime.machine.cpu import cpu_name
 
 FRAME, TURNS, FRAMES = (480, 640), 40, 10
 

@@ -23,10 +23,10 @@ from ratios import record
 from edge_tl.cli.console import silent
 from edge_tl.data.grouping import finder
 from edge_tl.models import WeightsSource, build_network, find_backbone
-from edge_tl.training.features import FeatureExtractor, Features
-from edge_tl.training.probe import fit_probe
-from edge_tl_runtime.dataset import LabelledPhotos, load_splits
-from edge_tl_runtime.photos import Frame, read_photo
+from edge_tl.training.probe.features import FeatureExtractor, Features
+from edge_tl.training.probe.probe import fit_probe
+from edge_tl_runtime.images.datasets.dataset import LabelledPhotos, load_splits
+from edge_tl_runtime.images.decode import Frame, read_photo
 
 ROWS = (("burst3_frame_0002.jpg", "none"), ("burst3_frame_0002.jpg", "by-name"), ("a name of its own", "auto"))
 """How the frames are called, and what `--group` is; their bytes are the same."""

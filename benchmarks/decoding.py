@@ -26,8 +26,8 @@ from measure import paired
 from ratios import record
 from reconnect import pictures
 
-from edge_tl_runtime.sources.decoder import Decoder
-from edge_tl_runtime.sources.opencv_reader import OpenCvReader
+from edge_tl_runtime.sources.decoding.opencv_reader import OpenCvReader
+from edge_tl_runtime.sources.decoding.pyav_reader import Decoder
 
 FRAMES = 90
 SIZES = ((640, 480), (1920, 1080))

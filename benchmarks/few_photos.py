@@ -24,10 +24,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score, log_loss
 
 from edge_tl.models import WeightsSource, build_network, find_backbone
-from edge_tl.training.features import FeatureExtractor, Features
-from edge_tl.training.probe import fit_probe
-from edge_tl_runtime.dataset import load_training
-from edge_tl_runtime.spec import Scores
+from edge_tl.training.probe.features import FeatureExtractor, Features
+from edge_tl.training.probe.probe import fit_probe
+from edge_tl_runtime.images.datasets.dataset import load_training
+from edge_tl_runtime.modelfile.spec import Scores
 
 EQUAL = ((2, 2), (3, 3), (5, 5), (10, 10), (20, 20))
 UNEQUAL = ((100, 2), (100, 5), (100, 10), (100, 30))

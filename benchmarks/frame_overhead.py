@@ -27,11 +27,11 @@ import numpy as np
 from measure import paired
 from ratios import record
 
-from edge_tl_runtime.classifier import INPUT_NAME, OUTPUT_NAME, Classifier
-from edge_tl_runtime.preprocess import crop_resize
+from edge_tl_runtime.images.preprocess import crop_resize
+from edge_tl_runtime.inference.classifier import INPUT_NAME, OUTPUT_NAME, Classifier
+from edge_tl_runtime.pipeline.stream import Stream
 from edge_tl_runtime.sources import FrameRecord, Source
-from edge_tl_runtime.sources.ring import SLOTS, Ring, create_memory
-from edge_tl_runtime.stream import Stream
+from edge_tl_runtime.sources.capture.ring import SLOTS, Ring, create_memory
 
 TURNS, FRAMES = 60, 20
 GOALS = {(640, 480): "<= 1.15", (1920, 1080): "<= 1.25"}

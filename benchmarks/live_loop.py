@@ -30,9 +30,9 @@ from measure import quartiles
 from ratios import record
 from reconnect import CameraServer, pictures, write_jpegs
 
-from edge_tl_runtime.classifier import Classifier
+from edge_tl_runtime.inference.classifier import Classifier
+from edge_tl_runtime.pipeline.stream import Stream
 from edge_tl_runtime.sources import open_source
-from edge_tl_runtime.stream import Stream
 
 FPS = 60
 SOURCE = f"test://bars?fps={FPS}&size=640x480"

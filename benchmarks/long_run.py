@@ -22,15 +22,15 @@ import numpy as np
 import psutil
 from ratios import record
 
-from edge_tl_runtime.classifier import Classifier
-from edge_tl_runtime.health import StatusFile
-from edge_tl_runtime.photos import Frame
-from edge_tl_runtime.runner import Runner
+from edge_tl_runtime.core.statistics import Z95
+from edge_tl_runtime.images.decode import Frame
+from edge_tl_runtime.inference.classifier import Classifier
+from edge_tl_runtime.pipeline.stream import Result, Stream
+from edge_tl_runtime.run.runner import Runner
+from edge_tl_runtime.run.status import StatusFile
 from edge_tl_runtime.sinks import FileTarget, Log, Outlet
 from edge_tl_runtime.sources import Counts, LiveOptions, Patience, State, open_source
 from edge_tl_runtime.sources.patterns import PATTERNS, read_number
-from edge_tl_runtime.statistics import Z95
-from edge_tl_runtime.stream import Result, Stream
 
 PATIENCE = Patience(first_frame=3, stale=0.3, lost=0.7, frozen=0.4, backoff=0.05, backoff_max=0.4, steady=1, stop=0.3)
 STAGES = (

@@ -74,7 +74,7 @@ def paired(first: Sequence[float], second: Sequence[float]) -> Spread:
 def paired_points(first: Sequence[bool], second: Sequence[bool]) -> Spread:
     """How many points more of the same photos are right in the first, and the 95 % interval (Bonett and Price 2012)."""
     # Here, so that an interpreter without the project's packages can record.
-    from edge_tl_runtime.statistics import paired_interval
+    from edge_tl_runtime.core.statistics import paired_interval
 
     pairs = list(zip(first, second, strict=True))
     gained, lost = (sum(bool(a) and not b for a, b in pairs), sum(bool(b) and not a for a, b in pairs))

@@ -40,14 +40,14 @@ from ratios import record
 from edge_tl.models.backbones import find_backbone
 from edge_tl.models.network import build_network
 from edge_tl.models.weights import WeightsSource
-from edge_tl.training.run import published_run
+from edge_tl.training.run_folder import published_run
 from edge_tl_export import to_onnx
-from edge_tl_runtime.classifier import INPUT_NAME, OUTPUT_NAME, SessionSettings, open_session
-from edge_tl_runtime.dataset import load_labelled
-from edge_tl_runtime.evaluate import PixelReader
-from edge_tl_runtime.machine import OtherPrograms, cpu_name
-from edge_tl_runtime.spec import ModelSpec
-from edge_tl_runtime.statistics import Z95
+from edge_tl_runtime.core.statistics import Z95
+from edge_tl_runtime.evaluation.evaluate import PixelReader
+from edge_tl_runtime.images.datasets.dataset import load_labelled
+from edge_tl_runtime.inference.classifier import INPUT_NAME, OUTPUT_NAME, SessionSettings, open_session
+from edge_tl_runtime.machine.cpu import OtherPrograms, cpu_name
+from edge_tl_runtime.modelfile.spec import ModelSpec
 
 CALIBRATION, THREADS, WARM_UP, TURNS = 200, 2, 10, 80
 MOBILENET = "mobilenet_v2-imagenet-fp16.pth"

@@ -34,9 +34,10 @@ import numpy as np
 import psutil
 from ratios import record
 
-from edge_tl_runtime.classifier import Classifier
-from edge_tl_runtime.errors import BadImage
-from edge_tl_runtime.photos import photo_files, read_photo
+from edge_tl_runtime.core.errors import BadImage
+from edge_tl_runtime.images.datasets.survey import photo_files
+from edge_tl_runtime.images.decode import read_photo
+from edge_tl_runtime.inference.classifier import Classifier
 
 SIZE = (640, 480)
 QUALITY = [cv2.IMWRITE_JPEG_QUALITY, 85]

@@ -21,11 +21,11 @@ from measure import quartiles
 from ratios import record
 
 from edge_tl.models import WeightsSource, build_network, find_backbone
-from edge_tl.training.finetune import Finetuner
-from edge_tl.training.judge import Judge
+from edge_tl.training.finetune.finetune import Finetuner
 from edge_tl.training.settings import FinetuneSettings
-from edge_tl_export.heap import keep_heap
-from edge_tl_runtime.dataset import load_training
+from edge_tl.training.validation import Judge
+from edge_tl_runtime.core.malloc import keep_heap
+from edge_tl_runtime.images.datasets.dataset import load_training
 
 BATCH = 32
 ROUNDS = 5

@@ -11,17 +11,18 @@ from pathlib import Path
 
 import cv2
 
+from edge_tl.data.surfaces import CLASSES, write_surfaces
 from edge_tl.deploy import deploy
-from edge_tl.surfaces import CLASSES, write_surfaces
 from edge_tl.training.result import TrainResult
 from edge_tl.training.settings import TrainSettings
 from edge_tl.training.train import train
 from edge_tl_export import ExportReport, ExportSettings, Stage
-from edge_tl_runtime.classifier import Classifier
-from edge_tl_runtime.errors import OutputError
-from edge_tl_runtime.photos import photo_files, read_photo
+from edge_tl_runtime.core.errors import OutputError
+from edge_tl_runtime.images.datasets.survey import photo_files
+from edge_tl_runtime.images.decode import read_photo
+from edge_tl_runtime.inference.classifier import Classifier
+from edge_tl_runtime.pipeline.stream import Stream
 from edge_tl_runtime.sources import open_source
-from edge_tl_runtime.stream import Stream
 
 EXPORT = ExportSettings(quantization="int8", calibration_size=100)
 FRAMES_A_PHOTO = 5

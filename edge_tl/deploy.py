@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from edge_tl.report.export_page import write_export_page
-from edge_tl.training.run import WEIGHTS, Run, open_run
+from edge_tl.report.export.page import write_export_page
+from edge_tl.training.run_folder import WEIGHTS, Run, open_run
 from edge_tl_export import ExportReport, ExportSettings, Stage, export_file, export_model
-from edge_tl_export.calibration import FEW, shares
-from edge_tl_runtime.dataset import LabelledPhotos, load_labelled, split_photos
-from edge_tl_runtime.errors import DataError, UsageError
-from edge_tl_runtime.files import sha256
-from edge_tl_runtime.images.grouping import Grouping
-from edge_tl_runtime.onnx_file import read_spec
-from edge_tl_runtime.overlap import unseen
-from edge_tl_runtime.spec import ModelSpec
+from edge_tl_export.quantization.calibration import FEW, shares
+from edge_tl_runtime.core.errors import DataError, UsageError
+from edge_tl_runtime.core.files import sha256
+from edge_tl_runtime.evaluation.training_overlap import unseen
+from edge_tl_runtime.images.datasets.dataset import LabelledPhotos, load_labelled, split_photos
+from edge_tl_runtime.images.datasets.grouping import Grouping
+from edge_tl_runtime.modelfile.onnx import read_spec
+from edge_tl_runtime.modelfile.spec import ModelSpec
 
 PRETRAINED = "pretrained"
 VAL_FRACTION = 0.8

@@ -14,15 +14,15 @@ from typing import Any
 import cv2
 import onnxruntime
 
-from edge_tl_runtime.cameras import CameraInfo, PiCameraInfo, cameras, is_raspberry_pi, pi_cameras, pi_program
-from edge_tl_runtime.classifier import Classifier
-from edge_tl_runtime.errors import EdgeTLError
-from edge_tl_runtime.health import temperature_c
-from edge_tl_runtime.machine import TARGETS, cpu_features, cpu_name, memory, target_warning, this_target
-from edge_tl_runtime.photos import usable_cores
-from edge_tl_runtime.profile import choose_settings
-from edge_tl_runtime.providers import computing_providers
+from edge_tl_runtime.core.errors import EdgeTLError
+from edge_tl_runtime.core.threads import usable_cores
+from edge_tl_runtime.inference.classifier import Classifier
+from edge_tl_runtime.inference.providers import computing_providers
+from edge_tl_runtime.machine.cpu import TARGETS, cpu_features, cpu_name, memory, target_warning, this_target
+from edge_tl_runtime.machine.temperature import temperature_c
+from edge_tl_runtime.machine.tuning_profile import choose_settings
 from edge_tl_runtime.sinks import window_obstacle
+from edge_tl_runtime.sources.v4l import CameraInfo, PiCameraInfo, cameras, is_raspberry_pi, pi_cameras, pi_program
 
 OPENCV_WHEELS = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
 """Distributions that all install the package cv2, each over the files of the others."""

@@ -13,12 +13,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from edge_tl_runtime.classifier import Classifier
-from edge_tl_runtime.decision import Decider
-from edge_tl_runtime.errors import EdgeTLError
-from edge_tl_runtime.smoothing import Ema
+from edge_tl_runtime.core.errors import EdgeTLError
+from edge_tl_runtime.inference.classifier import Classifier
+from edge_tl_runtime.pipeline.decision import Decider
+from edge_tl_runtime.pipeline.smoothing import Ema
+from edge_tl_runtime.pipeline.stream import Stream
 from edge_tl_runtime.sources import open_source
-from edge_tl_runtime.stream import Stream
 
 
 def act(label: str, there: bool, seconds: float) -> None:

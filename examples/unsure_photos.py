@@ -12,10 +12,11 @@ import shutil
 import sys
 from pathlib import Path
 
-from edge_tl_runtime.classifier import Classifier
-from edge_tl_runtime.errors import BadImage, EdgeTLError
-from edge_tl_runtime.files import make_folder
-from edge_tl_runtime.photos import photo_files, read_photo
+from edge_tl_runtime.core.errors import BadImage, EdgeTLError
+from edge_tl_runtime.core.files import make_folder
+from edge_tl_runtime.images.datasets.survey import photo_files
+from edge_tl_runtime.images.decode import read_photo
+from edge_tl_runtime.inference.classifier import Classifier
 
 
 def main() -> int:

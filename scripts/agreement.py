@@ -15,12 +15,12 @@ from answers import SETTINGS
 from boards import Answers
 from numpy.typing import NDArray
 
-from edge_tl_runtime.classifier import INPUT_NAME, OUTPUT_NAME, open_session
-from edge_tl_runtime.dataset import load_unlabelled
-from edge_tl_runtime.errors import BadImage, DataError
-from edge_tl_runtime.onnx_file import parse_spec, read_model
-from edge_tl_runtime.photos import read_photo
-from edge_tl_runtime.statistics import wilson
+from edge_tl_runtime.core.errors import BadImage, DataError
+from edge_tl_runtime.core.statistics import wilson
+from edge_tl_runtime.images.datasets.dataset import load_unlabelled
+from edge_tl_runtime.images.decode import read_photo
+from edge_tl_runtime.inference.classifier import INPUT_NAME, OUTPUT_NAME, open_session
+from edge_tl_runtime.modelfile.onnx import parse_spec, read_model
 
 ENDINGS_KEPT = 6
 

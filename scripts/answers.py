@@ -16,13 +16,13 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from edge_tl_runtime.classifier import INPUT_NAME, OUTPUT_NAME, Classifier, SessionSettings, open_session
-from edge_tl_runtime.errors import BadModelError, EdgeTLError
-from edge_tl_runtime.files import sha256
-from edge_tl_runtime.machine import cpu_name, this_target
-from edge_tl_runtime.onnx_file import parse_spec, read_model
-from edge_tl_runtime.photos import read_photo
-from edge_tl_runtime.preprocess import preprocess_batch
+from edge_tl_runtime.core.errors import BadModelError, EdgeTLError
+from edge_tl_runtime.core.files import sha256
+from edge_tl_runtime.images.decode import read_photo
+from edge_tl_runtime.images.preprocess import preprocess_batch
+from edge_tl_runtime.inference.classifier import INPUT_NAME, OUTPUT_NAME, Classifier, SessionSettings, open_session
+from edge_tl_runtime.machine.cpu import cpu_name, this_target
+from edge_tl_runtime.modelfile.onnx import parse_spec, read_model
 
 MACHINE, FRAMES = "machine.json", "frames.json"
 # The order of float sums does not then depend on how many cores a machine has.

@@ -18,8 +18,8 @@ from boards import Board, Here, Remote, emulated
 from sysroot import CORES
 
 from edge_tl.cli.console import percent, say, table
-from edge_tl.storage import cache_folder
-from edge_tl_runtime.errors import EdgeTLError
+from edge_tl.data.cache import cache_folder
+from edge_tl_runtime.core.errors import EdgeTLError
 
 if TYPE_CHECKING:
     from agreement import Agreement

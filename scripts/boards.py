@@ -22,7 +22,8 @@ from answers import FRAMES, MACHINE
 from numpy.typing import NDArray
 from sysroot import build_sysroot, program
 
-from edge_tl_runtime.errors import EdgeTLError, one_line
+from edge_tl_runtime.core.errors import EdgeTLError
+from edge_tl_runtime.core.text import one_line
 
 SCRIPTS = Path(__file__).resolve().parent
 ROOT = SCRIPTS.parent

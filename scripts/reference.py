@@ -31,40 +31,40 @@ API = (
         "Classifying",
         "On the device: numpy, onnxruntime and OpenCV are enough.",
         """
-        edge_tl_runtime.classifier Classifier SessionSettings Prediction Score open_session
-        edge_tl_runtime.preprocess crop_resize preprocess_batch RESAMPLES Resample
-        edge_tl_runtime.photos read_photo decode_photo
+        edge_tl_runtime.inference.classifier Classifier SessionSettings Prediction Score open_session
+        edge_tl_runtime.images.preprocess crop_resize preprocess_batch RESAMPLES Resample
+        edge_tl_runtime.images.decode read_photo decode_photo
         """,
     ),
     (
         "The contract",
         "What a model file says of itself; [contract.md](../contract.md) is the same for other languages.",
         """
-        edge_tl_runtime.spec ModelSpec ResizeRule Normalization Scores Accuracy SelfTest spread
-        edge_tl_runtime.onnx_file read_spec read_model parse_spec sealed
+        edge_tl_runtime.modelfile.spec ModelSpec ResizeRule Normalization Scores Accuracy SelfTest spread
+        edge_tl_runtime.modelfile.onnx read_spec read_model parse_spec sealed
         """,
     ),
     (
         "The frame loop",
         "Sources give frames, a stream classifies them, sinks take results; the runner joins them.",
         """
-        edge_tl_runtime.stream Stream Result
+        edge_tl_runtime.pipeline.stream Stream Result
         edge_tl_runtime.sources
-        edge_tl_runtime.decision Decider Decision
-        edge_tl_runtime.smoothing SMOOTHERS
+        edge_tl_runtime.pipeline.decision Decider Decision
+        edge_tl_runtime.pipeline.smoothing SMOOTHERS
         edge_tl_runtime.sinks
-        edge_tl_runtime.runner Runner
-        edge_tl.live Plan assemble
+        edge_tl_runtime.run.runner Runner
+        edge_tl_runtime.run.assemble Plan assemble
         """,
     ),
     (
         "Judging",
         "Accuracy of anything that turns pixels into logits.",
         """
-        edge_tl_runtime.evaluate evaluate evaluate_model photos_to_judge score Evaluation ClassResult
-        edge_tl_runtime.overlap unseen TrainingOverlap
-        edge_tl_runtime.corrupted corrupted_accuracy CorruptedAccuracy
-        edge_tl_runtime.corruptions
+        edge_tl_runtime.evaluation.evaluate evaluate evaluate_model photos_to_judge score Evaluation ClassResult
+        edge_tl_runtime.evaluation.training_overlap unseen TrainingOverlap
+        edge_tl_runtime.robustness.corrupted_accuracy corrupted_accuracy CorruptedAccuracy
+        edge_tl_runtime.robustness.corruptions
         """,
     ),
     (
@@ -81,8 +81,8 @@ API = (
         "From PyTorch, or from somebody else's ONNX file.",
         """
         edge_tl_export
-        edge_tl_export.adopt adopt Adopted Choices Original read_original write_adopted
-        edge_tl_export.differentiable DifferentiableGraph
+        edge_tl_export.adoption.adopt adopt Adopted Choices Original read_original write_adopted
+        edge_tl_export.torch_graph.module DifferentiableGraph
         """,
     ),
     (
@@ -90,9 +90,9 @@ API = (
         "An attack is a value with one method, `run`.",
         """
         edge_tl.adversarial
-        edge_tl.adversarial.robustness evaluate_robustness
+        edge_tl.adversarial.evaluation.report evaluate_robustness
         edge_tl.adversarial.settings AttackSettings DreamSettings
-        edge_tl.adversarial.dream_files write_dreams
+        edge_tl.adversarial.dreams.files write_dreams
         """,
     ),
     (
@@ -101,7 +101,7 @@ API = (
         """
         edge_tl.adversarial.packing write_pack
         edge_tl.adversarial.settings PackSettings
-        edge_tl_runtime.pack Pack PackedPhoto Expected StoredAttack Adversarial
+        edge_tl_runtime.bench.pack.pack Pack PackedPhoto Expected StoredAttack Adversarial
         edge_tl_runtime.bench.settings BenchSettings
         edge_tl_runtime.bench.benchmark Subject run_benchmark
         edge_tl_runtime.bench.result read_result write_result sealed_result canonical
@@ -112,8 +112,8 @@ API = (
         "Errors",
         "Every failure that a person can meet; the command line makes a line and an exit code of it.",
         """
-        edge_tl_runtime.errors EdgeTLError UsageError DataError BadImage BadFrame BadModelError UnknownSpecVersion
-        edge_tl_runtime.errors BadPackError SourceError OutputError WeightsError
+        edge_tl_runtime.core.errors EdgeTLError UsageError DataError BadImage BadFrame BadModelError UnknownSpecVersion
+        edge_tl_runtime.core.errors BadPackError SourceError OutputError WeightsError
         """,
     ),
 )

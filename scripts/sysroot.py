@@ -16,8 +16,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_tl_runtime.errors import EdgeTLError, UsageError, one_line
-from edge_tl_runtime.files import make_folder, sha256
+from edge_tl_runtime.core.errors import EdgeTLError, UsageError
+from edge_tl_runtime.core.files import make_folder, sha256
+from edge_tl_runtime.core.text import one_line
 
 QEMU = "qemu-aarch64-static"
 PYTHON = "python3.11"

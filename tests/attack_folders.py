@@ -11,8 +11,8 @@ import numpy as np
 import scipy.stats
 from conftest import THAI, write_photo
 
-from edge_tl_runtime.framing import framed
-from edge_tl_runtime.spec import ResizeRule
+from edge_tl_runtime.images.uncrop import framed
+from edge_tl_runtime.modelfile.spec import ResizeRule
 
 RULE = ResizeRule(height=40, width=48, crop_pct=0.875, resample="area-cubic")
 EPSILONS = (0, 1, 2, 4)

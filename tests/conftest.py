@@ -17,8 +17,8 @@ import pytest
 from hypothesis import settings
 from onnx import TensorProto, helper, numpy_helper
 
-from edge_tl_runtime.onnx_file import sealed
-from edge_tl_runtime.spec import ModelSpec, Normalization, ResizeRule, SelfTest, spread
+from edge_tl_runtime.modelfile.onnx import sealed
+from edge_tl_runtime.modelfile.spec import ModelSpec, Normalization, ResizeRule, SelfTest, spread
 
 # The same examples on every machine; a failure found by chance is no news about the change that met it.
 settings.register_profile("repeatable", derandomize=True, deadline=None)

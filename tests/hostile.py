@@ -22,8 +22,8 @@ import pytest
 from hypothesis import strategies as st
 from PIL import Image
 
-from edge_tl_runtime.errors import EdgeTLError
-from edge_tl_runtime.spec import ModelSpec, Normalization, ResizeRule, SelfTest
+from edge_tl_runtime.core.errors import EdgeTLError
+from edge_tl_runtime.modelfile.spec import ModelSpec, Normalization, ResizeRule, SelfTest
 
 NOBODY = 65534
 
@@ -81,10 +81,10 @@ def measured(code: str, *arguments: object, limit_mb: int = 0) -> list[str]:
         import sys, resource, re
         from pathlib import Path
         import cv2, numpy, onnxruntime
-        from edge_tl_runtime.errors import EdgeTLError
-        from edge_tl_runtime.photos import read_photo
-        from edge_tl_runtime.onnx_file import read_spec
-        from edge_tl_runtime.classifier import Classifier, SessionSettings
+        from edge_tl_runtime.core.errors import EdgeTLError
+        from edge_tl_runtime.images.decode import read_photo
+        from edge_tl_runtime.modelfile.onnx import read_spec
+        from edge_tl_runtime.inference.classifier import Classifier, SessionSettings
         def peak(): return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
         before = peak()
         if {limit_mb}: resource.setrlimit(resource.RLIMIT_AS, ({limit_mb} << 20, {limit_mb} << 20))

@@ -6,10 +6,10 @@ import time
 
 import numpy as np
 
-from edge_tl_runtime.classifier import Prediction, Score
-from edge_tl_runtime.decision import Decision
+from edge_tl_runtime.inference.classifier import Prediction, Score
+from edge_tl_runtime.pipeline.decision import Decision
+from edge_tl_runtime.pipeline.stream import Result
 from edge_tl_runtime.sources.base import NO_FRAME, FrameRecord
-from edge_tl_runtime.stream import Result
 
 
 def make_result(

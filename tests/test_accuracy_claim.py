@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_tl_runtime.accuracy_claim import CLAIMS, KEPT, LOWER, TOO_LOW, UNDECIDED, AccuracyClaim, photos_for
-from edge_tl_runtime.statistics import paired_interval
+from edge_tl_runtime.core.statistics import paired_interval
+from edge_tl_runtime.evaluation.accuracy_claim import CLAIMS, KEPT, LOWER, TOO_LOW, UNDECIDED, AccuracyClaim, photos_for
 
 COUNTS = st.tuples(st.integers(0, 60), st.integers(0, 60), st.integers(0, 5000)).map(
     lambda drawn: (drawn[0], drawn[1], sum(drawn) + 1)

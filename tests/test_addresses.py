@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_tl_runtime.errors import EdgeTLError, SourceError, UsageError
+from edge_tl_runtime.core.errors import EdgeTLError, SourceError, UsageError
 from edge_tl_runtime.sources import open_source
 from edge_tl_runtime.sources.address import parse_address, shown_address, why_no_address
-from edge_tl_runtime.sources.http_client import Client
+from edge_tl_runtime.sources.decoding.reasons import why_no_stream
+from edge_tl_runtime.sources.http.client import Client
 from edge_tl_runtime.sources.names import suggestion
-from edge_tl_runtime.sources.reasons import why_no_stream
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_a_source_that_names_nothing_is_refused_in_one_line(name, words):
 
 
 def test_a_camera_of_a_number_that_no_driver_has_is_refused_by_the_camera_too():
-    from edge_tl_runtime.sources.devices import Camera
+    from edge_tl_runtime.sources.capture.devices import Camera
     from edge_tl_runtime.sources.request import CaptureRequest
 
     with pytest.raises(SourceError, match="cannot open 999999"):

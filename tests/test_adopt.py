@@ -14,12 +14,12 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantiz
 from torch import nn
 
 from edge_tl.cli.adopt import command
-from edge_tl_export.adopt import adopt
-from edge_tl_export.differentiable import DifferentiableGraph
-from edge_tl_export.faithful import faithfulness
-from edge_tl_runtime.classifier import Classifier
-from edge_tl_runtime.errors import BadModelError, EdgeTLError, UsageError
-from edge_tl_runtime.spec import ModelSpec, Normalization, ResizeRule
+from edge_tl_export.adoption.adopt import adopt
+from edge_tl_export.torch_graph.equivalence import faithfulness
+from edge_tl_export.torch_graph.module import DifferentiableGraph
+from edge_tl_runtime.core.errors import BadModelError, EdgeTLError, UsageError
+from edge_tl_runtime.inference.classifier import Classifier
+from edge_tl_runtime.modelfile.spec import ModelSpec, Normalization, ResizeRule
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SPEC = ModelSpec(

@@ -10,10 +10,10 @@ from foreign import CLASSES, LABELS, SIZE, Graph, answers, classifier, pixels, s
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from edge_tl_export.adopt import Adopted, Choices, adopt, write_adopted
-from edge_tl_runtime.classifier import Classifier
-from edge_tl_runtime.errors import BadModelError, UsageError
-from edge_tl_runtime.spec import ModelSpec, Normalization, ResizeRule
+from edge_tl_export.adoption.adopt import Adopted, Choices, adopt, write_adopted
+from edge_tl_runtime.core.errors import BadModelError, UsageError
+from edge_tl_runtime.inference.classifier import Classifier
+from edge_tl_runtime.modelfile.spec import ModelSpec, Normalization, ResizeRule
 
 MEAN, STD = np.array((0.485, 0.456, 0.406)), np.array((0.229, 0.224, 0.225))
 SPEC = ModelSpec(

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_tl_export.adoption.labels import labels_of_metadata, numbered, read_labels, with_background
-from edge_tl_runtime.errors import UsageError
+from edge_tl_runtime.core.errors import UsageError
 
 ANIMALS = ("cat", "dog", "fox")
 

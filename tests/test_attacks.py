@@ -25,10 +25,10 @@ from edge_tl.adversarial import (
     SquareAttack,
     TargetedMisclassification,
 )
-from edge_tl.adversarial.apgd import AutoClimb, checkpoints
-from edge_tl_export.differentiable import DifferentiableGraph
-from edge_tl_runtime.classifier import Classifier
-from edge_tl_runtime.square import Square
+from edge_tl.adversarial.attacks.apgd import AutoClimb, checkpoints
+from edge_tl_export.torch_graph.module import DifferentiableGraph
+from edge_tl_runtime.inference.classifier import Classifier
+from edge_tl_runtime.robustness.square_attack import Square
 
 SIDE, CLASSES = 12, 5
 

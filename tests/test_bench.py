@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from edge_tl_runtime.bench import energy
 from edge_tl_runtime.bench.conditions import Watch, conditions
 from edge_tl_runtime.bench.energy import EnergyMeter
+from edge_tl_runtime.bench.parts.timing import Timings, drift, single_stream, theil_sen
 from edge_tl_runtime.bench.settings import QUICK, BenchSettings
-from edge_tl_runtime.bench.timing import Timings, drift, single_stream, theil_sen
-from edge_tl_runtime.errors import UsageError
+from edge_tl_runtime.core.errors import UsageError
 
 
 def timings(ms: object, gap_ms: float = 0.0) -> Timings:

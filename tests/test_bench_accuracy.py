@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from conftest import COLORS, write_photo
 
-from edge_tl_runtime.bench.accuracy import Accuracy
-from edge_tl_runtime.bench.corruptions import Corruptions
-from edge_tl_runtime.bench.live_square import LiveSquare
-from edge_tl_runtime.bench.part import Bench
+from edge_tl_runtime.bench.parts.accuracy import Accuracy
+from edge_tl_runtime.bench.parts.corruptions import Corruptions
+from edge_tl_runtime.bench.parts.live_square import LiveSquare
+from edge_tl_runtime.bench.parts.part import Bench
 from edge_tl_runtime.bench.settings import BenchSettings
-from edge_tl_runtime.classifier import Classifier
-from edge_tl_runtime.corrupted import corrupted_accuracy
-from edge_tl_runtime.dataset import load_labelled
+from edge_tl_runtime.images.datasets.dataset import load_labelled
+from edge_tl_runtime.inference.classifier import Classifier
+from edge_tl_runtime.robustness.corrupted_accuracy import corrupted_accuracy
 
 
 class Forgetful:

@@ -18,11 +18,11 @@ import pytest
 from conftest import COLORS, write_photo
 
 from edge_tl.cli import run
-from edge_tl_runtime.bench.parts import PARTS
+from edge_tl_runtime.bench.parts.all_parts import PARTS
 from edge_tl_runtime.bench.result import read_result
 from edge_tl_runtime.bench.summary import lines, tables
-from edge_tl_runtime.files import sha256
-from edge_tl_runtime.onnx_file import sealed
+from edge_tl_runtime.core.files import sha256
+from edge_tl_runtime.modelfile.onnx import sealed
 
 SPEED = "latency,frame,throughput,resources"
 SHORT = ("--seconds", "0.4", "--calls", "20", "--batches", "1,4", "--frame-size", "64x48", "--quick")
@@ -223,11 +223,11 @@ import contextlib, os, sys, time
 from pathlib import Path
 import numpy as np
 from edge_tl_runtime.bench.benchmark import Subject, run_benchmark
-from edge_tl_runtime.bench.part import Part
-from edge_tl_runtime.bench.parts import PARTS
+from edge_tl_runtime.bench.parts.part import Part
+from edge_tl_runtime.bench.parts.all_parts import PARTS
 from edge_tl_runtime.bench.result import write_result
 from edge_tl_runtime.bench.settings import BenchSettings
-from edge_tl_runtime.classifier import Classifier
+from edge_tl_runtime.inference.classifier import Classifier
 
 class Pieces(Part):
     name, title = "pieces", "pieces"

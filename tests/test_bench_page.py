@@ -15,9 +15,9 @@ from test_web_browser import browser as browser
 from test_web_browser import screen
 
 from edge_tl.cli import run
-from edge_tl.report.bench_compare import compare_benches, results_in
+from edge_tl.report.bench.compare import compare_benches, results_in
 from edge_tl_runtime.bench.result import read_result, sealed_result, write_result
-from edge_tl_runtime.errors import UsageError
+from edge_tl_runtime.core.errors import UsageError
 
 SHORT = ("--seconds", "0.3", "--calls", "20", "--batches", "1,2", "--frame-size", "64x48", "--photos", "0", "--quick")
 

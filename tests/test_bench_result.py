@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from edge_tl_runtime.bench.ledger import DiskLedger
 from edge_tl_runtime.bench.result import KIND, read_result, sealed_result, write_result
-from edge_tl_runtime.errors import UsageError
+from edge_tl_runtime.core.errors import UsageError
 
 # The ledger
 

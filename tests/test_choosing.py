@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_tl.adversarial.evaluation import Evaluation
+from edge_tl.adversarial.evaluation.evaluation import Evaluation
 from edge_tl.adversarial.settings import AttackSettings
 from edge_tl.cli import run
 from edge_tl.cli.console import silent
-from edge_tl_runtime.images.choosing import spread_over
+from edge_tl_runtime.images.datasets.choosing import spread_over
 from tests.conftest import COLORS, write_photo
 
 TARGETS = st.lists(st.integers(-1, 6), min_size=1, max_size=200)
@@ -78,7 +78,7 @@ def test_every_command_takes_the_same_photos(many, color_model, tmp_path, capsys
     evaluated = json.loads(capsys.readouterr().out)
     assert {row["label"]: row["n"] for row in evaluated["per_class"]} == Counter(name.split("/")[0] for name in chosen)
     assert run(["bench", str(color_model), "--data", str(many), "--photos", "7", "--parts", "accuracy", "--json"]) == 0
-    from edge_tl_runtime.dataset import load_labelled
+    from edge_tl_runtime.images.datasets.dataset import load_labelled
 
     given = load_labelled(many, tuple(COLORS), "all").spread(7)
     assert given.names == chosen

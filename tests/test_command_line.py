@@ -20,9 +20,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edge_tl.cli import ALSO_CALLED, COMMANDS, run
-from edge_tl.surfaces import write_surfaces
-from edge_tl_runtime.errors import BadModelError, shell_command
-from edge_tl_runtime.onnx_file import read_spec
+from edge_tl.data.surfaces import write_surfaces
+from edge_tl_runtime.core.errors import BadModelError
+from edge_tl_runtime.core.text import shell_command
+from edge_tl_runtime.modelfile.onnx import read_spec
 
 FILE_NAMES = st.binary(min_size=1, max_size=20).filter(lambda name: not {0, ord("/")} & set(name) and name[0] != 45)
 

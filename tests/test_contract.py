@@ -17,11 +17,11 @@ from conftest import write_photo
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_tl_runtime.classifier import Classifier
-from edge_tl_runtime.onnx_file import SEAL_KEY, SPEC_KEY, sealed
-from edge_tl_runtime.photos import read_photo
-from edge_tl_runtime.preprocess import RESAMPLES, crop_resize
-from edge_tl_runtime.spec import ResizeRule, Scores, SelfTest
+from edge_tl_runtime.images.decode import read_photo
+from edge_tl_runtime.images.preprocess import RESAMPLES, crop_resize
+from edge_tl_runtime.inference.classifier import Classifier
+from edge_tl_runtime.modelfile.onnx import SEAL_KEY, SPEC_KEY, sealed
+from edge_tl_runtime.modelfile.spec import ResizeRule, Scores, SelfTest
 
 PAGE = (Path(__file__).parents[1] / "docs" / "contract.md").read_text("utf-8")
 (BLOCK,) = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)

@@ -11,11 +11,18 @@ import pytest
 from click.testing import CliRunner
 
 from edge_tl.cli.evaluate import command
-from edge_tl_runtime.classifier import Classifier
-from edge_tl_runtime.corrupted import corrupted_accuracy
-from edge_tl_runtime.corruptions import CAMERA, CORRUPTIONS, IMAGENET_C, SEVERITIES, corrupt, named_corruptions
-from edge_tl_runtime.dataset import load_labelled
-from edge_tl_runtime.errors import BadFrame, UsageError
+from edge_tl_runtime.core.errors import BadFrame, UsageError
+from edge_tl_runtime.images.datasets.dataset import load_labelled
+from edge_tl_runtime.inference.classifier import Classifier
+from edge_tl_runtime.robustness.corrupted_accuracy import corrupted_accuracy
+from edge_tl_runtime.robustness.corruptions import (
+    CAMERA,
+    CORRUPTIONS,
+    IMAGENET_C,
+    SEVERITIES,
+    corrupt,
+    named_corruptions,
+)
 
 # So they were published: the mildest elastic transforms move the corners farthest, and frost of severity 3 is the thickest.
 UNEVEN = {"elastic_transform", "frost"}

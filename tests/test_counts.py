@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from edge_tl.cli import run as edge_tl
-from edge_tl.surfaces import write_surfaces
+from edge_tl.data.surfaces import write_surfaces
 
 READABLE = 42
 UNUSED = {"brick/brick_003.jpg", "grass/moving.gif", "gravel/notes.txt"}

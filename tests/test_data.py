@@ -19,18 +19,19 @@ import pytest
 import torch
 from PIL import Image
 
+from edge_tl.audit.check import check
 from edge_tl.cli import run
 from edge_tl.cli.console import silent
 from edge_tl.data import download, named
-from edge_tl.data.check import check
 from edge_tl.data.download import DownloadError, Remote, fetch
 from edge_tl.data.duplicates import exact_groups, near_groups
 from edge_tl.data.pictures import Picture, look_at
-from edge_tl.report.data_page import write_data_page
-from edge_tl.surfaces import write_surfaces
-from edge_tl_runtime.dataset import load_labelled, load_splits
-from edge_tl_runtime.errors import DataError, OutputError
-from edge_tl_runtime.photos import Unreadable, read_photo
+from edge_tl.data.surfaces import write_surfaces
+from edge_tl.report.data.page import write_data_page
+from edge_tl_runtime.core.errors import DataError, OutputError
+from edge_tl_runtime.images.datasets.dataset import load_labelled, load_splits
+from edge_tl_runtime.images.datasets.survey import Unreadable
+from edge_tl_runtime.images.decode import read_photo
 from tests.conftest import write_photo
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)

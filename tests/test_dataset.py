@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_tl_runtime.dataset import LabelledPhotos, load_labelled, load_training, split_photos
-from edge_tl_runtime.errors import DataError
+from edge_tl_runtime.core.errors import DataError
+from edge_tl_runtime.images.datasets.dataset import LabelledPhotos, load_labelled, load_training, split_photos
 
 PHOTO = cv2.imencode(".jpg", np.zeros((4, 4, 3), np.uint8))[1].tobytes()
 GIF = b"GIF89a\x01\x00\x01\x00\x00\x00\x00;"

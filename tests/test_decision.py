@@ -12,12 +12,12 @@ from conftest import THAI
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_tl_runtime.classifier import Classifier, best_scores
-from edge_tl_runtime.decision import UNKNOWN, Decider
-from edge_tl_runtime.errors import BadModelError, UsageError
-from edge_tl_runtime.smoothing import Ema, Vote
+from edge_tl_runtime.core.errors import BadModelError, UsageError
+from edge_tl_runtime.inference.classifier import Classifier, best_scores
+from edge_tl_runtime.pipeline.decision import UNKNOWN, Decider
+from edge_tl_runtime.pipeline.smoothing import Ema, Vote
+from edge_tl_runtime.pipeline.stream import Stream
 from edge_tl_runtime.sources.base import FrameRecord, Source
-from edge_tl_runtime.stream import Stream
 
 LOGITS = np.zeros(3, np.float32)
 
@@ -171,7 +171,7 @@ def test_batches_give_what_single_frames_give(color_model, solid, batch):
 
 
 def test_a_model_that_answers_with_no_number_is_named(color_spec):
-    from edge_tl_runtime.spec import ModelSpec
+    from edge_tl_runtime.modelfile.spec import ModelSpec
 
     assert isinstance(color_spec, ModelSpec)
     classifier = Classifier.__new__(Classifier)

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from edge_tl.surfaces import CLASSES, write_surfaces
+from edge_tl.data.surfaces import CLASSES, write_surfaces
 
 
 def test_the_same_seed_gives_the_same_photos(tmp_path):

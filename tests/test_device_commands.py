@@ -239,7 +239,7 @@ def test_help_names_every_command_and_imports_nothing_heavy():
 
 @pytest.mark.parametrize("command", ["predict", "run"])
 def test_a_provider_that_is_not_here_is_one_line_and_code_2(color_model, color_photos, command):
-    from edge_tl_runtime.providers import computing_providers
+    from edge_tl_runtime.inference.providers import computing_providers
 
     if "tensorrt" in computing_providers():
         pytest.skip("TensorRT is installed here")
@@ -270,7 +270,7 @@ def foreign_model(color_graph, color_spec, tmp_path) -> Path:
     """An INT8 file for a target that no machine is."""
     from dataclasses import replace
 
-    from edge_tl_runtime.onnx_file import sealed
+    from edge_tl_runtime.modelfile.onnx import sealed
 
     path = tmp_path / "foreign.onnx"
     path.write_bytes(sealed(color_graph, replace(color_spec, precision="int8", export={"target": "quantum"})))
@@ -294,7 +294,7 @@ def test_a_file_for_another_target_is_told_by_every_command_that_opens_it(foreig
 
 
 def test_doctor_tells_what_this_machine_is(color_model):
-    from edge_tl_runtime.machine import TARGETS
+    from edge_tl_runtime.machine.cpu import TARGETS
 
     result = edge_tl("doctor", "--json")
     assert result.returncode == 0, result.stderr

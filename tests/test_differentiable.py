@@ -15,13 +15,14 @@ from edge_tl.models import Network, build_network
 from edge_tl.models.backbones import find_backbone
 from edge_tl.models.weights import WeightsSource
 from edge_tl_export import ExportError, to_onnx
-from edge_tl_export.differentiable import DifferentiableGraph
-from edge_tl_export.elementwise import ELEMENTWISE
-from edge_tl_export.faithful import faithfulness, output_step
-from edge_tl_export.quantize import quantize
-from edge_tl_runtime.photos import photo_files, read_photo
-from edge_tl_runtime.preprocess import preprocess_batch
-from edge_tl_runtime.spec import ModelSpec
+from edge_tl_export.quantization.quantize import quantize
+from edge_tl_export.torch_graph.elementwise import ELEMENTWISE
+from edge_tl_export.torch_graph.equivalence import faithfulness, output_step
+from edge_tl_export.torch_graph.module import DifferentiableGraph
+from edge_tl_runtime.images.datasets.survey import photo_files
+from edge_tl_runtime.images.decode import read_photo
+from edge_tl_runtime.images.preprocess import preprocess_batch
+from edge_tl_runtime.modelfile.spec import ModelSpec
 
 SIDE = 6
 ints, floats = (lambda *values: np.array(values, np.int64)), (lambda *values: np.array(values, np.float32))

@@ -10,12 +10,12 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from edge_tl.adversarial.dream import DreamSettings, dream, total_variation
+from edge_tl.adversarial.dreams.dream import DreamSettings, dream, total_variation
 from edge_tl.cli.dream import command
-from edge_tl_export.differentiable import DifferentiableGraph
-from edge_tl_runtime.classifier import Classifier
-from edge_tl_runtime.errors import UsageError
-from edge_tl_runtime.photos import read_photo
+from edge_tl_export.torch_graph.module import DifferentiableGraph
+from edge_tl_runtime.core.errors import UsageError
+from edge_tl_runtime.images.decode import read_photo
+from edge_tl_runtime.inference.classifier import Classifier
 
 SHORT = DreamSettings(steps=40, learning_rate=0.05, frames=5, device="cpu")
 

@@ -10,12 +10,12 @@ import torch
 from torch import nn
 
 from edge_tl_export import to_onnx
-from edge_tl_export.engines import ENGINES, Opinion, engine_version, second_opinions
-from edge_tl_export.prepare import prepare
-from edge_tl_export.qdq import quantized, quantized_tensors, weighted_nodes
-from edge_tl_export.ranges import observe
-from edge_tl_export.recipe import Recipe
-from edge_tl_runtime.spec import ModelSpec, Normalization, ResizeRule
+from edge_tl_export.onnx_graph.other_runtimes import ENGINES, Opinion, engine_version, second_opinions
+from edge_tl_export.quantization.prepare import prepare
+from edge_tl_export.quantization.qdq import quantized, quantized_tensors, weighted_nodes
+from edge_tl_export.quantization.ranges import observe
+from edge_tl_export.quantization.recipe import Recipe
+from edge_tl_runtime.modelfile.spec import ModelSpec, Normalization, ResizeRule
 
 SPEC = ModelSpec(
     labels=("a", "b", "c"),
@@ -156,5 +156,7 @@ def test_a_graph_that_an_engine_cannot_read_is_an_opinion_with_a_reason(engine, 
 
 def test_only_installed_engines_are_asked(fp32, monkeypatch):
     monkeypatch.setitem(ENGINES, "openvino", lambda model, pixels: pytest.fail("was asked"))
-    monkeypatch.setattr("edge_tl_export.engines._MODULES", {"openvino": "no_such_module", "opencv": "cv2"})
+    monkeypatch.setattr(
+        "edge_tl_export.onnx_graph.other_runtimes._MODULES", {"openvino": "no_such_module", "opencv": "cv2"}
+    )
     assert [o.engine for o in second_opinions(fp32, scores(fp32), PIXELS, "fp32")] == ["opencv"]

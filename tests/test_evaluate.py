@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from conftest import COLORS, write_photo
 
-from edge_tl_runtime.classifier import Classifier
-from edge_tl_runtime.dataset import load_labelled
-from edge_tl_runtime.errors import DataError
-from edge_tl_runtime.evaluate import evaluate, score
+from edge_tl_runtime.core.errors import DataError
+from edge_tl_runtime.evaluation.evaluate import evaluate, score
+from edge_tl_runtime.images.datasets.dataset import load_labelled
+from edge_tl_runtime.inference.classifier import Classifier
 
 
 def test_figures_equal_numpy_by_hand():

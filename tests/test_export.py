@@ -26,13 +26,13 @@ from edge_tl_export import (
     quantize,
     to_onnx,
 )
-from edge_tl_export.compare import Against, PairedTime
-from edge_tl_runtime.classifier import Classifier
-from edge_tl_runtime.dataset import LabelledPhotos, load_training
-from edge_tl_runtime.errors import BadModelError, DataError, OutputError
-from edge_tl_runtime.evaluate import score
-from edge_tl_runtime.onnx_file import read_spec, sealed
-from edge_tl_runtime.spec import ModelSpec, Normalization, ResizeRule
+from edge_tl_export.search.compare import Against, PairedTime
+from edge_tl_runtime.core.errors import BadModelError, DataError, OutputError
+from edge_tl_runtime.evaluation.evaluate import score
+from edge_tl_runtime.images.datasets.dataset import LabelledPhotos, load_training
+from edge_tl_runtime.inference.classifier import Classifier
+from edge_tl_runtime.modelfile.onnx import read_spec, sealed
+from edge_tl_runtime.modelfile.spec import ModelSpec, Normalization, ResizeRule
 
 SPEC = ModelSpec(
     labels=("a", "b", "c"),

@@ -21,16 +21,16 @@ from torch import nn
 
 from edge_tl.cli.export import command
 from edge_tl_export import ExportError, ExportSettings, export_file
-from edge_tl_export.adopt import adopt
-from edge_tl_export.calibration import CalibrationPhotos, shares
-from edge_tl_export.compare import PairedTime, paired_time
-from edge_tl_export.plain_graph import plain_graph
-from edge_tl_runtime.classifier import Classifier
-from edge_tl_runtime.dataset import LabelledPhotos, load_labelled, split_photos
-from edge_tl_runtime.errors import BadModelError, DataError, EdgeTLError, UsageError
-from edge_tl_runtime.files import sha256
-from edge_tl_runtime.onnx_file import SPEC_KEY, parse_spec, read_spec, sealed
-from edge_tl_runtime.spec import ModelSpec, Normalization, ResizeRule
+from edge_tl_export.adoption.adopt import adopt
+from edge_tl_export.onnx_graph.plain_graph import plain_graph
+from edge_tl_export.quantization.calibration import CalibrationPhotos, shares
+from edge_tl_export.search.compare import PairedTime, paired_time
+from edge_tl_runtime.core.errors import BadModelError, DataError, EdgeTLError, UsageError
+from edge_tl_runtime.core.files import sha256
+from edge_tl_runtime.images.datasets.dataset import LabelledPhotos, load_labelled, split_photos
+from edge_tl_runtime.inference.classifier import Classifier
+from edge_tl_runtime.modelfile.onnx import SPEC_KEY, parse_spec, read_spec, sealed
+from edge_tl_runtime.modelfile.spec import ModelSpec, Normalization, ResizeRule
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 SIDE = 24
@@ -156,8 +156,8 @@ def test_the_plain_form_of_a_foreign_graph_is_the_same_function(tmp_path, hard_s
 
 @pytest.mark.parametrize("quantization", ["int8", "fp16"])
 def test_an_adopted_file_is_quantized_and_keeps_its_contract(tmp_path, file, parts, quantization, monkeypatch):
-    monkeypatch.setattr("edge_tl_export.compare.Row.is_faster", property(lambda row: True))
-    monkeypatch.setattr("edge_tl_export.search.Search.plain_speed", lambda search: 1.0)
+    monkeypatch.setattr("edge_tl_export.search.compare.Row.is_faster", property(lambda row: True))
+    monkeypatch.setattr("edge_tl_export.search.search.Search.plain_speed", lambda search: 1.0)
     given = tmp_path / "ours.onnx"
     proto = onnx.load(file)
     helper.set_model_props(proto, {"author": "somebody"})
@@ -195,7 +195,7 @@ def test_an_adopted_file_is_quantized_and_keeps_its_contract(tmp_path, file, par
 
 
 def test_into_another_folder_the_fp32_file_goes_along(tmp_path, file, parts, monkeypatch):
-    monkeypatch.setattr("edge_tl_export.compare.Row.is_faster", property(lambda row: True))
+    monkeypatch.setattr("edge_tl_export.search.compare.Row.is_faster", property(lambda row: True))
     settings = dataclasses.replace(INT8, quantization="fp16")
     for _ in range(2):
         report = export_file(file, tmp_path / "out", settings, calibration=parts[0], validation=parts[1], stage=silent)
@@ -292,7 +292,7 @@ def test_seven_photos_are_too_few_and_said_so_at_once(tmp_path, file, parts):
 
 
 def test_a_file_that_would_be_slower_is_refused_before_the_search(tmp_path, file, parts, monkeypatch):
-    monkeypatch.setattr("edge_tl_export.compare.Comparison.time", lambda *_: PairedTime(1.0, 2.0))
+    monkeypatch.setattr("edge_tl_export.search.compare.Comparison.time", lambda *_: PairedTime(1.0, 2.0))
     given = tmp_path / "ours.onnx"
     given.write_bytes(file.read_bytes())
     report = export_file(given, tmp_path, INT8, calibration=parts[0], validation=parts[1], stage=silent)
@@ -430,8 +430,8 @@ def test_photos_that_calibrate_and_those_that_rank_are_never_the_same(total, siz
 
 
 def test_table_page_and_document_say_the_same(tmp_path, file, folder, monkeypatch):
-    monkeypatch.setattr("edge_tl_export.compare.Row.is_faster", property(lambda row: True))
-    monkeypatch.setattr("edge_tl_export.search.Search.plain_speed", lambda search: 1.0)
+    monkeypatch.setattr("edge_tl_export.search.compare.Row.is_faster", property(lambda row: True))
+    monkeypatch.setattr("edge_tl_export.search.search.Search.plain_speed", lambda search: 1.0)
     given = tmp_path / "ours.onnx"
     given.write_bytes(file.read_bytes())
     asked = [str(given), "--quantize", "--photos", str(folder), "--max-drop", "100", "--search", "full"]

@@ -18,12 +18,12 @@ from test_export import SPEC, silent, tiny
 
 from edge_tl.cli.inspect import command
 from edge_tl_export import Comparison, ExportSettings, Judge, export_model, quantize, to_onnx
-from edge_tl_export.compare import open_model
-from edge_tl_runtime.classifier import Classifier
-from edge_tl_runtime.dataset import load_training
-from edge_tl_runtime.errors import BadModelError, UsageError
-from edge_tl_runtime.evaluate import PixelReader
-from edge_tl_runtime.familiarity import (
+from edge_tl_export.search.compare import open_model
+from edge_tl_runtime.core.errors import BadModelError, UsageError
+from edge_tl_runtime.evaluation.evaluate import PixelReader
+from edge_tl_runtime.images.datasets.dataset import load_training
+from edge_tl_runtime.inference.classifier import Classifier
+from edge_tl_runtime.inference.ood import (
     KEEP,
     MIN_PHOTOS,
     Familiarity,
@@ -32,7 +32,7 @@ from edge_tl_runtime.familiarity import (
     fit_familiarity,
     threshold,
 )
-from edge_tl_runtime.onnx_file import parse_spec, sealed
+from edge_tl_runtime.modelfile.onnx import parse_spec, sealed
 
 EXAMPLE = Familiarity(thresholds={0.95: 2.5, 0.99: 1.25}, n=153, data="val of hymenoptera")
 

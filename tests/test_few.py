@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score, log_loss
 
-from edge_tl.training.balance import class_weights, weighs
 from edge_tl.training.calibrate import ENOUGH_TO_SHARPEN, calibrate
-from edge_tl.training.crossval import cross_validate, wanted
-from edge_tl.training.probe import classes_of_one_group, fit_probe, make_folds
-from edge_tl.training.standing import Standing
-from edge_tl_runtime.evaluate import score, unequal
-from edge_tl_runtime.statistics import mean_of_rates, wilson
+from edge_tl.training.model_selection import Standing
+from edge_tl.training.probe.balance import class_weights, weighs
+from edge_tl.training.probe.cross_validation import cross_validate, wanted
+from edge_tl.training.probe.probe import classes_of_one_group, fit_probe, make_folds
+from edge_tl_runtime.core.statistics import mean_of_rates, wilson
+from edge_tl_runtime.evaluation.evaluate import score, unequal
 
 DIMENSIONS = 120
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_tl_runtime.errors import OutputError
-from edge_tl_runtime.files import atomic_path, write_bytes, write_together
+from edge_tl_runtime.core.errors import OutputError
+from edge_tl_runtime.core.files import atomic_path, write_bytes, write_together
 
 
 def python(code: str, *arguments: object) -> subprocess.Popen[str]:
@@ -31,7 +31,7 @@ def test_a_kill_in_the_middle_leaves_the_old_file(tmp_path):
         """
         import sys, time
         from pathlib import Path
-        from edge_tl_runtime.files import atomic_path
+        from edge_tl_runtime.core.files import atomic_path
         with atomic_path(Path(sys.argv[1])) as temporary:
             temporary.write_bytes(b"half")
             print("writing", flush=True)
@@ -53,8 +53,8 @@ def test_a_full_disk_is_one_error_and_leaves_the_old_file(tmp_path):
         """
         import resource, signal, sys
         from pathlib import Path
-        from edge_tl_runtime.errors import OutputError
-        from edge_tl_runtime.files import write_bytes
+        from edge_tl_runtime.core.errors import OutputError
+        from edge_tl_runtime.core.files import write_bytes
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
         try:
@@ -107,7 +107,7 @@ def test_readers_see_the_old_or_the_new_file(tmp_path):
         """
         import sys
         from pathlib import Path
-        from edge_tl_runtime.files import write_bytes
+        from edge_tl_runtime.core.files import write_bytes
         for turn in range(200):
             write_bytes(Path(sys.argv[1]), str(turn % 10).encode() * 50_000)
         """,

@@ -22,21 +22,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_tl.cli.console import silent
+from edge_tl.data.surfaces import write_surfaces
 from edge_tl.models import WeightsSource, build_network, find_backbone
-from edge_tl.surfaces import write_surfaces
-from edge_tl.training.canvas import Canvases, Views, sample
-from edge_tl.training.distill import Teacher
-from edge_tl.training.finetune import Finetuner, default_epochs
-from edge_tl.training.judge import Judge
-from edge_tl.training.mixing import UNLABELLED, Targets, hard_loss, mix, taught_loss
-from edge_tl.training.optimize import blend, make_optimizer, rate_factor, snapshot
-from edge_tl.training.run import load_run, read_metrics
+from edge_tl.training.finetune.crops import Canvases, Views, sample
+from edge_tl.training.finetune.distill import Teacher
+from edge_tl.training.finetune.finetune import Finetuner, default_epochs
+from edge_tl.training.finetune.mixing import UNLABELLED, Targets, hard_loss, mix, taught_loss
+from edge_tl.training.finetune.optimize import blend, make_optimizer, rate_factor, snapshot
+from edge_tl.training.run_folder import load_run, read_metrics
 from edge_tl.training.settings import FinetuneSettings, TrainSettings
 from edge_tl.training.train import resume, train
-from edge_tl_runtime.dataset import load_training
-from edge_tl_runtime.errors import DataError, EdgeTLError, UsageError
-from edge_tl_runtime.options import check as check_settings
-from edge_tl_runtime.spec import ResizeRule
+from edge_tl.training.validation import Judge
+from edge_tl_runtime.core.errors import DataError, EdgeTLError, UsageError
+from edge_tl_runtime.core.settings import check as check_settings
+from edge_tl_runtime.images.datasets.dataset import load_training
+from edge_tl_runtime.modelfile.spec import ResizeRule
 
 CPU = torch.device("cpu")
 RULE = ResizeRule(height=64, width=64, crop_pct=1.0, resample="area-cubic")
@@ -109,7 +109,7 @@ def test_a_prefetched_batch_is_the_batch(surfaces):
 def test_photos_beyond_the_memory_share_are_decoded_each_time(surfaces, monkeypatch):
     paths = load_training(surfaces)[0].paths
     roomy = Canvases(paths, RULE, CPU)
-    monkeypatch.setattr("edge_tl.training.canvas._memory", lambda: 4 * 3 * roomy.side**2 * 3)
+    monkeypatch.setattr("edge_tl.training.finetune.crops._memory", lambda: 4 * 3 * roomy.side**2 * 3)
     tight = Canvases(paths, RULE, CPU)
     assert len(tight._kept) == 3
     places = np.arange(len(paths))
@@ -396,9 +396,9 @@ def test_test_photos_choose_nothing_and_are_judged_once(surfaces, tmp_path):
 
 
 def test_a_full_disk_stops_in_one_line_and_keeps_the_last_checkpoint(surfaces, tmp_path, monkeypatch):
-    from edge_tl.training import run as runs
-    from edge_tl_runtime.errors import OutputError
-    from edge_tl_runtime.files import write_bytes
+    from edge_tl.training import run_folder as runs
+    from edge_tl_runtime.core.errors import OutputError
+    from edge_tl_runtime.core.files import write_bytes
 
     written = []
 

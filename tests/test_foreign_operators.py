@@ -10,9 +10,9 @@ import torch
 from onnx import parser
 
 from edge_tl_export import ExportError
-from edge_tl_export.differentiable import DifferentiableGraph
-from edge_tl_export.elementwise import ELEMENTWISE
-from edge_tl_export.shaping import SHAPING
+from edge_tl_export.torch_graph.elementwise import ELEMENTWISE
+from edge_tl_export.torch_graph.module import DifferentiableGraph
+from edge_tl_export.torch_graph.shaping import SHAPING
 
 START = """<ir_version: 8, opset_import: ["" : {opset}]>
 g (uint8[n,7,6,3] pixels) => (float[n,k] logits) {{
@@ -152,7 +152,7 @@ def test_every_operator_of_shapes_has_a_graph_here():
 
 def test_swish_of_the_newest_opset_is_x_times_its_sigmoid():
     node = onnx.helper.make_node("Swish", ["x"], ["y"], alpha=1.5)
-    from edge_tl_export.operators import Node
+    from edge_tl_export.torch_graph.node import Node
 
     x = torch.linspace(-3, 3, 7)
     ours = ELEMENTWISE["Swish"](Node("Swish", ("x",), "y", {"alpha": node.attribute[0].f}), [x])

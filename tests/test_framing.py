@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_tl_runtime.errors import UsageError
-from edge_tl_runtime.framing import canvas_size, framed
-from edge_tl_runtime.photos import read_photo
-from edge_tl_runtime.preprocess import crop_resize
-from edge_tl_runtime.spec import ResizeRule
+from edge_tl_runtime.core.errors import UsageError
+from edge_tl_runtime.images.decode import read_photo
+from edge_tl_runtime.images.preprocess import crop_resize
+from edge_tl_runtime.images.uncrop import canvas_size, framed
+from edge_tl_runtime.modelfile.spec import ResizeRule
 
 RULE = ResizeRule(height=32, width=32, crop_pct=0.875, resample="area-cubic")
 

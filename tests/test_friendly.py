@@ -16,18 +16,18 @@ from torch import nn
 
 from edge_tl.cli import run
 from edge_tl.cli.console import silent
+from edge_tl.data.surfaces import write_surfaces
 from edge_tl.models import WeightsSource, build_network, find_backbone, is_backbone
 from edge_tl.models.backbones import Backbone, friendly
 from edge_tl.models.friendly import describe, fold_gates, is_gate, make_friendly, watch_gates
 from edge_tl.models.network import build_origin
-from edge_tl.surfaces import write_surfaces
-from edge_tl.training.adapt import adapt
-from edge_tl.training.run import load_run, open_run, read_metrics
+from edge_tl.training.finetune.adapt import adapt
+from edge_tl.training.run_folder import load_run, open_run, read_metrics
 from edge_tl.training.settings import FinetuneSettings, TrainSettings
 from edge_tl.training.train import resume, train
-from edge_tl_runtime.dataset import load_training
-from edge_tl_runtime.errors import UsageError, WeightsError
-from edge_tl_runtime.evaluate import PixelReader
+from edge_tl_runtime.core.errors import UsageError, WeightsError
+from edge_tl_runtime.evaluation.evaluate import PixelReader
+from edge_tl_runtime.images.datasets.dataset import load_training
 
 CPU = torch.device("cpu")
 SMALL = "mobilenet_v3_small"

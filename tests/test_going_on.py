@@ -18,19 +18,21 @@ from torch import nn
 
 from edge_tl.cli import cli
 from edge_tl.cli.console import silent
+from edge_tl.data.surfaces import write_surfaces
 from edge_tl.models import WeightsSource, build_network, find_backbone
-from edge_tl.surfaces import write_surfaces
-from edge_tl.training import distributed, further, run
-from edge_tl.training.batch_norm import accept_single_values
-from edge_tl.training.canvas import Canvases, Views
-from edge_tl.training.finetune import Finetuner
-from edge_tl.training.judge import Judge
-from edge_tl.training.mirror import look_alike, mirrored_pairs
+from edge_tl.training import distributed
+from edge_tl.training import run_folder as run
+from edge_tl.training.finetune import further
+from edge_tl.training.finetune.batch_norm import accept_single_values
+from edge_tl.training.finetune.crops import Canvases, Views
+from edge_tl.training.finetune.finetune import Finetuner
+from edge_tl.training.finetune.mirror import look_alike, mirrored_pairs
 from edge_tl.training.settings import FinetuneSettings, TrainSettings
 from edge_tl.training.train import resume, train
-from edge_tl_runtime.dataset import load_training
-from edge_tl_runtime.errors import DataError, OutputError, PeerFailed, UsageError
-from edge_tl_runtime.spec import ResizeRule
+from edge_tl.training.validation import Judge
+from edge_tl_runtime.core.errors import DataError, OutputError, PeerFailed, UsageError
+from edge_tl_runtime.images.datasets.dataset import load_training
+from edge_tl_runtime.modelfile.spec import ResizeRule
 
 CPU = torch.device("cpu")
 RULE = ResizeRule(height=64, width=64, crop_pct=1.0, resample="area-cubic")

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from edge_tl.cli.console import silent
 from edge_tl.data.grouping import finder
-from edge_tl.surfaces import write_surfaces
-from edge_tl_runtime.dataset import LabelledPhotos, load_labelled, load_splits, split_photos
-from edge_tl_runtime.errors import DataError
-from edge_tl_runtime.images.grouping import MAX_MARKS, Grouping, joined, mark
-from edge_tl_runtime.images.origins import origin, origins
-from edge_tl_runtime.images.splitting import split_places
-from edge_tl_runtime.photos import read_photo
+from edge_tl.data.surfaces import write_surfaces
+from edge_tl_runtime.core.errors import DataError
+from edge_tl_runtime.images.datasets.dataset import LabelledPhotos, load_labelled, load_splits, split_photos
+from edge_tl_runtime.images.datasets.grouping import MAX_MARKS, Grouping, joined, mark
+from edge_tl_runtime.images.datasets.origins import origin, origins
+from edge_tl_runtime.images.datasets.splitting import split_places
+from edge_tl_runtime.images.decode import read_photo
 from tests.test_layout import photo
 
 ORIGINS = {

@@ -19,16 +19,17 @@ import pytest
 from conftest import THAI
 from results import make_result
 
-from edge_tl_runtime import health as module
-from edge_tl_runtime.classifier import Classifier
-from edge_tl_runtime.errors import OutputError
-from edge_tl_runtime.files import replace_text
-from edge_tl_runtime.health import WINDOW, Health, StatusFile, Systemd, percentiles, rss_mb, temperature_c, throttled
-from edge_tl_runtime.runner import Runner
+from edge_tl_runtime.core.errors import OutputError
+from edge_tl_runtime.core.files import replace_text
+from edge_tl_runtime.inference.classifier import Classifier
+from edge_tl_runtime.machine.temperature import temperature_c, throttled
+from edge_tl_runtime.pipeline.stream import Stream
+from edge_tl_runtime.run import status as module
+from edge_tl_runtime.run.runner import Runner
+from edge_tl_runtime.run.status import WINDOW, Health, StatusFile, Systemd, percentiles, rss_mb
 from edge_tl_runtime.sinks import Outlet, Sink
 from edge_tl_runtime.sources import open_source
 from edge_tl_runtime.sources.base import FrameRecord, Source
-from edge_tl_runtime.stream import Stream
 
 KEYS = {
     "time", "state", "notice", "model", "arch", "precision", "source", "uptime_s", "frames", "fps", "latency_ms",
@@ -397,7 +398,7 @@ def test_a_run_that_fails_closes_its_sinks(color_model, solid):
 def test_a_document_that_cannot_be_made_ends_no_pulse(color_model, solid, monkeypatch):
     shown = []
     monkeypatch.setattr(threading, "excepthook", shown.append)
-    monkeypatch.setattr("edge_tl_runtime.runner.PULSE_S", 0.02)
+    monkeypatch.setattr("edge_tl_runtime.run.runner.PULSE_S", 0.02)
     sink, source = Collector(), Paced(solid("red"))
     runner = Runner(Stream(source, Classifier(color_model)), [Outlet(sink, lossless=False)])
     real, calls = runner.health.document, []
@@ -439,13 +440,13 @@ def test_memory_of_a_long_run_does_not_grow(color_model, tmp_path):
         from pathlib import Path
         import numpy as np
         from test_health import Collector, Paced
-        from edge_tl_runtime.classifier import Classifier
-        from edge_tl_runtime.decision import Decider
-        from edge_tl_runtime.health import rss_mb
-        from edge_tl_runtime.runner import Runner
+        from edge_tl_runtime.inference.classifier import Classifier
+        from edge_tl_runtime.pipeline.decision import Decider
+        from edge_tl_runtime.run.status import rss_mb
+        from edge_tl_runtime.run.runner import Runner
         from edge_tl_runtime.sinks import FileTarget, Log, Outlet
-        from edge_tl_runtime.smoothing import Vote
-        from edge_tl_runtime.stream import Stream
+        from edge_tl_runtime.pipeline.smoothing import Vote
+        from edge_tl_runtime.pipeline.stream import Stream
 
         sizes = []
 

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from edge_tl_runtime.errors import BadImage
-from edge_tl_runtime.images import heif
-from edge_tl_runtime.images.isobmff import boxed_picture
-from edge_tl_runtime.images.pixels import COMPOSED, GREY
-from edge_tl_runtime.photos import decode_noted, decode_photo, read_photo
+from edge_tl_runtime.core.errors import BadImage
+from edge_tl_runtime.images.decode import decode_noted, decode_photo, read_photo
+from edge_tl_runtime.images.formats import heif
+from edge_tl_runtime.images.formats.isobmff import boxed_picture
+from edge_tl_runtime.images.formats.pixels import COMPOSED, GREY
 
 pillow_heif = pytest.importorskip("pillow_heif", reason="the extra heic is not installed")
 pillow_heif.register_heif_opener()

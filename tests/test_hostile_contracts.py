@@ -15,11 +15,11 @@ from hostile import NOT_REGULAR, SPEC, changed, checked, mutated, refused, repla
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_tl_runtime.classifier import SessionSettings
-from edge_tl_runtime.errors import BadModelError
-from edge_tl_runtime.machine import this_target
-from edge_tl_runtime.profile import PROFILE_VERSION, Machine, profile_path, profiled_settings
-from edge_tl_runtime.spec import ModelSpec, ResizeRule, SelfTest
+from edge_tl_runtime.core.errors import BadModelError
+from edge_tl_runtime.inference.classifier import SessionSettings
+from edge_tl_runtime.machine.cpu import this_target
+from edge_tl_runtime.machine.tuning_profile import PROFILE_VERSION, Machine, profile_path, profiled_settings
+from edge_tl_runtime.modelfile.spec import ModelSpec, ResizeRule, SelfTest
 
 DOCUMENT: dict[str, Any] = changed(
     SPEC,

@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 from hostile import NOBODY, NOT_REGULAR, _loop, encoded, refused, scene
 
-from edge_tl_runtime.errors import BadImage, BadModelError
-from edge_tl_runtime.onnx_file import read_spec
-from edge_tl_runtime.photos import read_photo
-from edge_tl_runtime.profile import profile_path, profiled_settings
+from edge_tl_runtime.core.errors import BadImage, BadModelError
+from edge_tl_runtime.images.decode import read_photo
+from edge_tl_runtime.machine.tuning_profile import profile_path, profiled_settings
+from edge_tl_runtime.modelfile.onnx import read_spec
 
 
 @pytest.mark.parametrize("kind", NOT_REGULAR)

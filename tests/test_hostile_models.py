@@ -22,10 +22,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from edge_tl_runtime import classifier as classifier_module
-from edge_tl_runtime.classifier import Classifier
-from edge_tl_runtime.errors import BadModelError
-from edge_tl_runtime.onnx_file import SEAL_KEY, SPEC_KEY, parse_spec, read_spec, sealed
+from edge_tl_runtime.core.errors import BadModelError
+from edge_tl_runtime.inference import classifier as classifier_module
+from edge_tl_runtime.inference.classifier import Classifier
+from edge_tl_runtime.modelfile.onnx import SEAL_KEY, SPEC_KEY, parse_spec, read_spec, sealed
 
 
 @pytest.mark.parametrize(

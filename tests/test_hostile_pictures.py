@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from edge_tl_runtime.errors import BadImage
-from edge_tl_runtime.headers import picture_header
-from edge_tl_runtime.photos import MAX_DECODE_BYTES, MAX_MEGAPIXELS, decode_photo, read_photo
+from edge_tl_runtime.core.errors import BadImage
+from edge_tl_runtime.images.decode import MAX_DECODE_BYTES, MAX_MEGAPIXELS, decode_photo, read_photo
+from edge_tl_runtime.images.headers import picture_header
 
 
 def png(width: int, height: int, *chunks: tuple[bytes, bytes], idat: bytes = b"") -> bytes:

@@ -15,7 +15,7 @@ import torch
 from test_adopt import Small, exported
 
 from edge_tl.cli import run
-from edge_tl.surfaces import CLASSES, write_surfaces
+from edge_tl.data.surfaces import CLASSES, write_surfaces
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs" / "how-to").glob("*.md"))

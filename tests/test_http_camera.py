@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from odd_servers import OddServer, Visit, basic, digest, jpeg, mjpeg, number_of, serving, without_tables
 
-from edge_tl_runtime.errors import SourceError
-from edge_tl_runtime.photos import decode_photo
+from edge_tl_runtime.core.errors import SourceError
+from edge_tl_runtime.images.decode import decode_photo
 from edge_tl_runtime.sources import LiveOptions, Patience, open_source
-from edge_tl_runtime.sources.http_camera import HttpCamera
-from edge_tl_runtime.sources.http_client import _is_private
+from edge_tl_runtime.sources.http.camera import HttpCamera
+from edge_tl_runtime.sources.http.client import _is_private
 from edge_tl_runtime.sources.request import CaptureRequest
 from edge_tl_runtime.sources.watching import ReadAs
 

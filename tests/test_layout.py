@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_tl.cli import run
-from edge_tl_runtime.dataset import LabelledPhotos, load_labelled, load_splits
-from edge_tl_runtime.errors import DataError
-from edge_tl_runtime.images.junk import is_junk
+from edge_tl_runtime.core.errors import DataError
+from edge_tl_runtime.images.datasets.dataset import LabelledPhotos, load_labelled, load_splits
+from edge_tl_runtime.images.datasets.junk import is_junk
 
 Tree = dict[str, int | str]
 NFC, NFD = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))

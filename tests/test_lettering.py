@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFont, features
 
-from edge_tl_runtime import fonts, lettering
-from edge_tl_runtime.fonts import FontFile, Shelf, engine_obstacle, open_font, packaged_fonts, shelf
-from edge_tl_runtime.lettering import advance, letter, obstacle
+from edge_tl_runtime.sinks.draw import fonts
+from edge_tl_runtime.sinks.draw import text_layout as lettering
+from edge_tl_runtime.sinks.draw.fonts import FontFile, Shelf, engine_obstacle, open_font, packaged_fonts, shelf
+from edge_tl_runtime.sinks.draw.text_layout import advance, letter, obstacle
 
 ARABIC, HEBREW, HINDI = "قطة", "שלום", "क्षत्रिय"
 UNKNOWN = "\U000e0fff\u0378"  # code points that stand for nothing
@@ -244,7 +245,7 @@ import sys
 sys.modules["uharfbuzz"] = None  # import raises ImportError
 import numpy as np
 from edge_tl_runtime import lettering
-from edge_tl_runtime.overlay import Overlay, drawable
+from edge_tl_runtime.sinks.draw.overlay import Overlay, drawable
 assert lettering.letter("bee", 20) is None and lettering.advance("bee") is None
 assert Overlay(["bee", "cat"]).obstacle == ""
 print(Overlay(["bee", "ผึ้ง", "café"]).obstacle)
@@ -265,5 +266,7 @@ def test_without_harfbuzz_ascii_is_drawn_and_the_rest_has_a_reason():
 
 
 def test_harfbuzz_is_not_loaded_before_a_label_needs_it():
-    code = "import sys, edge_tl_runtime.overlay as o; o.Overlay(['bee']); sys.exit('uharfbuzz' in sys.modules)"
+    code = (
+        "import sys, edge_tl_runtime.sinks.draw.overlay as o; o.Overlay(['bee']); sys.exit('uharfbuzz' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_tl_runtime.dataset import load_labelled, load_splits
-from edge_tl_runtime.errors import DataError
-from edge_tl_runtime.images.parts import part_of
-from edge_tl_runtime.manifest import read_manifest
+from edge_tl_runtime.core.errors import DataError
+from edge_tl_runtime.images.datasets.csv_manifest import read_manifest
+from edge_tl_runtime.images.datasets.dataset import load_labelled, load_splits
+from edge_tl_runtime.images.datasets.parts import part_of
 
 Write = Callable[..., Path]
 

@@ -18,9 +18,9 @@ import psutil
 import pytest
 from conftest import living
 
-from edge_tl_runtime.errors import SourceError, UsageError
+from edge_tl_runtime.core.errors import SourceError, UsageError
 from edge_tl_runtime.sources import LiveOptions, Patience, Source, State, open_source
-from edge_tl_runtime.sources.live import Live
+from edge_tl_runtime.sources.capture.live import Live
 from edge_tl_runtime.sources.patterns import read_number
 
 HASTY = Patience(first_frame=5, stale=0.3, lost=0.8, frozen=0.5, backoff=0.05, backoff_max=0.2, steady=1, stop=0.3)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from edge_tl_runtime.machine import (
+from edge_tl_runtime.machine.cpu import (
     TARGETS,
     cpu_features,
     cpu_name,

@@ -18,7 +18,7 @@ import pytest
 from conftest import THAI
 from results import make_result
 
-from edge_tl_runtime.errors import UsageError
+from edge_tl_runtime.core.errors import UsageError
 from edge_tl_runtime.sinks import Mqtt, Outlet
 from edge_tl_runtime.sinks import mqtt as module
 from edge_tl_runtime.sinks.mqtt import Broker

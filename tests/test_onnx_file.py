@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_tl_runtime.classifier import Classifier
-from edge_tl_runtime.errors import BadModelError, EdgeTLError
-from edge_tl_runtime.onnx_file import SEAL_KEY, SPEC_KEY, parse_spec, read_spec, sealed
+from edge_tl_runtime.core.errors import BadModelError, EdgeTLError
+from edge_tl_runtime.inference.classifier import Classifier
+from edge_tl_runtime.modelfile.onnx import SEAL_KEY, SPEC_KEY, parse_spec, read_spec, sealed
 
 
 def test_onnx_sees_the_contract_and_the_same_graph(color_model, color_graph, color_spec):
@@ -104,7 +104,7 @@ def test_labels_that_do_not_fit_the_graph_are_refused(color_graph, color_spec, t
 
 
 def test_a_provider_that_is_not_here_is_an_error(color_model):
-    from edge_tl_runtime.classifier import SessionSettings
+    from edge_tl_runtime.inference.classifier import SessionSettings
 
     with pytest.raises(EdgeTLError, match="NoSuchExecutionProvider"):
         Classifier(Path(color_model), SessionSettings(provider="NoSuchExecutionProvider"))

@@ -16,19 +16,19 @@ from safetensors.torch import load_file, save_file
 from test_training_images import files_of, scene
 
 from edge_tl.cli import run
+from edge_tl.data.surfaces import write_surfaces
 from edge_tl.models.weights import CONTRACT_KEY
-from edge_tl.surfaces import write_surfaces
-from edge_tl.training.run import load_run
+from edge_tl.training.run_folder import load_run
 from edge_tl.training.seen import seen_by_weights
-from edge_tl_runtime.classifier import Classifier
-from edge_tl_runtime.dataset import LabelledPhotos, load_labelled
-from edge_tl_runtime.errors import DataError
-from edge_tl_runtime.evaluate import PixelReader, evaluate_model
+from edge_tl_runtime.core.errors import DataError
+from edge_tl_runtime.evaluation.evaluate import PixelReader, evaluate_model
+from edge_tl_runtime.evaluation.training_overlap import unseen
+from edge_tl_runtime.images.datasets.dataset import LabelledPhotos, load_labelled
+from edge_tl_runtime.images.datasets.survey import photo_files
 from edge_tl_runtime.images.fingerprint import SeenFiles, SeenPhotos, fingerprint_photos
-from edge_tl_runtime.onnx_file import parse_spec, read_spec, sealed
-from edge_tl_runtime.overlap import unseen
-from edge_tl_runtime.photos import photo_files
-from edge_tl_runtime.training_images import METHOD
+from edge_tl_runtime.inference.classifier import Classifier
+from edge_tl_runtime.modelfile.onnx import parse_spec, read_spec, sealed
+from edge_tl_runtime.modelfile.training_images import METHOD
 
 
 def photo(path: Path, seed: int, channel: int, quality: int = 95, size: tuple[int, int] = (240, 180)) -> Path:

@@ -8,9 +8,10 @@ from conftest import THAI
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_tl_runtime import lettering, overlay
-from edge_tl_runtime.fonts import Shelf
-from edge_tl_runtime.overlay import Overlay, drawable
+from edge_tl_runtime.sinks.draw import overlay
+from edge_tl_runtime.sinks.draw import text_layout as lettering
+from edge_tl_runtime.sinks.draw.fonts import Shelf
+from edge_tl_runtime.sinks.draw.overlay import Overlay, drawable
 
 STATUS = "29.8 fps · LIVE"
 LABELS = ("bee", THAI, "قطة", "Crème brûlée", "a label that is much longer than a small frame is wide")

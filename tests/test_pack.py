@@ -22,22 +22,22 @@ from test_robustness import photos as photos
 from edge_tl.adversarial.packing import write_pack
 from edge_tl.cli import run
 from edge_tl.cli.console import silent
-from edge_tl_runtime.bench.accuracy import Accuracy, Agreement
-from edge_tl_runtime.bench.corruptions import Corruptions
-from edge_tl_runtime.bench.live_square import LiveSquare
-from edge_tl_runtime.bench.part import Bench
+from edge_tl_runtime.bench.pack.archive import MANIFEST, write_archive
+from edge_tl_runtime.bench.pack.pack import Pack
+from edge_tl_runtime.bench.parts.accuracy import Accuracy, Agreement
+from edge_tl_runtime.bench.parts.corruptions import Corruptions
+from edge_tl_runtime.bench.parts.live_square import LiveSquare
+from edge_tl_runtime.bench.parts.part import Bench
+from edge_tl_runtime.bench.parts.stored import Stored
 from edge_tl_runtime.bench.settings import BenchSettings
-from edge_tl_runtime.bench.stored import Stored
-from edge_tl_runtime.classifier import Classifier
-from edge_tl_runtime.corrupted import corrupted_accuracy
-from edge_tl_runtime.corruptions import named_corruptions
-from edge_tl_runtime.dataset import load_labelled
-from edge_tl_runtime.errors import BadPackError, UsageError
-from edge_tl_runtime.files import sha256
-from edge_tl_runtime.pack import Pack
-from edge_tl_runtime.pack_archive import MANIFEST, write_archive
-from edge_tl_runtime.photos import read_photo
-from edge_tl_runtime.preprocess import crop_resize
+from edge_tl_runtime.core.errors import BadPackError, UsageError
+from edge_tl_runtime.core.files import sha256
+from edge_tl_runtime.images.datasets.dataset import load_labelled
+from edge_tl_runtime.images.decode import read_photo
+from edge_tl_runtime.images.preprocess import crop_resize
+from edge_tl_runtime.inference.classifier import Classifier
+from edge_tl_runtime.robustness.corrupted_accuracy import corrupted_accuracy
+from edge_tl_runtime.robustness.corruptions import named_corruptions
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

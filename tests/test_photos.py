@@ -15,10 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from edge_tl_runtime.errors import BadImage
-from edge_tl_runtime.headers import picture_header
-from edge_tl_runtime.images.survey import survey
-from edge_tl_runtime.photos import decode_photo, map_in_order, photo_files, read_photo
+from edge_tl_runtime.core.errors import BadImage
+from edge_tl_runtime.core.threads import map_in_order
+from edge_tl_runtime.images.datasets.survey import photo_files, survey
+from edge_tl_runtime.images.decode import decode_photo, read_photo
+from edge_tl_runtime.images.headers import picture_header
 
 
 def scene(height: int = 60, width: int = 90) -> Image.Image:

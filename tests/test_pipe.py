@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from odd_servers import jpeg, number_of
 
-from edge_tl_runtime.errors import SourceError
+from edge_tl_runtime.core.errors import SourceError
 from edge_tl_runtime.sources import LiveOptions, Patience, open_source, source_kind
 from edge_tl_runtime.sources.first_bytes import content
 

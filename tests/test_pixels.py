@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image, ImageOps
 
-from edge_tl_runtime.errors import BadImage
-from edge_tl_runtime.images.pixels import COMPOSED, DARK, GREY, eight_bits, found_range, over_grey
-from edge_tl_runtime.photos import decode_noted, decode_photo
+from edge_tl_runtime.core.errors import BadImage
+from edge_tl_runtime.images.decode import decode_noted, decode_photo
+from edge_tl_runtime.images.formats.pixels import COMPOSED, DARK, GREY, eight_bits, found_range, over_grey
 
 
 def scene(height: int = 40, width: int = 60) -> np.ndarray:

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from edge_tl_runtime.errors import BadFrame, BadModelError
-from edge_tl_runtime.preprocess import DEFAULT_RESAMPLE, RESAMPLES, crop_resize, preprocess_batch
-from edge_tl_runtime.spec import ResizeRule
+from edge_tl_runtime.core.errors import BadFrame, BadModelError
+from edge_tl_runtime.images.preprocess import DEFAULT_RESAMPLE, RESAMPLES, crop_resize, preprocess_batch
+from edge_tl_runtime.modelfile.spec import ResizeRule
 
 
 def rule(

@@ -14,13 +14,13 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 from torch.nn import functional
 
-from edge_tl_export.differentiable import DifferentiableGraph
-from edge_tl_export.graph import to_onnx
-from edge_tl_export.qat import Epoch, quantization_aware
-from edge_tl_export.quantize import quantize
-from edge_tl_export.recipe import Recipe
-from edge_tl_export.verify import ExportError
-from edge_tl_runtime.spec import ModelSpec, Normalization, ResizeRule
+from edge_tl_export.errors import ExportError
+from edge_tl_export.onnx_graph.export_graph import to_onnx
+from edge_tl_export.quantization.quantize import quantize
+from edge_tl_export.quantization.recipe import Recipe
+from edge_tl_export.search.qat import Epoch, quantization_aware
+from edge_tl_export.torch_graph.module import DifferentiableGraph
+from edge_tl_runtime.modelfile.spec import ModelSpec, Normalization, ResizeRule
 
 SPEC = ModelSpec(
     labels=tuple("abcdef"),

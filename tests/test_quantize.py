@@ -20,19 +20,19 @@ from onnx import numpy_helper
 from torch import nn
 
 from edge_tl_export import ExportSettings, Quantizer, Recipe, export_model, quantize, to_onnx
-from edge_tl_export.compare import Comparison, Judge, open_model, sqnr
-from edge_tl_export.equalize import equalize
-from edge_tl_export.prepare import prepare
-from edge_tl_export.qdq import LATTICE, quantized_tensors
-from edge_tl_export.ranges import Range, Seen, choose_range, observe
-from edge_tl_export.recipe import CALIBRATIONS
-from edge_tl_export.rounding import round_weights
-from edge_tl_export.search import Search
-from edge_tl_runtime.dataset import load_training
-from edge_tl_runtime.errors import DataError
-from edge_tl_runtime.onnx_file import read_spec
-from edge_tl_runtime.spec import ModelSpec, Normalization, ResizeRule
-from edge_tl_runtime.statistics import paired_interval
+from edge_tl_export.quantization.equalize import equalize
+from edge_tl_export.quantization.prepare import prepare
+from edge_tl_export.quantization.qdq import LATTICE, quantized_tensors
+from edge_tl_export.quantization.ranges import Range, Seen, choose_range, observe
+from edge_tl_export.quantization.recipe import CALIBRATIONS
+from edge_tl_export.quantization.rounding import round_weights
+from edge_tl_export.search.compare import Comparison, Judge, open_model, sqnr
+from edge_tl_export.search.search import Search
+from edge_tl_runtime.core.errors import DataError
+from edge_tl_runtime.core.statistics import paired_interval
+from edge_tl_runtime.images.datasets.dataset import load_training
+from edge_tl_runtime.modelfile.onnx import read_spec
+from edge_tl_runtime.modelfile.spec import ModelSpec, Normalization, ResizeRule
 
 SPEC = ModelSpec(
     labels=("fine", "coarse", "flat"),
@@ -418,7 +418,7 @@ def test_a_search_judges_what_it_hands_over_and_knows_each_layer(tmp_path):
 def test_no_int8_file_is_written_that_loses_more_than_allowed(tmp_path, monkeypatch):
     calibration, validation = photos_in(tmp_path / "photos", 20)
     settings = ExportSettings(quantization="int8", max_drop=0.0)
-    monkeypatch.setattr("edge_tl_export.compare.Row.is_accurate", property(lambda row: row.precision != "int8"))
+    monkeypatch.setattr("edge_tl_export.search.compare.Row.is_accurate", property(lambda row: row.precision != "int8"))
     (tmp_path / "model-int8.onnx").write_bytes(b"of an earlier export")
     report = export_model(
         build(), SPEC, tmp_path, settings, calibration=calibration, validation=validation, stage=silent

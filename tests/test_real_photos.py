@@ -11,15 +11,15 @@ import torch
 from edge_tl.cli.console import silent
 from edge_tl.deploy import deploy
 from edge_tl.models import WeightsSource, build_network, find_backbone
-from edge_tl.training.run import load_run
+from edge_tl.training.run_folder import load_run
 from edge_tl.training.settings import TrainSettings
 from edge_tl.training.train import train
 from edge_tl_export import ExportSettings, PixelModel
-from edge_tl_runtime.classifier import Classifier
-from edge_tl_runtime.dataset import load_labelled
-from edge_tl_runtime.evaluate import PixelReader, evaluate
-from edge_tl_runtime.photos import read_photo
-from edge_tl_runtime.preprocess import crop_resize
+from edge_tl_runtime.evaluation.evaluate import PixelReader, evaluate
+from edge_tl_runtime.images.datasets.dataset import load_labelled
+from edge_tl_runtime.images.decode import read_photo
+from edge_tl_runtime.images.preprocess import crop_resize
+from edge_tl_runtime.inference.classifier import Classifier
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ av = pytest.importorskip("av", reason="PyAV is not installed: pip install 'edge-
 
 from videos import texture, write_video  # noqa: E402
 
-from edge_tl_runtime.sources.poison import Poison  # noqa: E402
-from edge_tl_runtime.sources.reader import open_reader  # noqa: E402
-from edge_tl_runtime.sources.repeats import Repeats  # noqa: E402
+from edge_tl_runtime.sources.capture.repeats import Repeats  # noqa: E402
+from edge_tl_runtime.sources.decoding.reader import open_reader  # noqa: E402
+from edge_tl_runtime.sources.decoding.unwritten import Poison  # noqa: E402
 
 
 def sensor(count: int, seed: int = 0) -> list[np.ndarray]:

@@ -17,24 +17,24 @@ from hypothesis import strategies as st
 
 from edge_tl.cli import run
 from edge_tl.cli.console import silent
+from edge_tl.data.surfaces import write_surfaces
 from edge_tl.models import WeightsSource, build_network, find_backbone
-from edge_tl.report.gradcam import grad_cam
-from edge_tl.report.html import new_figure, png, styled, svg
-from edge_tl.report.page import write_page
-from edge_tl.surfaces import write_surfaces
-from edge_tl.training import recipe
+from edge_tl.report.common.html import new_figure, png, styled, svg
+from edge_tl.report.run.gradcam import grad_cam
+from edge_tl.report.run.page import write_page
+from edge_tl.training import auto_recipe as recipe
 from edge_tl.training.calibrate import calibrate
 from edge_tl.training.diagnose import Way, diagnose, nearest, verdict
-from edge_tl.training.features import Features
-from edge_tl.training.probe import Probe
-from edge_tl.training.run import load_run, read_judged
+from edge_tl.training.probe.features import Features
+from edge_tl.training.probe.probe import Probe
+from edge_tl.training.run_folder import load_run, read_judged
 from edge_tl.training.settings import FinetuneSettings, TrainSettings
 from edge_tl.training.train import train
-from edge_tl_runtime.calibration import reliability
-from edge_tl_runtime.evaluate import score
-from edge_tl_runtime.fonts import packaged_fonts
-from edge_tl_runtime.spec import Scores
-from edge_tl_runtime.statistics import mcnemar
+from edge_tl_runtime.core.statistics import mcnemar
+from edge_tl_runtime.evaluation.evaluate import score
+from edge_tl_runtime.evaluation.reliability import reliability
+from edge_tl_runtime.modelfile.spec import Scores
+from edge_tl_runtime.sinks.draw.fonts import packaged_fonts
 
 # Statistics
 
@@ -238,7 +238,7 @@ def test_runs_side_by_side(runs, tmp_path, capsys):
 
 def test_tensorboard_reads_the_records(runs):
     event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    from edge_tl.report.tensorboard import write_events
+    from edge_tl.report.run.tensorboard import write_events
 
     events = event_accumulator.EventAccumulator(str(write_events(runs[1])))
     events.Reload()

@@ -10,7 +10,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_tl_runtime.sources.ring import SLOTS, Ring, create_memory
+from edge_tl_runtime.sources.capture.ring import SLOTS, Ring, create_memory
 
 
 def both_ends(frame_bytes: int = 300) -> tuple[Ring, Ring]:

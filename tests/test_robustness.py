@@ -16,21 +16,21 @@ from onnx import helper, numpy_helper
 from test_qat import patches
 from torch import nn
 
-from edge_tl.adversarial.campaign import Campaign
-from edge_tl.adversarial.ledger import FOLDER
-from edge_tl.adversarial.masking import EXPLANATIONS
-from edge_tl.adversarial.robustness import DOCUMENT, evaluate_robustness
+from edge_tl.adversarial.evaluation.checkpoint import FOLDER
+from edge_tl.adversarial.evaluation.gradient_masking import EXPLANATIONS
+from edge_tl.adversarial.evaluation.report import DOCUMENT, evaluate_robustness
+from edge_tl.adversarial.evaluation.sweep import Campaign
 from edge_tl.adversarial.settings import AttackSettings
 from edge_tl.cli.console import silent
 from edge_tl_export import make_self_test, quantize, to_onnx
-from edge_tl_export.compare import open_model
-from edge_tl_runtime.classifier import Classifier
-from edge_tl_runtime.errors import DataError, UsageError
-from edge_tl_runtime.files import sha256
-from edge_tl_runtime.onnx_file import sealed
-from edge_tl_runtime.photos import read_photo
-from edge_tl_runtime.preprocess import crop_resize
-from edge_tl_runtime.spec import ModelSpec, Normalization, ResizeRule
+from edge_tl_export.search.compare import open_model
+from edge_tl_runtime.core.errors import DataError, UsageError
+from edge_tl_runtime.core.files import sha256
+from edge_tl_runtime.images.decode import read_photo
+from edge_tl_runtime.images.preprocess import crop_resize
+from edge_tl_runtime.inference.classifier import Classifier
+from edge_tl_runtime.modelfile.onnx import sealed
+from edge_tl_runtime.modelfile.spec import ModelSpec, Normalization, ResizeRule
 
 SPEC = ModelSpec(
     labels=("warm 0", "warm 60", "warm 120", "cold 0", "cold 60", "ลายเย็น"),

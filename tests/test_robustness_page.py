@@ -32,12 +32,12 @@ from test_web_browser import browser as browser
 from test_web_browser import screen
 
 from edge_tl.cli import run
-from edge_tl.report.robustness_compare import compare_robustness
-from edge_tl.report.robustness_page import PAGE, _by_group, read_robustness, write_robustness_page
-from edge_tl.report.robustness_pictures import heat, triplets
-from edge_tl.report.robustness_plots import _doublings
-from edge_tl_runtime.errors import UsageError
-from edge_tl_runtime.framing import framed
+from edge_tl.report.robustness.compare import compare_robustness
+from edge_tl.report.robustness.page import PAGE, _by_group, read_robustness, write_robustness_page
+from edge_tl.report.robustness.pictures import heat, triplets
+from edge_tl.report.robustness.plots import _doublings
+from edge_tl_runtime.core.errors import UsageError
+from edge_tl_runtime.images.uncrop import framed
 
 
 class Page(HTMLParser):

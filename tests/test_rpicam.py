@@ -14,11 +14,11 @@ import psutil
 import pytest
 from conftest import living
 
-from edge_tl_runtime.cameras import pi_cameras, pi_program
-from edge_tl_runtime.errors import SourceError, UsageError
+from edge_tl_runtime.core.errors import SourceError, UsageError
 from edge_tl_runtime.sources import LiveOptions, Patience, open_source, source_kind
 from edge_tl_runtime.sources.request import CaptureRequest
 from edge_tl_runtime.sources.rpicam import PiCamera, failure, row_bytes
+from edge_tl_runtime.sources.v4l import pi_cameras, pi_program
 
 STAND_IN = Path(__file__).parent / "rpicam_vid.py"
 HASTY = Patience(first_frame=8, stale=0.5, lost=1.5, frozen=5, backoff=0.05, backoff_max=0.2, steady=1, stop=0.3)
@@ -205,7 +205,7 @@ def test_no_program_is_left_when_the_runner_is_killed(board):
 
 def test_the_doctor_names_the_camera_modules(board, tmp_path):
     from edge_tl.doctor import diagnose
-    from edge_tl_runtime.cameras import is_raspberry_pi
+    from edge_tl_runtime.sources.v4l import is_raspberry_pi
 
     board()
     found = diagnose()

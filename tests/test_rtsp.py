@@ -13,7 +13,7 @@ av = pytest.importorskip("av", reason="PyAV is not installed: pip install 'edge-
 from rtsp_camera import RtspCamera, encoded  # noqa: E402
 from videos import moving  # noqa: E402
 
-from edge_tl_runtime.errors import SourceError  # noqa: E402
+from edge_tl_runtime.core.errors import SourceError  # noqa: E402
 from edge_tl_runtime.sources import LiveOptions, Patience, Source, State, open_source  # noqa: E402
 
 PATIENCE = Patience(first_frame=8, stale=1, lost=2, backoff=0.1, backoff_max=0.3, stop=0.3)

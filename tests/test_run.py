@@ -22,7 +22,7 @@ import pytest
 from conftest import COLORS, THAI, command, living, write_photo
 from test_device_commands import EDGE_TL, edge_tl, lines, video
 
-from edge_tl_runtime.classifier import SessionSettings
+from edge_tl_runtime.inference.classifier import SessionSettings
 
 HASTY = ["--stall", "0.6", "--first-frame", "5", "--frozen", "1"]
 
@@ -247,7 +247,7 @@ def _status(path: Path) -> dict:
 def test_another_model_takes_over_and_a_damaged_one_does_not(color_model, color_graph, color_spec, tmp_path):
     from dataclasses import replace
 
-    from edge_tl_runtime.onnx_file import sealed
+    from edge_tl_runtime.modelfile.onnx import sealed
 
     model = tmp_path / "model.onnx"
     model.write_bytes(color_model.read_bytes())
@@ -371,9 +371,9 @@ def test_what_cannot_be_done_is_one_line_and_a_code(color_model, color_photos, t
 
 def test_results_in_a_loop_of_ones_own(color_model, color_photos):
     """The library as the README shows it, callback style."""
-    from edge_tl_runtime.classifier import Classifier
+    from edge_tl_runtime.inference.classifier import Classifier
+    from edge_tl_runtime.pipeline.stream import Stream
     from edge_tl_runtime.sources import open_source
-    from edge_tl_runtime.stream import Stream
 
     with open_source(str(color_photos)) as source:
         for result in Stream(source, Classifier(color_model)):
@@ -434,8 +434,8 @@ def _asked(address: str) -> dict:
 def test_frames_unlike_the_training_data_are_unknown(color_graph, color_spec, color_photos, tmp_path):
     from dataclasses import replace
 
-    from edge_tl_runtime.familiarity import EXPORT_KEY, Familiarity
-    from edge_tl_runtime.onnx_file import sealed
+    from edge_tl_runtime.inference.ood import EXPORT_KEY, Familiarity
+    from edge_tl_runtime.modelfile.onnx import sealed
 
     write_photo(tmp_path / "black.png", np.zeros((48, 64, 3), np.uint8))
     bounds = Familiarity(thresholds={0.95: 8.0, 0.99: 7.0}, n=100, data="colours")  # red, green and blue have 10
@@ -456,7 +456,7 @@ def test_frames_unlike_the_training_data_are_unknown(color_graph, color_spec, co
 def test_one_core_of_four_is_left_to_the_capture_and_threads_spin_where_no_camera_sets_the_pace(
     monkeypatch, cores, live, threads
 ):
-    from edge_tl import live as live_module
+    from edge_tl_runtime.run import assemble as live_module
 
     monkeypatch.setattr(live_module, "usable_cores", lambda: cores)
     plan = live_module.Plan(model=Path("m.onnx"), source="test://bars" if live else "photo.jpg")

@@ -26,10 +26,10 @@ from test_spec import json_values, make, names
 from edge_tl.cli import run
 from edge_tl.cli.console import silent
 from edge_tl_export import ExportSettings, export_model
-from edge_tl_runtime.errors import BadModelError
-from edge_tl_runtime.onnx_file import read_spec
-from edge_tl_runtime.pack_archive import Archive
-from edge_tl_runtime.spec import Accuracy, ModelSpec, Scores, SelfTest
+from edge_tl_runtime.bench.pack.archive import Archive
+from edge_tl_runtime.core.errors import BadModelError
+from edge_tl_runtime.modelfile.onnx import read_spec
+from edge_tl_runtime.modelfile.spec import Accuracy, ModelSpec, Scores, SelfTest
 
 FOLDER = Path(__file__).parents[1] / "docs" / "schemas"
 NAMES = sorted(path.name.removesuffix(".schema.json") for path in FOLDER.glob("*.json"))

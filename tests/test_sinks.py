@@ -24,9 +24,8 @@ import pytest
 from conftest import THAI
 from results import make_result
 
-from edge_tl_runtime.errors import OutputError, UsageError
-from edge_tl_runtime.health import StatusFile
-from edge_tl_runtime.overlay import Overlay
+from edge_tl_runtime.core.errors import OutputError, UsageError
+from edge_tl_runtime.run.status import StatusFile
 from edge_tl_runtime.sinks import (
     Changes,
     Csv,
@@ -42,6 +41,7 @@ from edge_tl_runtime.sinks import (
     pictures,
 )
 from edge_tl_runtime.sinks import base as outlets
+from edge_tl_runtime.sinks.draw.overlay import Overlay
 from edge_tl_runtime.sinks.text import CSV_COLUMNS, write_whole
 
 RUN = [sys.executable, "-m", "edge_tl", "run", "--headless"]

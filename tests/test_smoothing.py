@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from edge_tl_runtime.errors import UsageError
-from edge_tl_runtime.smoothing import GAP_S, SMOOTHERS, Ema, Vote, parse_smoothing
+from edge_tl_runtime.core.errors import UsageError
+from edge_tl_runtime.pipeline.smoothing import GAP_S, SMOOTHERS, Ema, Vote, parse_smoothing
 
 A, B = np.array([1.0, 0.0]), np.array([0.0, 1.0])
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_tl_runtime.errors import SourceError, UsageError
+from edge_tl_runtime.core.errors import SourceError, UsageError
 from edge_tl_runtime.sources import is_live, open_source, source_kind
 from edge_tl_runtime.sources.names import descriptor, suggestion
 

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from conftest import THAI, write_photo
 
-from edge_tl_runtime.cameras import camera_path, stable_path
-from edge_tl_runtime.errors import SourceError, UsageError
+from edge_tl_runtime.core.errors import SourceError, UsageError
 from edge_tl_runtime.sources import (
     LIVE_KINDS,
     Photos,
@@ -20,10 +19,11 @@ from edge_tl_runtime.sources import (
     open_source,
     source_kind,
 )
-from edge_tl_runtime.sources import devices as devices_module
-from edge_tl_runtime.sources.devices import Camera, four_letters
-from edge_tl_runtime.sources.live import Live
+from edge_tl_runtime.sources.capture import devices as devices_module
+from edge_tl_runtime.sources.capture.devices import Camera, four_letters
+from edge_tl_runtime.sources.capture.live import Live
 from edge_tl_runtime.sources.request import CaptureRequest, Opened
+from edge_tl_runtime.sources.v4l import camera_path, stable_path
 
 
 def test_one_string_names_any_source(tmp_path, color_photos):
@@ -93,7 +93,7 @@ def test_a_list_that_is_no_text_is_one_line(tmp_path):
 def test_skipped_files_are_remembered_up_to_a_bound():
     from pathlib import Path
 
-    from edge_tl_runtime.photos import Unreadable
+    from edge_tl_runtime.images.datasets.survey import Unreadable
     from edge_tl_runtime.sources.base import MAX_LISTED, Source
 
     source = Source("x")
@@ -206,7 +206,7 @@ def test_a_camera_is_found_again_under_another_number(fake_devices):
 
 def test_the_stable_name_is_what_is_opened_after_a_loss(monkeypatch):
     """The first connection learns it, every later one asks for it."""
-    from edge_tl_runtime.sources import live as live_module
+    from edge_tl_runtime.sources.capture import live as live_module
 
     asked = []
 

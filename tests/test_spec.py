@@ -12,8 +12,8 @@ from hostile import checked
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_tl_runtime.errors import BadModelError, UnknownSpecVersion
-from edge_tl_runtime.spec import Accuracy, ModelSpec, Normalization, ResizeRule, Scores, SelfTest, spread
+from edge_tl_runtime.core.errors import BadModelError, UnknownSpecVersion
+from edge_tl_runtime.modelfile.spec import Accuracy, ModelSpec, Normalization, ResizeRule, Scores, SelfTest, spread
 
 RULE = ResizeRule(height=8, width=8, crop_pct=0.875, resample="area-cubic")
 NORMAL = Normalization(mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))

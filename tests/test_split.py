@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_tl_runtime.errors import BadImage, UsageError
-from edge_tl_runtime.photos import decode_photo
+from edge_tl_runtime.core.errors import BadImage, UsageError
+from edge_tl_runtime.images.decode import decode_photo
 from edge_tl_runtime.sources import StandardInput
 from edge_tl_runtime.sources.split import split_pictures
 

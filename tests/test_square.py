@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_tl_runtime.errors import UsageError
-from edge_tl_runtime.noise import uniform_noise
-from edge_tl_runtime.square import Square
+from edge_tl_runtime.core.errors import UsageError
+from edge_tl_runtime.robustness.random_noise import uniform_noise
+from edge_tl_runtime.robustness.square_attack import Square
 
 SIDE = 12
 

@@ -3,7 +3,7 @@
 import pytest
 from scipy.stats import binomtest
 
-from edge_tl_runtime.statistics import wilson
+from edge_tl_runtime.core.statistics import wilson
 
 
 @pytest.mark.parametrize("n", [1, 2, 10, 153, 1000])

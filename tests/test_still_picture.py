@@ -7,10 +7,10 @@ import itertools
 import pytest
 from odd_servers import OddServer, Visit, jpeg, number_of, serving
 
-from edge_tl_runtime.errors import SourceError
+from edge_tl_runtime.core.errors import SourceError
 from edge_tl_runtime.sources import LiveOptions, Patience, State, open_source
-from edge_tl_runtime.sources.http_camera import HttpCamera, StillPicture
-from edge_tl_runtime.sources.http_client import Client
+from edge_tl_runtime.sources.http.camera import HttpCamera, StillPicture
+from edge_tl_runtime.sources.http.client import Client
 from edge_tl_runtime.sources.request import CaptureRequest
 
 HASTY = Patience(first_frame=8, stale=0.5, lost=1.5, frozen=5, backoff=0.05, backoff_max=0.2, steady=1, stop=0.3)
@@ -209,9 +209,9 @@ def test_times_that_make_no_sense(text):
 def test_a_pace_for_what_has_none_is_refused(color_model, color_photos):
     from contextlib import ExitStack
 
-    from edge_tl.live import Plan, assemble
-    from edge_tl_runtime.classifier import Classifier
-    from edge_tl_runtime.errors import UsageError
+    from edge_tl_runtime.core.errors import UsageError
+    from edge_tl_runtime.inference.classifier import Classifier
+    from edge_tl_runtime.run.assemble import Plan, assemble
 
     plan = Plan(model=color_model, source=str(color_photos), every=2.0, headless=True)
     with ExitStack() as stack, pytest.raises(UsageError, match="--every paces a camera or a stream"):

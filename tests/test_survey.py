@@ -17,14 +17,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from edge_tl_runtime.dataset import load_labelled
-from edge_tl_runtime.errors import BadImage, DataError, SourceError
-from edge_tl_runtime.images import heif
-from edge_tl_runtime.images.junk import is_junk
-from edge_tl_runtime.images.kinds import HEAD, Group, kind_of
-from edge_tl_runtime.images.survey import survey
-from edge_tl_runtime.images.tally import say_counts
-from edge_tl_runtime.photos import photo_files, read_photo
+from edge_tl_runtime.core.errors import BadImage, DataError, SourceError
+from edge_tl_runtime.images.datasets.dataset import load_labelled
+from edge_tl_runtime.images.datasets.junk import is_junk
+from edge_tl_runtime.images.datasets.survey import photo_files, survey
+from edge_tl_runtime.images.datasets.tally import say_counts
+from edge_tl_runtime.images.decode import read_photo
+from edge_tl_runtime.images.formats import heif
+from edge_tl_runtime.images.formats.kinds import HEAD, Group, kind_of
 from edge_tl_runtime.sources import Photos, source_kind
 
 
@@ -209,7 +209,7 @@ def test_files_and_folders_that_may_not_be_read_are_named():
         (root / "a" / "x.jpg").chmod(0)
         (root / "b").chmod(0)
         program = (
-            "import sys; from pathlib import Path; from edge_tl_runtime.images.survey import survey\n"
+            "import sys; from pathlib import Path; from edge_tl_runtime.images.datasets.survey import survey\n"
             "for item in survey(Path(sys.argv[1])).passed_over: print(item.path.name, item.group.value, item.reason, sep='|')"
         )
         drop = ["/usr/bin/setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.geteuid() == 0 else []

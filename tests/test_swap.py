@@ -19,12 +19,12 @@ from conftest import COLORS, RULE
 from onnx import numpy_helper
 from test_health import Paced
 
-from edge_tl_runtime.classifier import Classifier
-from edge_tl_runtime.decision import Decider
-from edge_tl_runtime.health import rss_mb
-from edge_tl_runtime.onnx_file import sealed
-from edge_tl_runtime.stream import Stream
-from edge_tl_runtime.swap import ModelWatch
+from edge_tl_runtime.inference.classifier import Classifier
+from edge_tl_runtime.modelfile.onnx import sealed
+from edge_tl_runtime.pipeline.decision import Decider
+from edge_tl_runtime.pipeline.hot_reload import ModelWatch
+from edge_tl_runtime.pipeline.stream import Stream
+from edge_tl_runtime.run.status import rss_mb
 
 EVERY_S = 0.05
 
@@ -176,7 +176,7 @@ def test_a_process_killed_while_it_replaces_the_file_leaves_a_model_that_opens(m
     code = f"""
         import sys
         from pathlib import Path
-        from edge_tl_runtime.files import write_bytes
+        from edge_tl_runtime.core.files import write_bytes
         one, two = Path({str(color_model)!r}).read_bytes(), Path({str(tmp_path / "new")!r}).read_bytes()
         print("ready", flush=True)
         while True:

@@ -17,18 +17,18 @@ import scipy.optimize
 import torch
 
 from edge_tl.cli.console import silent
+from edge_tl.data.surfaces import CLASSES, write_surfaces
 from edge_tl.models import WeightsSource, build_network, find_backbone
-from edge_tl.surfaces import CLASSES, write_surfaces
-from edge_tl.training import recipe
+from edge_tl.training import auto_recipe as recipe
 from edge_tl.training.devices import pick_device
-from edge_tl.training.features import FeatureExtractor, fingerprint
-from edge_tl.training.probe import fit_probe
-from edge_tl.training.run import load_run, read_metrics
+from edge_tl.training.probe.features import FeatureExtractor, fingerprint
+from edge_tl.training.probe.probe import fit_probe
+from edge_tl.training.run_folder import load_run, read_metrics
 from edge_tl.training.settings import FinetuneSettings, TrainSettings
 from edge_tl.training.train import train
-from edge_tl_runtime.dataset import load_training
-from edge_tl_runtime.errors import BadModelError, DataError, UsageError
-from edge_tl_runtime.evaluate import evaluate
+from edge_tl_runtime.core.errors import BadModelError, DataError, UsageError
+from edge_tl_runtime.evaluation.evaluate import evaluate
+from edge_tl_runtime.images.datasets.dataset import load_training
 
 CPU = torch.device("cpu")
 FINETUNE = {item.name for item in dataclasses.fields(FinetuneSettings)}

@@ -18,7 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from edge_tl_runtime.errors import BadModelError
+from edge_tl_runtime.core.errors import BadModelError
+from edge_tl_runtime.core.threads import map_in_order
+from edge_tl_runtime.images.datasets.survey import photo_files
+from edge_tl_runtime.images.decode import read_photo
 from edge_tl_runtime.images.fingerprint import (
     MARGIN,
     SeenFiles,
@@ -30,8 +33,7 @@ from edge_tl_runtime.images.fingerprint import (
     telling_radius,
     turned,
 )
-from edge_tl_runtime.photos import map_in_order, photo_files, read_photo
-from edge_tl_runtime.training_images import MAX_BYTES, MAX_RADIUS, PhotoHashes, TrainingImages
+from edge_tl_runtime.modelfile.training_images import MAX_BYTES, MAX_RADIUS, PhotoHashes, TrainingImages
 
 
 def scene(seed: int, height: int = 180, width: int = 240) -> np.ndarray:

@@ -15,13 +15,14 @@ from conftest import write_photo
 from onnx import helper, numpy_helper
 from test_device_commands import edge_tl
 
-from edge_tl_runtime import tune as tuning_module
-from edge_tl_runtime.classifier import Classifier, SessionSettings
-from edge_tl_runtime.errors import BadModelError, UsageError
-from edge_tl_runtime.files import sha256
-from edge_tl_runtime.onnx_file import sealed
-from edge_tl_runtime.photos import usable_cores
-from edge_tl_runtime.profile import (
+from edge_tl_runtime.core.errors import BadModelError, UsageError
+from edge_tl_runtime.core.files import sha256
+from edge_tl_runtime.core.threads import usable_cores
+from edge_tl_runtime.inference.classifier import Classifier, SessionSettings
+from edge_tl_runtime.inference.providers import computing_providers, find_provider
+from edge_tl_runtime.machine import tune as tuning_module
+from edge_tl_runtime.machine.tune import BATCH, configurations, siblings, thread_counts, tune
+from edge_tl_runtime.machine.tuning_profile import (
     Choice,
     Machine,
     Profile,
@@ -30,8 +31,7 @@ from edge_tl_runtime.profile import (
     profiled_settings,
     write_profile,
 )
-from edge_tl_runtime.providers import computing_providers, find_provider
-from edge_tl_runtime.tune import BATCH, configurations, siblings, thread_counts, tune
+from edge_tl_runtime.modelfile.onnx import sealed
 
 OTHER = SessionSettings(threads=usable_cores() + 1)
 """What no default and no other rule would choose."""

@@ -18,10 +18,10 @@ av = pytest.importorskip("av", reason="PyAV is not installed: pip install 'edge-
 from conftest import living  # noqa: E402
 from videos import moving, plain_yuv, texture, write_video  # noqa: E402
 
-from edge_tl_runtime.errors import SourceError  # noqa: E402
+from edge_tl_runtime.core.errors import SourceError  # noqa: E402
 from edge_tl_runtime.sources import LiveOptions, Video, open_source  # noqa: E402
-from edge_tl_runtime.sources.opencv_reader import UNWRITTEN, OpenCvReader  # noqa: E402
-from edge_tl_runtime.sources.reader import open_reader  # noqa: E402
+from edge_tl_runtime.sources.decoding.opencv_reader import UNWRITTEN, OpenCvReader  # noqa: E402
+from edge_tl_runtime.sources.decoding.reader import open_reader  # noqa: E402
 
 
 def frames_of(path: Path) -> tuple[list[np.ndarray], list[str], dict[str, int]]:
@@ -403,7 +403,7 @@ def test_a_folder_of_photos_needs_no_video_library(tmp_path):
 
 def test_without_pyav_opencv_reads_and_says_what_would_read_more(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
-    monkeypatch.delitem(sys.modules, "edge_tl_runtime.sources.decoder")
+    monkeypatch.delitem(sys.modules, "edge_tl_runtime.sources.decoding.pyav_reader")
     path = write_video(tmp_path / "a.mp4", moving(12))
     reader = open_reader(str(path))
     assert isinstance(reader, OpenCvReader)

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_tl_runtime.errors import UsageError
+from edge_tl_runtime.core.errors import UsageError
 from edge_tl_runtime.sources import Patience, State
-from edge_tl_runtime.sources.watchdog import Verdict, Watchdog
+from edge_tl_runtime.sources.capture.watchdog import Verdict, Watchdog
 
 PATIENCE = Patience(first_frame=15, stale=2, lost=10, frozen=5, backoff=1, backoff_max=30, steady=10)
 

@@ -19,15 +19,15 @@ import pytest
 from conftest import THAI
 from web_pages import Camera, Reply, deliver, grey, result_of, status_of, until
 
-from edge_tl_runtime.errors import UsageError
+from edge_tl_runtime.core.errors import UsageError
+from edge_tl_runtime.pipeline.stream import Result
 from edge_tl_runtime.sinks import Outlet, kept
+from edge_tl_runtime.sinks.web import WebPage
+from edge_tl_runtime.sinks.web.access import public_host
+from edge_tl_runtime.sinks.web.feed import CHANGES, POINTS
+from edge_tl_runtime.sinks.web.server import MAX_PICTURES
+from edge_tl_runtime.sinks.web.sink import Pace, encode
 from edge_tl_runtime.sources.base import NO_FRAME, FrameRecord
-from edge_tl_runtime.stream import Result
-from edge_tl_runtime.web import WebPage
-from edge_tl_runtime.web.access import public_host
-from edge_tl_runtime.web.feed import CHANGES, POINTS
-from edge_tl_runtime.web.server import MAX_PICTURES
-from edge_tl_runtime.web.sink import Pace, encode
 
 
 @pytest.fixture
@@ -150,12 +150,12 @@ def test_an_address_that_cannot_be_had_is_one_clear_line(page):
 def test_without_the_libraries_the_runtime_works_and_the_page_says_what_to_install():
     code = (
         "import sys; sys.modules['starlette'] = sys.modules['uvicorn'] = None\n"
-        "from edge_tl_runtime.errors import UsageError\nfrom edge_tl_runtime.web import WebPage\n"
+        "from edge_tl_runtime.core.errors import UsageError\nfrom edge_tl_runtime.sinks.web import WebPage\n"
         "try: WebPage(port=0)\nexcept UsageError as error: print(error)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "the web page needs starlette and uvicorn; run: pip install 'edge-tl[web]'\n"
-    code = "import sys, edge_tl_runtime.web; print('starlette' in sys.modules, 'uvicorn' in sys.modules)"
+    code = "import sys, edge_tl_runtime.sinks.web; print('starlette' in sys.modules, 'uvicorn' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False False\n"
 
 

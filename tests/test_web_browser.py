@@ -11,7 +11,7 @@ import pytest
 from conftest import THAI
 from web_pages import EVIL, Camera, deliver, grey, result_of, status_of, until
 
-from edge_tl_runtime.web import WebPage
+from edge_tl_runtime.sinks.web import WebPage
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 FLAGS = (

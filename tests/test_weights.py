@@ -14,7 +14,7 @@ import torch
 
 from edge_tl.models import WeightsSource, build_network, find_backbone
 from edge_tl.models.weights import MIRROR_VARIABLE, imagenet_labels
-from edge_tl_runtime.errors import UsageError, WeightsError
+from edge_tl_runtime.core.errors import UsageError, WeightsError
 
 ARCH = find_backbone("mobilenet_v3_small")
 

@@ -13,11 +13,11 @@ from urllib.parse import urlsplit
 import cv2
 import numpy as np
 
-from edge_tl_runtime.classifier import Prediction, Score
-from edge_tl_runtime.decision import Decision
+from edge_tl_runtime.inference.classifier import Prediction, Score
+from edge_tl_runtime.pipeline.decision import Decision
+from edge_tl_runtime.pipeline.stream import Result
 from edge_tl_runtime.sinks import kept
 from edge_tl_runtime.sources.base import NO_FRAME, FrameRecord
-from edge_tl_runtime.stream import Result
 
 EVIL = "<img src=x onerror=alert(1)>"
 

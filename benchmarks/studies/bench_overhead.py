@@ -23,8 +23,8 @@ import numpy as np
 from measure import paired
 from ratios import record
 
-from edge_tl_runtime.bench.timing import single_stream, warm_up
-from edge_tl_runtime.classifier import INPUT_NAME, OUTPUT_NAME, Classifier
+from edge_tl_runtime.bench.parts.timing import single_stream, warm_up
+from edge_tl_runtime.inference.classifier import INPUT_NAME, OUTPUT_NAME, Classifier
 
 TURNS, BLOCK, PHOTOS = 60, 40, 32
 

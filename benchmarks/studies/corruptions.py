@@ -28,10 +28,11 @@ import numpy as np
 from measure import quartiles
 from ratios import record
 
-from edge_tl_runtime.corruptions import CORRUPTIONS, SEVERITIES, corrupt
-from edge_tl_runtime.photos import photo_files, read_photo
-from edge_tl_runtime.preprocess import preprocess_batch
-from edge_tl_runtime.spec import ResizeRule
+from edge_tl_runtime.images.datasets.survey import photo_files
+from edge_tl_runtime.images.decode import read_photo
+from edge_tl_runtime.images.preprocess import preprocess_batch
+from edge_tl_runtime.modelfile.spec import ResizeRule
+from edge_tl_runtime.robustness.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 
 RULE = ResizeRule(height=224, width=224, crop_pct=0.875, resample="area-cubic", color_order="BGR")
 NO_LOTS = ("defocus_blur", "zoom_blur", "brightness", "contrast", "pixelate", "jpeg_compression")

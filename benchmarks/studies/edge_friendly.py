@@ -21,8 +21,8 @@ from edge_tl.models.backbones import find_backbone, friendly
 from edge_tl.models.network import build_network
 from edge_tl.models.weights import WeightsSource
 from edge_tl_export import Recipe, quantize, to_onnx
-from edge_tl_export.compare import open_model
-from edge_tl_runtime.spec import ModelSpec
+from edge_tl_export.search.compare import open_model
+from edge_tl_runtime.modelfile.spec import ModelSpec
 
 WARM_UP, TURNS = 10, 100
 

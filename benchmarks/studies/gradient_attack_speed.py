@@ -25,14 +25,14 @@ from numpy.typing import NDArray
 from ratios import record
 from torch.nn import functional
 
-from edge_tl.adversarial.apgd import APGD
-from edge_tl.adversarial.criterion import Misclassification
-from edge_tl.adversarial.model import Model
-from edge_tl.adversarial.pgd import PGD, GradientAttack
-from edge_tl_export.differentiable import DifferentiableGraph
-from edge_tl_export.heap import keep_heap
-from edge_tl_runtime.classifier import Classifier, SessionSettings
-from edge_tl_runtime.evaluate import Logits
+from edge_tl.adversarial.attacks.apgd import APGD
+from edge_tl.adversarial.attacks.criteria import Misclassification
+from edge_tl.adversarial.attacks.model import Model
+from edge_tl.adversarial.attacks.pgd import PGD, GradientAttack
+from edge_tl_export.torch_graph.module import DifferentiableGraph
+from edge_tl_runtime.core.malloc import keep_heap
+from edge_tl_runtime.evaluation.evaluate import Logits
+from edge_tl_runtime.inference.classifier import Classifier, SessionSettings
 
 TURNS = 7
 ATTACKS: tuple[tuple[type[GradientAttack], str, float], ...] = (

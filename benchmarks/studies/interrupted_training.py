@@ -22,7 +22,7 @@ import _shared  # noqa: F401
 import torch
 from ratios import record
 
-from edge_tl.training.run import load_run, read_metrics
+from edge_tl.training.run_folder import load_run, read_metrics
 
 COMMON = ("--recipe", "finetune", "--size", "96", "--average", "last", "--device", "cpu")
 

@@ -24,11 +24,11 @@ from measure import Spread
 from numpy.typing import NDArray
 from ratios import record
 
-from edge_tl_runtime.classifier import Classifier, SessionSettings
-from edge_tl_runtime.dataset import LabelledPhotos, load_labelled, load_unlabelled
-from edge_tl_runtime.evaluate import PixelReader
-from edge_tl_runtime.familiarity import KEEP, energy, familiarity_of, threshold
-from edge_tl_runtime.statistics import wilson
+from edge_tl_runtime.core.statistics import wilson
+from edge_tl_runtime.evaluation.evaluate import PixelReader
+from edge_tl_runtime.images.datasets.dataset import LabelledPhotos, load_labelled, load_unlabelled
+from edge_tl_runtime.inference.classifier import Classifier, SessionSettings
+from edge_tl_runtime.inference.ood import KEEP, energy, familiarity_of, threshold
 
 Array = NDArray[np.float64]
 

@@ -18,12 +18,12 @@ from pathlib import Path
 import _shared  # noqa: F401
 from ratios import record
 
-from edge_tl_runtime.classifier import Classifier
-from edge_tl_runtime.runner import Runner
+from edge_tl_runtime.inference.classifier import Classifier
+from edge_tl_runtime.pipeline.stream import Result, Stream
+from edge_tl_runtime.run.runner import Runner
 from edge_tl_runtime.sinks import Outlet
+from edge_tl_runtime.sinks.web import WebPage
 from edge_tl_runtime.sources import open_source
-from edge_tl_runtime.stream import Result, Stream
-from edge_tl_runtime.web import WebPage
 
 FPS, VIEWERS = 30, (0, 1, 5)
 VIEWER = """

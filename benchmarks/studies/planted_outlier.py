@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from ratios import record
 
-from edge_tl.training.run import open_run
+from edge_tl.training.run_folder import open_run
 from edge_tl_export import Comparison, Judge, Quantizer, Recipe, Search, to_onnx
-from edge_tl_export.calibration import CalibrationPhotos
-from edge_tl_export.compare import open_model
-from edge_tl_export.qat import quantization_aware
-from edge_tl_runtime.dataset import load_labelled
+from edge_tl_export.quantization.calibration import CalibrationPhotos
+from edge_tl_export.search.compare import open_model
+from edge_tl_export.search.qat import quantization_aware
+from edge_tl_runtime.images.datasets.dataset import load_labelled
 
 FACTOR, CHANNELS, EPOCHS = 300.0, (2, 7), 3
 PLAIN = Recipe(calibration="minmax", correct_bias=False, rounding="nearest")

@@ -22,7 +22,7 @@ from measure import paired_points
 from ratios import record
 
 from edge_tl.cli.console import silent
-from edge_tl.training.run import read_judged
+from edge_tl.training.run_folder import read_judged
 from edge_tl.training.settings import FinetuneSettings, TrainSettings
 from edge_tl.training.train import train
 

@@ -22,10 +22,10 @@ from measure import PACES, in_turns, over, paired
 from numpy.typing import NDArray
 from ratios import record
 
-from edge_tl_runtime.classifier import INPUT_NAME
-from edge_tl_runtime.machine import OtherPrograms, cpu_name
-from edge_tl_runtime.onnx_file import read_spec
-from edge_tl_runtime.photos import usable_cores
+from edge_tl_runtime.core.threads import usable_cores
+from edge_tl_runtime.inference.classifier import INPUT_NAME
+from edge_tl_runtime.machine.cpu import OtherPrograms, cpu_name
+from edge_tl_runtime.modelfile.onnx import read_spec
 
 ASLEEP, WITHIN, ALWAYS = "asleep", "within a call", "always"
 ALLOW, STOP, DURATION = (

@@ -27,11 +27,11 @@ from measure import quartiles
 from numpy.typing import NDArray
 from ratios import record
 
-from edge_tl_runtime.classifier import Classifier, SessionSettings
-from edge_tl_runtime.dataset import load_labelled
-from edge_tl_runtime.photos import read_photo
-from edge_tl_runtime.preprocess import preprocess_batch
-from edge_tl_runtime.square import Square
+from edge_tl_runtime.images.datasets.dataset import load_labelled
+from edge_tl_runtime.images.decode import read_photo
+from edge_tl_runtime.images.preprocess import preprocess_batch
+from edge_tl_runtime.inference.classifier import Classifier, SessionSettings
+from edge_tl_runtime.robustness.square_attack import Square
 
 TURNS = 5
 BATCH = 16

@@ -23,11 +23,11 @@ import numpy as np
 import onnxruntime
 from ratios import record
 
-from edge_tl_runtime.classifier import Classifier, SessionSettings
-from edge_tl_runtime.errors import EdgeTLError
-from edge_tl_runtime.machine import OtherPrograms, cpu_name, this_target
-from edge_tl_runtime.photos import usable_cores
-from edge_tl_runtime.tune import BATCH, FRAME_PAUSE_S, configurations, tune
+from edge_tl_runtime.core.errors import EdgeTLError
+from edge_tl_runtime.core.threads import usable_cores
+from edge_tl_runtime.inference.classifier import Classifier, SessionSettings
+from edge_tl_runtime.machine.cpu import OtherPrograms, cpu_name, this_target
+from edge_tl_runtime.machine.tune import BATCH, FRAME_PAUSE_S, configurations, tune
 
 TURNS, CALLS, BATCH_CALLS = 40, 10, 4
 SETTLE_S = 0.05

@@ -30,10 +30,10 @@ import numpy as np
 from measure import Spread, paired_points
 from ratios import record
 
-from edge_tl_runtime.dataset import LabelledPhotos, load_labelled
-from edge_tl_runtime.onnx_file import read_spec
-from edge_tl_runtime.photos import read_photo
-from edge_tl_runtime.statistics import mcnemar, wilson
+from edge_tl_runtime.core.statistics import mcnemar, wilson
+from edge_tl_runtime.images.datasets.dataset import LabelledPhotos, load_labelled
+from edge_tl_runtime.images.decode import read_photo
+from edge_tl_runtime.modelfile.onnx import read_spec
 
 FPS = 10
 

@@ -6,22 +6,22 @@ from importlib import import_module
 from typing import Any
 
 _PLACES = {
-    "APGD": "apgd",
-    "ATTACKS": "attacks",
-    "FGSM": "pgd",
-    "LOSSES": "losses",
-    "NORMS": "norms",
-    "PGD": "pgd",
-    "Attack": "attack",
-    "Criterion": "criterion",
-    "DeepFool": "deepfool",
-    "Misclassification": "criterion",
-    "Model": "model",
-    "Noise": "black_box",
-    "Result": "attack",
-    "SquareAttack": "black_box",
-    "TargetedAPGD": "apgd",
-    "TargetedMisclassification": "criterion",
+    "APGD": "attacks.apgd",
+    "ATTACKS": "attacks.registry",
+    "FGSM": "attacks.pgd",
+    "LOSSES": "attacks.losses",
+    "NORMS": "attacks.norms",
+    "PGD": "attacks.pgd",
+    "Attack": "attacks.base",
+    "Criterion": "attacks.criteria",
+    "DeepFool": "attacks.deepfool",
+    "Misclassification": "attacks.criteria",
+    "Model": "attacks.model",
+    "Noise": "attacks.black_box",
+    "Result": "attacks.base",
+    "SquareAttack": "attacks.black_box",
+    "TargetedAPGD": "attacks.apgd",
+    "TargetedMisclassification": "attacks.criteria",
 }
 """Public names and their modules, imported when asked for: settings and reports live here too, and they need no torch."""
 

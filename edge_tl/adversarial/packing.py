@@ -13,25 +13,25 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_tl.adversarial.campaign import Line
 from edge_tl.adversarial.document import Document
-from edge_tl.adversarial.evaluation import Attacked, Evaluation, Say
-from edge_tl.adversarial.robustness import attack_all
+from edge_tl.adversarial.evaluation.evaluation import Attacked, Evaluation, Say
+from edge_tl.adversarial.evaluation.report import attack_all
+from edge_tl.adversarial.evaluation.sweep import Line
+from edge_tl.adversarial.evaluation.target import CONTROL_KIND
 from edge_tl.adversarial.settings import AttackSettings
-from edge_tl.adversarial.subject import CONTROL_KIND
 from edge_tl_export import Stage
-from edge_tl_runtime.bench.clean import PIECE
-from edge_tl_runtime.classifier import Classifier
-from edge_tl_runtime.corrupted import camera_frame
-from edge_tl_runtime.corruptions import CAMERA, SEVERITIES
-from edge_tl_runtime.errors import EdgeTLError, UsageError
-from edge_tl_runtime.evaluate import Logits
-from edge_tl_runtime.files import sha256
-from edge_tl_runtime.onnx_file import parse_spec, read_model
-from edge_tl_runtime.pack import FORMAT, KIND, ZERO
-from edge_tl_runtime.pack_archive import write_archive
-from edge_tl_runtime.photos import Frame, read_photo
-from edge_tl_runtime.spec import ModelSpec
+from edge_tl_runtime.bench.pack.archive import write_archive
+from edge_tl_runtime.bench.pack.pack import FORMAT, KIND, ZERO
+from edge_tl_runtime.bench.parts.clean import PIECE
+from edge_tl_runtime.core.errors import EdgeTLError, UsageError
+from edge_tl_runtime.core.files import sha256
+from edge_tl_runtime.evaluation.evaluate import Logits
+from edge_tl_runtime.images.decode import Frame, read_photo
+from edge_tl_runtime.inference.classifier import Classifier
+from edge_tl_runtime.modelfile.onnx import parse_spec, read_model
+from edge_tl_runtime.modelfile.spec import ModelSpec
+from edge_tl_runtime.robustness.corrupted_accuracy import camera_frame
+from edge_tl_runtime.robustness.corruptions import CAMERA, SEVERITIES
 
 
 def write_pack(

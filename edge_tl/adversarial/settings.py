@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from edge_tl_runtime.corruptions import named_corruptions
-from edge_tl_runtime.errors import UsageError
-from edge_tl_runtime.options import check, option
+from edge_tl_runtime.core.errors import UsageError
+from edge_tl_runtime.core.settings import check, option
+from edge_tl_runtime.robustness.corruptions import named_corruptions
 
 PRESETS = ("quick", "standard", "full")
-"""What they spend is in `edge_tl.adversarial.presets`."""
+"""What they spend is in `edge_tl.adversarial.evaluation.presets`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -151,7 +151,7 @@ def run(args: Sequence[str]) -> int:
         _say(f"this command needs {package}, which is not installed here; run: pip install 'edge-tl[train]'")
         return 2
     except Exception as error:
-        from edge_tl_runtime.errors import EdgeTLError
+        from edge_tl_runtime.core.errors import EdgeTLError
 
         if debug or not isinstance(error, EdgeTLError):
             raise

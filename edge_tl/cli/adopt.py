@@ -117,11 +117,12 @@ def command(
 
     The answers stay the original's: both are run and compared before anything is written.
     """
-    from edge_tl_export.adopt import Choices, Original, write_adopted
+    from edge_tl_export.adoption.adopt import Choices, Original, write_adopted
     from edge_tl_export.adoption.deciding import Witness, decide
     from edge_tl_export.adoption.labels import numbered, with_background
     from edge_tl_export.adoption.loading import load
-    from edge_tl_runtime.errors import UsageError, shell_command
+    from edge_tl_runtime.core.errors import UsageError
+    from edge_tl_runtime.core.text import shell_command
 
     if target.exists() and original.exists() and target.samefile(original):
         raise UsageError(f"{target} is the original itself; give another name with -o")
@@ -159,7 +160,7 @@ def _asked(
     """What the options say of the preprocessing, and a line on how they were understood."""
     from edge_tl_export.adoption.measuring import Asked
     from edge_tl_export.adoption.preprocessing import PRESETS, figures
-    from edge_tl_runtime.errors import UsageError
+    from edge_tl_runtime.core.errors import UsageError
 
     if (mean is None) != (std is None):
         raise UsageError("--mean and --std belong together; give both, or --normalize with a name")
@@ -179,7 +180,7 @@ def _asked(
 def _labels(labels: str | None, loaded: Loaded, repeated: str) -> LabelList | None:
     """The labels, or None for numbers, whose count the graph knows. Raises UsageError where there are none."""
     from edge_tl_export.adoption.labels import LabelList, labels_of_metadata, read_labels
-    from edge_tl_runtime.errors import UsageError
+    from edge_tl_runtime.core.errors import UsageError
 
     if labels == "numbers":
         return None

@@ -27,8 +27,8 @@ def command(model: Path, data: Path, folder: Path | None, as_json: bool, **value
     Every success is judged by onnxruntime on whole pixel values, written as PNG, read back and judged again. When a sign of
     hidden gradients is found, the robust accuracy is withheld and the sign explained. Interrupted, the same command goes on.
     """
-    from edge_tl.adversarial.robustness import evaluate_robustness
-    from edge_tl.report.robustness_page import write_robustness_page
+    from edge_tl.adversarial.evaluation.report import evaluate_robustness
+    from edge_tl.report.robustness.page import write_robustness_page
 
     settings = collect(AttackSettings, values)
     folder = folder or Path(f"attack-{model.stem}")

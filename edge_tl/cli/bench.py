@@ -94,8 +94,8 @@ def _subject(
     model: Path, pack: Path | None, data: Path | None, split: str, photos: int, session: tuple[Any, ...]
 ) -> Subject:
     from edge_tl_runtime.bench.benchmark import Subject
-    from edge_tl_runtime.evaluate import photos_to_judge
-    from edge_tl_runtime.overlap import unseen
+    from edge_tl_runtime.evaluation.evaluate import photos_to_judge
+    from edge_tl_runtime.evaluation.training_overlap import unseen
 
     classifier = open_classifier(model, *session)
     given = overlap = None
@@ -108,7 +108,7 @@ def _subject(
             say(line)
     opened = None
     if pack is not None:
-        from edge_tl_runtime.pack import Pack
+        from edge_tl_runtime.bench.pack.pack import Pack
 
         opened = Pack.open(pack)
         # A result names the pack by its digest, so all of it must be what was packed, also what this run does not use.

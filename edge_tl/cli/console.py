@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from edge_tl_runtime.images.survey import Unreadable
+    from edge_tl_runtime.images.datasets.survey import Unreadable
 
 
 @contextmanager
@@ -52,7 +52,7 @@ def say_skipped(
 
     used: None where that is said elsewhere. root: the paths are told below it. adjusted: names by what was done.
     """
-    from edge_tl_runtime.images.tally import say_adjusted, say_counts
+    from edge_tl_runtime.images.datasets.tally import say_adjusted, say_counts
 
     for line in (*say_counts(used, list(dict.fromkeys(skipped)), root=root), *say_adjusted(adjusted)):
         say(line)

@@ -29,12 +29,12 @@ def command() -> None:
 def check(data: str, output: Path, arch: str, weights: str, device: str, as_json: bool) -> None:
     """Check DATA, a folder, manifest or data set as `edge-tl train` takes it, and write a page
     with a contact sheet of each class and thumbnails of what was found."""
-    from edge_tl.data.check import check as run
+    from edge_tl.audit.check import check as run
     from edge_tl.data.named import resolve
-    from edge_tl.report.data_page import write_data_page
+    from edge_tl.report.data.page import write_data_page
     from edge_tl.training.devices import pick_device
-    from edge_tl_runtime.images.survey import count_reasons
-    from edge_tl_runtime.images.tally import say_adjusted, say_counts
+    from edge_tl_runtime.images.datasets.survey import count_reasons
+    from edge_tl_runtime.images.datasets.tally import say_adjusted, say_counts
 
     stage = silent if as_json else progress
     found = run(resolve(data, stage, say), arch, weights, stage, pick_device(device), say)
@@ -75,10 +75,10 @@ def check(data: str, output: Path, arch: str, weights: str, device: str, as_json
 )
 def get(name: str, parent: Path | None) -> None:
     """Fetch NAME: oxford-pets, cats-dogs, hymenoptera or surfaces."""
+    from edge_tl.data.cache import cache_folder
     from edge_tl.data.named import NAMES
     from edge_tl.data.named import get as fetch
-    from edge_tl.storage import cache_folder
-    from edge_tl_runtime.errors import UsageError
+    from edge_tl_runtime.core.errors import UsageError
 
     if name not in NAMES:
         raise UsageError(f"no data set called {name!r}; there are {', '.join(NAMES)}")

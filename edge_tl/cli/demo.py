@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from edge_tl.cli.console import percent, progress, say, table
-from edge_tl_runtime.errors import shell_command
+from edge_tl_runtime.core.text import shell_command
 
 
 @click.command(short_help="The whole path, offline, on built-in photographs.")

@@ -19,7 +19,7 @@ def command(model: Path | None, as_json: bool) -> None:
 
     Exit code 1 when MODEL cannot be used on this machine.
     """
-    from edge_tl.imports import broken_libraries
+    from edge_tl.cli.broken_imports import broken_libraries
 
     broken = broken_libraries()
     if broken:

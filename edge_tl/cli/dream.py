@@ -31,7 +31,7 @@ def command(
     nothing that holds it to what pictures look like, shows how sure a model can be of noise.
     """
     from edge_tl.adversarial.document import DREAMS_DOCUMENT
-    from edge_tl.adversarial.dream_files import write_dreams
+    from edge_tl.adversarial.dreams.files import write_dreams
 
     document = write_dreams(model, classes, folder, collect(DreamSettings, values), photo, progress)
     if as_json:

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from edge_tl_runtime.corrupted import CorruptedAccuracy
-    from edge_tl_runtime.dataset import LabelledPhotos
-    from edge_tl_runtime.evaluate import Evaluation
-    from edge_tl_runtime.spec import ModelSpec
+    from edge_tl_runtime.evaluation.evaluate import Evaluation
+    from edge_tl_runtime.images.datasets.dataset import LabelledPhotos
+    from edge_tl_runtime.modelfile.spec import ModelSpec
+    from edge_tl_runtime.robustness.corrupted_accuracy import CorruptedAccuracy
 
     Logits = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
@@ -61,7 +61,7 @@ def command(
 
     DATA holds a folder for each class (in val/ where there is one), or photos named by class index (0007_name.jpg).
     """
-    from edge_tl_runtime.evaluate import evaluate_model, photos_to_judge
+    from edge_tl_runtime.evaluation.evaluate import evaluate_model, photos_to_judge
 
     wanted = _wanted(corruptions, severities) if corruptions is not None else None
     spec, logits = _open(model, weights)
@@ -80,7 +80,7 @@ def command(
     _say_left_out(evaluation)
     corrupted = None
     if wanted:
-        from edge_tl_runtime.corrupted import corrupted_accuracy
+        from edge_tl_runtime.robustness.corrupted_accuracy import corrupted_accuracy
 
         with progress("under corruptions", len(photos)) as done:
             corrupted = corrupted_accuracy(logits, photos, spec.resize, *wanted, seed=seed, progress=done)
@@ -95,7 +95,7 @@ def command(
 
 def _some(photos: LabelledPhotos, spec: ModelSpec, split: str, count: int) -> tuple[LabelledPhotos, tuple[str, ...]]:
     """So many photos that the model was not trained on, spread evenly; and the names of those left out on the way."""
-    from edge_tl_runtime.overlap import unseen
+    from edge_tl_runtime.evaluation.training_overlap import unseen
 
     chosen, overlap = unseen(photos, spec, split, lambda rest: rest.spread(count))
     return chosen, overlap.left_out
@@ -108,7 +108,7 @@ def _say_left_out(evaluation: Evaluation) -> None:
 
 
 def _wanted(corruptions: str, severities: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    from edge_tl_runtime.corruptions import named_corruptions, named_severities
+    from edge_tl_runtime.robustness.corruptions import named_corruptions, named_severities
 
     return named_corruptions(corruptions), named_severities(severities)
 
@@ -116,11 +116,11 @@ def _wanted(corruptions: str, severities: str) -> tuple[tuple[str, ...], tuple[i
 def _open(model: str, weights: str) -> tuple[ModelSpec, Logits]:
     """The contract of a model and its scores: by onnxruntime for an ONNX file, by PyTorch for anything else."""
     if Path(model).suffix == ".onnx":
-        from edge_tl_runtime.classifier import Classifier, SessionSettings
+        from edge_tl_runtime.inference.classifier import Classifier, SessionSettings
 
         classifier = Classifier(model, SessionSettings(spin=True))
         return classifier.spec, classifier.logits
-    from edge_tl.training.run import open_run
+    from edge_tl.training.run_folder import open_run
 
     run = open_run(model, weights)
     return run.spec, run.logits

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from edge_tl.cli.console import percent, progress, say, say_skipped, table
-from edge_tl_runtime.errors import shell_command
-from edge_tl_runtime.machine import TARGETS
+from edge_tl_runtime.core.text import shell_command
+from edge_tl_runtime.machine.cpu import TARGETS
 
 if TYPE_CHECKING:
     from edge_tl_export import Row
@@ -97,7 +97,7 @@ def command(
     export.html and export.json.
     """
     from edge_tl.deploy import deploy
-    from edge_tl.report.export_page import page_name
+    from edge_tl.report.export.page import page_name
     from edge_tl_export import ExportSettings
 
     settings = ExportSettings(

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from edge_tl.cli.console import percent, say
-from edge_tl_runtime.spec import SPEC_VERSION, ModelSpec
+from edge_tl_runtime.modelfile.spec import SPEC_VERSION, ModelSpec
 
 MAX_LABELS = 20
 ADOPTED_KEY = "adopted"
@@ -20,10 +20,10 @@ ADOPTED_KEY = "adopted"
 @click.option("--json", "as_json", is_flag=True, help="Print the whole contract as JSON.")
 def command(model: Path, as_json: bool) -> None:
     """Check the seal of MODEL, an ONNX file made by edge-tl, and print its contract."""
-    from edge_tl_runtime.familiarity import EXPORT_KEY, familiarity_of
-    from edge_tl_runtime.files import sha256
-    from edge_tl_runtime.machine import made_for_target, target_warning, this_target
-    from edge_tl_runtime.onnx_file import parse_spec, read_model
+    from edge_tl_runtime.core.files import sha256
+    from edge_tl_runtime.inference.ood import EXPORT_KEY, familiarity_of
+    from edge_tl_runtime.machine.cpu import made_for_target, target_warning, this_target
+    from edge_tl_runtime.modelfile.onnx import parse_spec, read_model
 
     data = read_model(model)
     spec = parse_spec(data, str(model))

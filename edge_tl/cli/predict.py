@@ -13,7 +13,7 @@ from edge_tl.cli.console import percent, say_skipped
 from edge_tl.cli.session import open_classifier, session_options
 
 if TYPE_CHECKING:
-    from edge_tl_runtime.photos import Unreadable
+    from edge_tl_runtime.images.datasets.survey import Unreadable
 
 
 @click.command(short_help="Classify photos.")
@@ -35,7 +35,7 @@ def command(
 
     Exit code 1 when a photo that was named cannot be read; in a folder such a file is skipped and counted.
     """
-    from edge_tl_runtime.classifier import SessionSettings
+    from edge_tl_runtime.inference.classifier import SessionSettings
     from edge_tl_runtime.sources import Photos
 
     for image in images:
@@ -66,8 +66,9 @@ def command(
 
 def _require_photos(image: str, model: Path) -> None:
     """Raises UsageError, with the command that takes it, for a video, a camera or a stream."""
-    from edge_tl_runtime.errors import UsageError, one_line, shell_command
-    from edge_tl_runtime.images.missing import looks_like_a_file, name_beside
+    from edge_tl_runtime.core.errors import UsageError
+    from edge_tl_runtime.core.text import one_line, shell_command
+    from edge_tl_runtime.images.datasets.missing import looks_like_a_file, name_beside
     from edge_tl_runtime.sources import VIDEO_ENDINGS, source_kind
 
     if "://" not in image and looks_like_a_file(image) and not Path(image).exists():

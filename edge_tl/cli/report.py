@@ -14,9 +14,9 @@ from edge_tl.cli.console import percent, table
 COMPARISON = Path("comparison.html")
 
 if TYPE_CHECKING:
-    from edge_tl.report.bench_compare import BenchRow
-    from edge_tl.report.compare import RunRow
-    from edge_tl.report.pairs import Pair
+    from edge_tl.report.bench.compare import BenchRow
+    from edge_tl.report.common.pairs import Pair
+    from edge_tl.report.run.compare import RunRow
 
 
 @click.command(short_help="The page of a run, an attack or a benchmark, or several side by side.")
@@ -35,7 +35,7 @@ def command(results: tuple[Path, ...], output: Path | None, dreams: Path | None,
     of devices leaves them, stands for all of these.
     """
     from edge_tl.adversarial.document import DOCUMENT
-    from edge_tl_runtime.errors import UsageError
+    from edge_tl_runtime.core.errors import UsageError
 
     attacks = [path for path in results if (path / DOCUMENT).is_file()]
     benches = [path for path in results if path.suffix == ".json" or (path not in attacks and _is_fleet(path))]
@@ -58,14 +58,14 @@ def _is_fleet(path: Path) -> bool:
     """Whether a folder holds results of benchmarks and is no run."""
     if not path.is_dir() or (path / "settings.json").is_file():
         return False
-    from edge_tl.report.bench_compare import is_result
+    from edge_tl.report.bench.compare import is_result
 
     return any(map(is_result, path.glob("*.json")))
 
 
 def _report_runs(folders: Sequence[Path], output: Path, as_json: bool) -> None:
-    from edge_tl.report.compare import compare, write_comparison
-    from edge_tl.report.page import write_page
+    from edge_tl.report.run.compare import compare, write_comparison
+    from edge_tl.report.run.page import write_page
 
     rows = compare(folders)
     page = write_page(folders[0]) if len(folders) == 1 else write_comparison(folders, rows, output)
@@ -93,8 +93,8 @@ def _run_cells(row: RunRow) -> list[str]:
 
 
 def _report_attacks(folders: Sequence[Path], output: Path, dreams: Path | None, as_json: bool) -> None:
-    from edge_tl.report.robustness_compare import all_epsilons, compare_robustness, write_robustness_comparison
-    from edge_tl.report.robustness_page import epsilon_words, write_robustness_page
+    from edge_tl.report.robustness.compare import all_epsilons, compare_robustness, write_robustness_comparison
+    from edge_tl.report.robustness.page import epsilon_words, write_robustness_page
 
     rows = compare_robustness(folders)
     single = len(folders) == 1
@@ -114,8 +114,8 @@ def _report_attacks(folders: Sequence[Path], output: Path, dreams: Path | None, 
 
 
 def _report_benches(given: Sequence[Path], output: Path | None, as_json: bool) -> None:
-    from edge_tl.report.bench_compare import compare_benches, epsilons, results_in, write_bench_comparison
-    from edge_tl.report.bench_page import write_bench_page
+    from edge_tl.report.bench.compare import compare_benches, epsilons, results_in, write_bench_comparison
+    from edge_tl.report.bench.page import write_bench_page
 
     paths = [found for path in given for found in (results_in(path) if path.is_dir() else [path])]
     rows = compare_benches(paths)
@@ -156,7 +156,7 @@ def _bench_cells(row: BenchRow, radii: Sequence[str]) -> list[str]:
 
 def _print_pairs(pairs: Mapping[str, Mapping[str, Pair]], words: Callable[[str], str]) -> None:
     """pairs: by name of the result and epsilon. words: an epsilon as a person reads it."""
-    from edge_tl.report.pairs import p_words
+    from edge_tl.report.common.pairs import p_words
 
     cells = [
         [

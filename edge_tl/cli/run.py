@@ -18,8 +18,8 @@ from edge_tl.cli.console import say, say_skipped
 from edge_tl.cli.session import open_classifier, session_options
 
 if TYPE_CHECKING:
-    from edge_tl.live import Plan
-    from edge_tl_runtime.runner import Runner
+    from edge_tl_runtime.run.assemble import Plan
+    from edge_tl_runtime.run.runner import Runner
     from edge_tl_runtime.sources import Source
 
 
@@ -197,7 +197,7 @@ def command(
     Every photo and every frame of a file is classified; of a camera, always the newest frame. A camera that is silent, frozen or
     gone is reconnected for ever.
     """
-    from edge_tl.live import Plan, assemble, default_settings, pace
+    from edge_tl_runtime.run.assemble import Plan, assemble, default_settings, pace
 
     plan = Plan(model=model, **options)
 

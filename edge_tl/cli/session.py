@@ -11,7 +11,7 @@ import click
 from edge_tl.cli.console import say
 
 if TYPE_CHECKING:
-    from edge_tl_runtime.classifier import Classifier, SessionSettings
+    from edge_tl_runtime.inference.classifier import Classifier, SessionSettings
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -42,10 +42,10 @@ def open_classifier(
     Says on standard error when a profile is ignored and when the file was made for another kind of machine.
     Raises BadModelError, and UsageError for a provider that is not here or refuses the file.
     """
-    from edge_tl_runtime.classifier import Classifier, SessionSettings
-    from edge_tl_runtime.errors import UsageError
-    from edge_tl_runtime.machine import target_warning
-    from edge_tl_runtime.profile import choose_settings, profile_path
+    from edge_tl_runtime.core.errors import UsageError
+    from edge_tl_runtime.inference.classifier import Classifier, SessionSettings
+    from edge_tl_runtime.machine.cpu import target_warning
+    from edge_tl_runtime.machine.tuning_profile import choose_settings, profile_path
 
     settings, ignored = choose_settings(model, threads, provider, profile, task, untuned or SessionSettings())
     if ignored:

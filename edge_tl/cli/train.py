@@ -15,7 +15,8 @@ import click
 from edge_tl.cli.console import percent, progress, say, say_skipped, silent, table
 from edge_tl.cli.options import Sectioned, collect, options
 from edge_tl.training.settings import FinetuneSettings, TrainSettings
-from edge_tl_runtime.errors import EdgeTLError, OutputError, PeerFailed, UsageError, shell_command
+from edge_tl_runtime.core.errors import EdgeTLError, OutputError, PeerFailed, UsageError
+from edge_tl_runtime.core.text import shell_command
 
 if TYPE_CHECKING:
     from edge_tl.training.result import TrainResult
@@ -136,7 +137,7 @@ def _stoppable(folder: Path) -> Iterator[Callable[[], None]]:
     except KeyboardInterrupt as error:
         if int(os.environ.get("RANK", "0")):  # the first process speaks for all
             raise click.exceptions.Exit(128 + (error.args[0] if error.args else signal.SIGINT)) from None
-        from edge_tl.training.run import RESUME, WEIGHTS
+        from edge_tl.training.run_folder import RESUME, WEIGHTS
 
         onward = f"the run in {folder} is whole" if (folder / WEIGHTS).is_file() else "nothing was begun"
         if (folder / RESUME).is_file():
@@ -153,7 +154,7 @@ def _stoppable(folder: Path) -> Iterator[Callable[[], None]]:
             raise click.exceptions.Exit(error.exit_code) from None
         raise
     except OutputError as error:
-        from edge_tl.training.run import CHECKPOINT
+        from edge_tl.training.run_folder import CHECKPOINT
 
         if (folder / CHECKPOINT).is_file():
             raise OutputError(f"{error}; then go on with: {shell_command('train', '--resume', folder)}") from None
@@ -164,11 +165,11 @@ def _stoppable(folder: Path) -> Iterator[Callable[[], None]]:
 
 
 def _page(result: TrainResult, tensorboard: bool) -> None:
-    from edge_tl.report.page import write_page
+    from edge_tl.report.run.page import write_page
 
     write_page(result.folder)
     if tensorboard:
-        from edge_tl.report.tensorboard import write_events
+        from edge_tl.report.run.tensorboard import write_events
 
         say(f"TensorBoard records: {write_events(result.folder)}")
 

@@ -11,8 +11,8 @@ import click
 from edge_tl.cli.console import percent, progress, say, table
 
 if TYPE_CHECKING:
-    from edge_tl_runtime.profile import Choice
-    from edge_tl_runtime.tune import Measured
+    from edge_tl_runtime.machine.tune import Measured
+    from edge_tl_runtime.machine.tuning_profile import Choice
 
 
 @click.command(short_help="Find the fastest way to run a model file on this machine.")
@@ -26,9 +26,9 @@ def command(model: Path, seconds: float, as_json: bool) -> None:
 
     What is fastest is kept in a profile beside MODEL, which run and predict follow. Close other programs first.
     """
-    from edge_tl_runtime.errors import shell_command
-    from edge_tl_runtime.profile import require_writable, write_profile
-    from edge_tl_runtime.tune import BUSY, tune
+    from edge_tl_runtime.core.text import shell_command
+    from edge_tl_runtime.machine.tune import BUSY, tune
+    from edge_tl_runtime.machine.tuning_profile import require_writable, write_profile
 
     if model.is_file():
         require_writable(model)

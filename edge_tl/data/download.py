@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-from edge_tl_runtime.errors import EdgeTLError, OutputError
-from edge_tl_runtime.evaluate import Progress
+from edge_tl_runtime.core.errors import EdgeTLError, OutputError
+from edge_tl_runtime.evaluation.evaluate import Progress
 
 TIMEOUT_S = 30.0
 ATTEMPTS = 5

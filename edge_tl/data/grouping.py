@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from edge_tl.data.duplicates import near_groups
 from edge_tl.data.pictures import Picture, look_at
 from edge_tl_export import Stage
-from edge_tl_runtime.dataset import LabelledPhotos
-from edge_tl_runtime.images.grouping import joined
-from edge_tl_runtime.images.splitting import Finder, photo_origins
-from edge_tl_runtime.photos import map_in_order
+from edge_tl_runtime.core.threads import map_in_order
+from edge_tl_runtime.images.datasets.dataset import LabelledPhotos
+from edge_tl_runtime.images.datasets.grouping import joined
+from edge_tl_runtime.images.datasets.splitting import Finder, photo_origins
 
 Describe = Callable[[LabelledPhotos], NDArray[np.float32]]
 """Features of photos that can all be read, float32 (N, D), by a network that was trained on others."""

@@ -13,12 +13,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_tl.data.cache import cache_folder
 from edge_tl.data.download import DownloadError, Remote, fetch
-from edge_tl.storage import cache_folder
-from edge_tl.surfaces import write_surfaces
+from edge_tl.data.surfaces import write_surfaces
 from edge_tl_export import Stage
-from edge_tl_runtime.dataset import LabelledPhotos, split_photos
-from edge_tl_runtime.errors import DataError, OutputError
+from edge_tl_runtime.core.errors import DataError, OutputError
+from edge_tl_runtime.images.datasets.dataset import LabelledPhotos, split_photos
 
 MIRROR_VARIABLE = "EDGE_TL_DATA_MIRROR"
 """Base URL that replaces scheme and host of data sets, for closed networks."""

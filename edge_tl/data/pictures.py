@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from edge_tl_runtime.errors import BadImage
-from edge_tl_runtime.photos import Frame, Unreadable, decode_noted, read_file
+from edge_tl_runtime.core.errors import BadImage
+from edge_tl_runtime.images.datasets.survey import Unreadable
+from edge_tl_runtime.images.decode import Frame, decode_noted, read_file
 
 TINY_PX = 64
 EXTREME_ASPECT = 4.0

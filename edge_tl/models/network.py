@@ -13,7 +13,7 @@ from edge_tl.models.backbones import Backbone
 from edge_tl.models.friendly import Change, make_friendly
 from edge_tl.models.weights import LoadedWeights, WeightsSource, load_weights
 from edge_tl_export import PixelModel
-from edge_tl_runtime.errors import UsageError
+from edge_tl_runtime.core.errors import UsageError
 
 
 @dataclass
@@ -76,7 +76,7 @@ def build_network(backbone: Backbone, source: WeightsSource) -> Network:
     """A network with the weights of `source` and the head that comes with them (random weights: a random head).
 
     An edge-friendly variant made from a plain network's weights has lost its gates and is not what they were trained for;
-    `edge_tl.training.adapt` begins with `build_origin` and does better.
+    `edge_tl.training.finetune.adapt` begins with `build_origin` and does better.
     Raises WeightsError when the weights cannot be had or do not fit.
     """
     network = build_origin(backbone, source)

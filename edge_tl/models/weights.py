@@ -17,13 +17,13 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
+from edge_tl.data.cache import cache_folder
 from edge_tl.data.download import DownloadError, Remote, fetch
 from edge_tl.models._torchvision import import_timm, import_torchvision
 from edge_tl.models.backbones import Backbone
-from edge_tl.storage import cache_folder
-from edge_tl_runtime.errors import WeightsError
-from edge_tl_runtime.onnx_file import RUN_WEIGHTS
-from edge_tl_runtime.spec import ModelSpec
+from edge_tl_runtime.core.errors import WeightsError
+from edge_tl_runtime.modelfile.onnx import RUN_WEIGHTS
+from edge_tl_runtime.modelfile.spec import ModelSpec
 
 MIRROR_VARIABLE = "EDGE_TL_WEIGHTS_MIRROR"
 """Base URL that replaces scheme and host of torchvision's weight downloads, for closed networks."""

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 
-from edge_tl_runtime.calibration import Reliability, reliability
-from edge_tl_runtime.spec import Scores
+from edge_tl_runtime.evaluation.reliability import Reliability, reliability
+from edge_tl_runtime.modelfile.spec import Scores
 
 BOUNDS = (0.05, 20.0)
 ENOUGH_TO_SHARPEN = 100

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from edge_tl_runtime.errors import UsageError
+from edge_tl_runtime.core.errors import UsageError
 
 
 def pick_device(name: str) -> torch.device:

@@ -15,18 +15,18 @@ from edge_tl.data.grouping import finder
 from edge_tl.data.named import resolve
 from edge_tl.models import Network, WeightsSource, build_network, find_backbone
 from edge_tl.training.devices import pick_device
-from edge_tl.training.features import FeatureExtractor, Features
-from edge_tl.training.finetune import Finetuner, default_epochs
-from edge_tl.training.judge import Judge
-from edge_tl.training.probe import fit_probe
+from edge_tl.training.finetune.finetune import Finetuner, default_epochs
+from edge_tl.training.probe.features import FeatureExtractor, Features
+from edge_tl.training.probe.probe import fit_probe
 from edge_tl.training.settings import FinetuneSettings, TrainSettings
+from edge_tl.training.validation import Judge
 from edge_tl_export import Stage
-from edge_tl_export.heap import keep_heap
-from edge_tl_runtime.dataset import LabelledPhotos, load_splits
-from edge_tl_runtime.errors import UsageError
-from edge_tl_runtime.evaluate import Evaluation, score
-from edge_tl_runtime.options import check
-from edge_tl_runtime.statistics import discordant, surely_more
+from edge_tl_runtime.core.errors import UsageError
+from edge_tl_runtime.core.malloc import keep_heap
+from edge_tl_runtime.core.settings import check
+from edge_tl_runtime.core.statistics import discordant, surely_more
+from edge_tl_runtime.evaluation.evaluate import Evaluation, score
+from edge_tl_runtime.images.datasets.dataset import LabelledPhotos, load_splits
 
 NEIGHBOURS = 5
 SCRATCH = FinetuneSettings(

@@ -20,7 +20,7 @@ import torch.distributed as dist
 from torch._C._distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
-from edge_tl_runtime.errors import PeerFailed
+from edge_tl_runtime.core.errors import PeerFailed
 
 _Value = TypeVar("_Value")
 

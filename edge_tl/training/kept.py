@@ -14,22 +14,22 @@ import numpy as np
 import torch
 
 from edge_tl.models import Network
-from edge_tl.training import run
-from edge_tl.training.balance import class_counts, class_weights, weighs
+from edge_tl.training import run_folder as run
 from edge_tl.training.calibrate import Calibration, calibrate
-from edge_tl.training.crossval import CrossValidated
-from edge_tl.training.features import Features, fingerprint
-from edge_tl.training.judge import Judge
+from edge_tl.training.model_selection import Standing
+from edge_tl.training.probe.balance import class_counts, class_weights, weighs
+from edge_tl.training.probe.cross_validation import CrossValidated
+from edge_tl.training.probe.features import Features, fingerprint
 from edge_tl.training.result import TrainResult, figures
-from edge_tl.training.run import Judged
+from edge_tl.training.run_folder import Judged
 from edge_tl.training.seen import list_seen_photos
 from edge_tl.training.settings import TrainSettings
-from edge_tl.training.standing import Standing
-from edge_tl_runtime.dataset import LabelledPhotos, Splits
-from edge_tl_runtime.evaluate import Evaluation, score
-from edge_tl_runtime.images.grouping import Grouping
-from edge_tl_runtime.photos import Unreadable
-from edge_tl_runtime.spec import ModelSpec, Scores
+from edge_tl.training.validation import Judge
+from edge_tl_runtime.evaluation.evaluate import Evaluation, score
+from edge_tl_runtime.images.datasets.dataset import LabelledPhotos, Splits
+from edge_tl_runtime.images.datasets.grouping import Grouping
+from edge_tl_runtime.images.datasets.survey import Unreadable
+from edge_tl_runtime.modelfile.spec import ModelSpec, Scores
 
 
 @dataclass(frozen=True)

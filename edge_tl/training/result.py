@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from edge_tl.training.calibrate import Calibration
-from edge_tl.training.crossval import CrossValidated
-from edge_tl_runtime.evaluate import Evaluation
-from edge_tl_runtime.photos import Unreadable
-from edge_tl_runtime.spec import ModelSpec
+from edge_tl.training.probe.cross_validation import CrossValidated
+from edge_tl_runtime.evaluation.evaluate import Evaluation
+from edge_tl_runtime.images.datasets.survey import Unreadable
+from edge_tl_runtime.modelfile.spec import ModelSpec
 
 
 @dataclass(frozen=True)

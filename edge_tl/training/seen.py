@@ -8,15 +8,16 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from edge_tl.models.weights import CONTRACT_KEY
-from edge_tl.training.features import Features
+from edge_tl.training.probe.features import Features
 from edge_tl.training.settings import TrainSettings
-from edge_tl_runtime.dataset import LabelledPhotos, Splits, load_unlabelled
-from edge_tl_runtime.errors import BadImage
+from edge_tl_runtime.core.errors import BadImage
+from edge_tl_runtime.core.threads import map_in_order
+from edge_tl_runtime.images.datasets.dataset import LabelledPhotos, Splits, load_unlabelled
+from edge_tl_runtime.images.decode import read_file
 from edge_tl_runtime.images.fingerprint import SeenFiles, fingerprint_photos
-from edge_tl_runtime.onnx_file import RUN_WEIGHTS
-from edge_tl_runtime.photos import map_in_order, read_file
-from edge_tl_runtime.spec import ModelSpec
-from edge_tl_runtime.training_images import TrainingImages
+from edge_tl_runtime.modelfile.onnx import RUN_WEIGHTS
+from edge_tl_runtime.modelfile.spec import ModelSpec
+from edge_tl_runtime.modelfile.training_images import TrainingImages
 
 
 def list_seen_photos(splits: Splits, features: tuple[Features, Features], settings: TrainSettings) -> TrainingImages:

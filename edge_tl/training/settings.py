@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from edge_tl_runtime.errors import UsageError
-from edge_tl_runtime.options import option
+from edge_tl_runtime.core.errors import UsageError
+from edge_tl_runtime.core.settings import option
 
 RECIPES = ("auto", "probe", "finetune")
 

@@ -13,10 +13,10 @@ from edge_tl.data.grouping import finder
 from edge_tl.models import WeightsSource, find_backbone
 from edge_tl.models.backbones import Backbone, friendly
 from edge_tl.models.network import build_origin
-from edge_tl.training.features import FeatureExtractor
+from edge_tl.training.probe.features import FeatureExtractor
 from edge_tl.training.settings import TrainSettings
 from edge_tl_export import Stage
-from edge_tl_runtime.dataset import LabelledPhotos, Splits, load_splits
+from edge_tl_runtime.images.datasets.dataset import LabelledPhotos, Splits, load_splits
 
 
 def load_photos(root: Path, settings: TrainSettings, device: torch.device, stage: Stage) -> Splits:

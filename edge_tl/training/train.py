@@ -18,31 +18,33 @@ from edge_tl.data.named import resolve
 from edge_tl.models import WeightsSource
 from edge_tl.models.friendly import describe
 from edge_tl.models.network import build_origin
-from edge_tl.training import early, further, recipe, run
-from edge_tl.training.adapt import PHOTOS, adapt
-from edge_tl.training.adversarial import CHOOSE_STEPS, HARDENED, WATCH_STEPS
-from edge_tl.training.crossval import CrossValidated, cross_validate, wanted
+from edge_tl.training import auto_recipe as recipe
+from edge_tl.training import run_folder as run
 from edge_tl.training.devices import pick_device
-from edge_tl.training.distill import find_teacher
 from edge_tl.training.distributed import Group, process_group
-from edge_tl.training.features import FeatureExtractor, Features
-from edge_tl.training.finetune import Epoch, Finetuner, default_epochs
-from edge_tl.training.further import Continued, Finished
-from edge_tl.training.judge import Judge, mean_loss
+from edge_tl.training.finetune import early, further
+from edge_tl.training.finetune.adapt import PHOTOS, adapt
+from edge_tl.training.finetune.adversarial_training import CHOOSE_STEPS, HARDENED, WATCH_STEPS
+from edge_tl.training.finetune.distill import find_teacher
+from edge_tl.training.finetune.finetune import Epoch, Finetuner, default_epochs
+from edge_tl.training.finetune.further import Continued, Finished
+from edge_tl.training.finetune.mirror import describe as describe_pairs
+from edge_tl.training.finetune.mirror import mirrored_pairs, some_of_each
+from edge_tl.training.finetune.optimize import snapshot
 from edge_tl.training.kept import Outcome, keep_run, where_from
-from edge_tl.training.mirror import describe as describe_pairs
-from edge_tl.training.mirror import mirrored_pairs, some_of_each
-from edge_tl.training.optimize import snapshot
-from edge_tl.training.probe import Probe, classes_of_one_group, fit_probe
+from edge_tl.training.model_selection import Standing, choose
+from edge_tl.training.probe.cross_validation import CrossValidated, cross_validate, wanted
+from edge_tl.training.probe.features import FeatureExtractor, Features
+from edge_tl.training.probe.probe import Probe, classes_of_one_group, fit_probe
 from edge_tl.training.result import TrainResult, figures
 from edge_tl.training.settings import TrainSettings
 from edge_tl.training.splits import load_photos, target_backbone
-from edge_tl.training.standing import Standing, choose
+from edge_tl.training.validation import Judge, mean_loss
 from edge_tl_export import Stage
-from edge_tl_export.heap import keep_heap
-from edge_tl_runtime.dataset import LabelledPhotos, Splits, load_unlabelled
-from edge_tl_runtime.errors import EdgeTLError
-from edge_tl_runtime.evaluate import Progress, score
+from edge_tl_runtime.core.errors import EdgeTLError
+from edge_tl_runtime.core.malloc import keep_heap
+from edge_tl_runtime.evaluation.evaluate import Progress, score
+from edge_tl_runtime.images.datasets.dataset import LabelledPhotos, Splits, load_unlabelled
 
 Say = Callable[[str], None]
 
@@ -70,7 +72,7 @@ def train(data: Path | str, folder: Path, settings: TrainSettings, stage: Stage,
 def resume(folder: Path, stage: Stage, say: Say, changes: Mapping[str, Any] | None = None) -> TrainResult | None:
     """Go on with an interrupted training from its last complete epoch, or give a finished one more epochs.
 
-    changes: settings by field name that differ from the stored ones; `edge_tl.training.further.MAY_CHANGE` lists those that may.
+    changes: settings by field name that differ from the stored ones; `further.MAY_CHANGE` lists those that may.
     Raises UsageError for others, and where there is nothing to go on with.
     """
     going_on = further.read(folder, changes or {})

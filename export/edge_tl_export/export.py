@@ -11,22 +11,22 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from edge_tl_export.calibration import CalibrationPhotos
-from edge_tl_export.compare import Comparison, Judge, Row, in_batches, open_model, sqnr
 from edge_tl_export.export_report import Changed, ExportReport, ExportSettings
 from edge_tl_export.fp32_source import Fp32Source, from_file, from_network
-from edge_tl_export.qat import quantization_aware
-from edge_tl_export.quantize import Quantizer, to_fp16
-from edge_tl_export.recipe import CALIBRATIONS
-from edge_tl_export.search import EQUALIZE, HOPELESS, Candidate, Layer, Search
-from edge_tl_export.verify import check_repeatable, check_structure
+from edge_tl_export.onnx_graph.verify import check_repeatable, check_structure
+from edge_tl_export.quantization.calibration import CalibrationPhotos
+from edge_tl_export.quantization.quantize import Quantizer, to_fp16
+from edge_tl_export.quantization.recipe import CALIBRATIONS
+from edge_tl_export.search.compare import Comparison, Judge, Row, in_batches, open_model, sqnr
+from edge_tl_export.search.qat import quantization_aware
+from edge_tl_export.search.search import EQUALIZE, HOPELESS, Candidate, Layer, Search
 from edge_tl_export.written import Made, check_targets, write_files
-from edge_tl_runtime.dataset import LabelledPhotos
-from edge_tl_runtime.errors import DataError
-from edge_tl_runtime.files import make_folder
-from edge_tl_runtime.machine import cpu_name, this_target
-from edge_tl_runtime.spec import ModelSpec
-from edge_tl_runtime.tune import BUSY
+from edge_tl_runtime.core.errors import DataError
+from edge_tl_runtime.core.files import make_folder
+from edge_tl_runtime.images.datasets.dataset import LabelledPhotos
+from edge_tl_runtime.machine.cpu import cpu_name, this_target
+from edge_tl_runtime.machine.tune import BUSY
+from edge_tl_runtime.modelfile.spec import ModelSpec
 
 Stage = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 """Opens a stage of so many steps; what it gives is called with the number just done."""

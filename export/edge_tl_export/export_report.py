@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_tl_export.compare import MAX_DROP, Row
-from edge_tl_export.engines import Opinion
-from edge_tl_export.search import Candidate, Layer
-from edge_tl_export.verify import Parity
-from edge_tl_runtime.machine import cpu_name, this_target
-from edge_tl_runtime.photos import Unreadable
+from edge_tl_export.onnx_graph.other_runtimes import Opinion
+from edge_tl_export.onnx_graph.verify import Parity
+from edge_tl_export.search.compare import MAX_DROP, Row
+from edge_tl_export.search.search import Candidate, Layer
+from edge_tl_runtime.images.datasets.survey import Unreadable
+from edge_tl_runtime.machine.cpu import cpu_name, this_target
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportSettings:
-    """quantization: "int8", "fp16" or None. target: one of `edge_tl_runtime.machine.TARGETS`; "auto" is this machine.
+    """quantization: "int8", "fp16" or None. target: one of `edge_tl_runtime.machine.cpu.TARGETS`; "auto" is this machine.
 
     max_drop: loss of top-1 against FP32, as a fraction, up to which a quantized file is handed over.
     search: "first" stops at the first file that passes, "full" judges every candidate. calibration_size: photos.

@@ -13,26 +13,19 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from torch import nn
 
-from edge_tl_export.compare import open_model
-from edge_tl_export.graph import to_onnx
-from edge_tl_export.plain_graph import plain_graph
-from edge_tl_export.plan import unknown_operators
-from edge_tl_export.qdq import WEIGHTED
-from edge_tl_export.verify import (
-    FIXED_BATCHES,
-    ExportError,
-    Parity,
-    check_structure,
-    graph_parity,
-    parity,
-    with_batch,
-)
-from edge_tl_runtime.classifier import Classifier
-from edge_tl_runtime.errors import EdgeTLError, UsageError
-from edge_tl_runtime.evaluate import Logits
-from edge_tl_runtime.files import sha256
-from edge_tl_runtime.onnx_file import SEAL_KEY, SPEC_KEY, parse_spec, read_model, read_spec
-from edge_tl_runtime.spec import ModelSpec
+from edge_tl_export.errors import ExportError
+from edge_tl_export.onnx_graph.export_graph import to_onnx
+from edge_tl_export.onnx_graph.plain_graph import plain_graph
+from edge_tl_export.onnx_graph.verify import FIXED_BATCHES, Parity, check_structure, graph_parity, parity, with_batch
+from edge_tl_export.quantization.qdq import WEIGHTED
+from edge_tl_export.search.compare import open_model
+from edge_tl_export.torch_graph.plan import unknown_operators
+from edge_tl_runtime.core.errors import EdgeTLError, UsageError
+from edge_tl_runtime.core.files import sha256
+from edge_tl_runtime.evaluation.evaluate import Logits
+from edge_tl_runtime.inference.classifier import Classifier
+from edge_tl_runtime.modelfile.onnx import SEAL_KEY, SPEC_KEY, parse_spec, read_model, read_spec
+from edge_tl_runtime.modelfile.spec import ModelSpec
 
 STEM = "model"
 _INTEGER = ("QuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger")

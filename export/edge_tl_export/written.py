@@ -12,18 +12,18 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from edge_tl_export.compare import Row, open_model
-from edge_tl_export.engines import second_opinions
 from edge_tl_export.export_report import ModelFile
 from edge_tl_export.fp32_source import Fp32Source
-from edge_tl_export.plain_graph import opset_of
-from edge_tl_export.verify import make_self_test
-from edge_tl_runtime.classifier import Classifier
-from edge_tl_runtime.errors import BadModelError, UsageError
-from edge_tl_runtime.familiarity import EXPORT_KEY
-from edge_tl_runtime.files import sha256, write_together
-from edge_tl_runtime.onnx_file import read_spec, sealed
-from edge_tl_runtime.spec import SelfTest
+from edge_tl_export.onnx_graph.other_runtimes import second_opinions
+from edge_tl_export.onnx_graph.plain_graph import opset_of
+from edge_tl_export.onnx_graph.verify import make_self_test
+from edge_tl_export.search.compare import Row, open_model
+from edge_tl_runtime.core.errors import BadModelError, UsageError
+from edge_tl_runtime.core.files import sha256, write_together
+from edge_tl_runtime.inference.classifier import Classifier
+from edge_tl_runtime.inference.ood import EXPORT_KEY
+from edge_tl_runtime.modelfile.onnx import read_spec, sealed
+from edge_tl_runtime.modelfile.spec import SelfTest
 
 QUANTIZED = ("int8", "fp16")
 

@@ -15,8 +15,8 @@ from edge_tl_export.adoption.loading import opset
 from edge_tl_export.adoption.picture import LUMA, Picture
 from edge_tl_export.adoption.reading import Reading
 from edge_tl_export.adoption.scores import ending
-from edge_tl_runtime.classifier import INPUT_NAME, OUTPUT_NAME
-from edge_tl_runtime.spec import ModelSpec
+from edge_tl_runtime.inference.classifier import INPUT_NAME, OUTPUT_NAME
+from edge_tl_runtime.modelfile.spec import ModelSpec
 
 PREFIX = "original_"
 TARGETS = {"older": (18, 17, 13), "newer": (21, 22, 23)}

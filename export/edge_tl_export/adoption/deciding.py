@@ -13,17 +13,17 @@ from numpy.typing import NDArray
 from edge_tl_export.adoption.labels import LabelList
 from edge_tl_export.adoption.measuring import CROPS, Asked, Measured, Way, measure
 from edge_tl_export.adoption.preprocessing import check_channels, for_channels, name_of
-from edge_tl_runtime.dataset import load_labelled
-from edge_tl_runtime.errors import DataError
-from edge_tl_runtime.evaluate import Progress
-from edge_tl_runtime.images.survey import survey, why_none_of
-from edge_tl_runtime.manifest import is_manifest
-from edge_tl_runtime.photos import require_folder
-from edge_tl_runtime.preprocess import DEFAULT_RESAMPLE
-from edge_tl_runtime.spec import ModelSpec, ResizeRule
+from edge_tl_runtime.core.errors import DataError
+from edge_tl_runtime.evaluation.evaluate import Progress
+from edge_tl_runtime.images.datasets.csv_manifest import is_manifest
+from edge_tl_runtime.images.datasets.dataset import load_labelled
+from edge_tl_runtime.images.datasets.survey import survey, why_none_of
+from edge_tl_runtime.images.decode import require_folder
+from edge_tl_runtime.images.preprocess import DEFAULT_RESAMPLE
+from edge_tl_runtime.modelfile.spec import ModelSpec, ResizeRule
 
 if TYPE_CHECKING:
-    from edge_tl_export.adopt import Original
+    from edge_tl_export.adoption.adopt import Original
 
 KEY = "adopted"
 """Of the contract's `export`: what is known of where an adopted file is from."""

@@ -13,10 +13,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from edge_tl_runtime.errors import UNPRINTABLE, UsageError, one_line
-from edge_tl_runtime.files import read_regular
-from edge_tl_runtime.images.labels import clean_label
-from edge_tl_runtime.strict_json import strict_json
+from edge_tl_runtime.core.errors import UsageError
+from edge_tl_runtime.core.files import read_regular
+from edge_tl_runtime.core.strict_json import strict_json
+from edge_tl_runtime.core.text import UNPRINTABLE, one_line
+from edge_tl_runtime.images.datasets.labels import clean_label
 
 MAX_BYTES = 4 * 2**20
 BACKGROUND = "background"

@@ -14,11 +14,12 @@ from onnx import TensorProto
 
 from edge_tl_export.adoption.graph import graphs, sort, tensors
 from edge_tl_export.adoption.notes import Notes
-from edge_tl_export.elementwise import lift_constants
-from edge_tl_runtime.errors import BadModelError, one_line
-from edge_tl_runtime.files import read_regular
-from edge_tl_runtime.foreign import instead_of_model
-from edge_tl_runtime.onnx_file import MAX_MODEL_BYTES, SPEC_KEY
+from edge_tl_export.onnx_graph.cleanup import lift_constants
+from edge_tl_runtime.core.errors import BadModelError
+from edge_tl_runtime.core.files import read_regular
+from edge_tl_runtime.core.text import one_line
+from edge_tl_runtime.modelfile.not_a_model import instead_of_model
+from edge_tl_runtime.modelfile.onnx import MAX_MODEL_BYTES, SPEC_KEY
 
 OLDEST = 7
 """The first opset that onnxruntime promises to run."""

@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 
 from edge_tl_export.adoption.picture import WHOLE, Picture
 from edge_tl_export.adoption.preprocessing import PRESETS, for_channels, name_of
-from edge_tl_runtime.dataset import LabelledPhotos
-from edge_tl_runtime.errors import BadImage, DataError
-from edge_tl_runtime.evaluate import Progress
-from edge_tl_runtime.photos import Unreadable, map_in_order, read_photo
-from edge_tl_runtime.preprocess import DEFAULT_RESAMPLE, crop_resize
-from edge_tl_runtime.spec import Accuracy, Normalization, ResizeRule
-from edge_tl_runtime.statistics import discordant, mcnemar, surely_more, wilson
+from edge_tl_runtime.core.errors import BadImage, DataError
+from edge_tl_runtime.core.statistics import discordant, mcnemar, surely_more, wilson
+from edge_tl_runtime.core.threads import map_in_order
+from edge_tl_runtime.evaluation.evaluate import Progress
+from edge_tl_runtime.images.datasets.dataset import LabelledPhotos
+from edge_tl_runtime.images.datasets.survey import Unreadable
+from edge_tl_runtime.images.decode import read_photo
+from edge_tl_runtime.images.preprocess import DEFAULT_RESAMPLE, crop_resize
+from edge_tl_runtime.modelfile.spec import Accuracy, Normalization, ResizeRule
 
 CROPS = (0.875, 1.0)
 """What the contract can hold of the usual rules: 224 of 256, and the whole of the shorter side. Stretching it cannot hold."""

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from edge_tl_export.adoption.graph import producers
-from edge_tl_runtime.errors import BadModelError, UsageError, one_line
-from edge_tl_runtime.spec import Normalization
+from edge_tl_runtime.core.errors import BadModelError, UsageError
+from edge_tl_runtime.core.text import one_line
+from edge_tl_runtime.modelfile.spec import Normalization
 
 KINDS: dict[int, str] = {
     TensorProto.FLOAT: "float32",

@@ -11,8 +11,8 @@ import onnx
 from numpy.typing import NDArray
 
 from edge_tl_export.adoption.graph import constant
-from edge_tl_runtime.errors import UsageError
-from edge_tl_runtime.spec import Normalization
+from edge_tl_runtime.core.errors import UsageError
+from edge_tl_runtime.modelfile.spec import Normalization
 
 Three = tuple[float, float, float]
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_tl_runtime.errors import BadModelError, UsageError, one_line
+from edge_tl_runtime.core.errors import BadModelError, UsageError
+from edge_tl_runtime.core.text import one_line
 
 if TYPE_CHECKING:
-    from edge_tl_export.adoption.scores import Candidate
+    from edge_tl_export.adoption.tail import Candidate
 
 Array = NDArray[np.float64]
 

@@ -12,8 +12,9 @@ from onnx import TensorProto, helper
 
 from edge_tl_export.adoption.graph import graphs
 from edge_tl_export.adoption.picture import Picture
-from edge_tl_runtime.classifier import SessionSettings, open_session
-from edge_tl_runtime.errors import BadModelError, one_line
+from edge_tl_runtime.core.errors import BadModelError
+from edge_tl_runtime.core.text import one_line
+from edge_tl_runtime.inference.classifier import SessionSettings, open_session
 
 Array = NDArray[np.float64]
 

@@ -7,7 +7,7 @@ answers, which are probabilities where every row lies in 0..1 and sums to 1.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -15,39 +15,14 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edge_tl_export.adoption.graph import attribute, constant, names_used, producers
 from edge_tl_export.adoption.reading import ALTERING, TINY, Reading
-from edge_tl_export.adoption.tail import ACTIVATIONS, Tail, find_tail
-from edge_tl_runtime.errors import BadModelError, UsageError, one_line
+from edge_tl_export.adoption.tail import ACTIVATIONS, Candidate, find_tail
+from edge_tl_runtime.core.errors import BadModelError, UsageError
+from edge_tl_runtime.core.text import one_line
 
 MOVING = ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast", "CastLike", "Dropout", "Transpose")
 """Operators that leave values as they are."""
 HARMLESS = (*ALTERING, "QuantizeLinear", "DequantizeLinear")
 """Operators that change values by little or not at all, where an activation is before them."""
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """An output that may hold the scores.
-
-    output: its name. tensor: the value that holds scores, before the operators that only rank them. dropped: what was passed
-    over to get there. activation: softmax, log-softmax, sigmoid or "", found in the graph; before: the value it is taken of;
-    through: the operators between it and the tensor that move values, the first behind the activation first. factor: what they
-    are multiplied by there. negative: whether their sign is turned. labels: of a ZipMap. tail: all that is behind the layers.
-    """
-
-    output: str
-    tensor: str
-    dropped: str = ""
-    activation: str = ""
-    before: str = ""
-    through: tuple[onnx.NodeProto, ...] = ()
-    factor: float = 1.0
-    negative: bool = False
-    labels: tuple[str, ...] = ()
-    tail: Tail = field(default_factory=Tail)
-
-    @property
-    def watched(self) -> tuple[str, ...]:
-        return (self.tensor, self.before) if self.before else (self.tensor,)
 
 
 def candidates(graph: onnx.GraphProto) -> list[Candidate]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import onnx
 
@@ -92,3 +92,29 @@ def _computed(graph: onnx.GraphProto) -> set[str]:
         if not found.isdisjoint(names_used(node)):
             found.update(name for name in node.output if name)
     return found
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An output that may hold the scores.
+
+    output: its name. tensor: the value that holds scores, before the operators that only rank them. dropped: what was passed
+    over to get there. activation: softmax, log-softmax, sigmoid or "", found in the graph; before: the value it is taken of;
+    through: the operators between it and the tensor that move values, the first behind the activation first. factor: what they
+    are multiplied by there. negative: whether their sign is turned. labels: of a ZipMap. tail: all that is behind the layers.
+    """
+
+    output: str
+    tensor: str
+    dropped: str = ""
+    activation: str = ""
+    before: str = ""
+    through: tuple[onnx.NodeProto, ...] = ()
+    factor: float = 1.0
+    negative: bool = False
+    labels: tuple[str, ...] = ()
+    tail: Tail = field(default_factory=Tail)
+
+    @property
+    def watched(self) -> tuple[str, ...]:
+        return (self.tensor, self.before) if self.before else (self.tensor,)

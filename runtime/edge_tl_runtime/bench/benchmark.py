@@ -17,26 +17,27 @@ import cv2
 import numpy as np
 import onnxruntime
 
-from edge_tl_runtime.bench.clean import listing_digest
 from edge_tl_runtime.bench.conditions import Watch, utc_now
 from edge_tl_runtime.bench.ledger import DiskLedger
-from edge_tl_runtime.bench.part import Bench, Document, Part
-from edge_tl_runtime.bench.parts import PARTS
+from edge_tl_runtime.bench.parts.all_parts import PARTS
+from edge_tl_runtime.bench.parts.clean import listing_digest
+from edge_tl_runtime.bench.parts.part import Bench, Document, Part
 from edge_tl_runtime.bench.result import FORMAT, KIND, sealed_result
 from edge_tl_runtime.bench.settings import BenchSettings
-from edge_tl_runtime.classifier import Classifier
-from edge_tl_runtime.dataset import LabelledPhotos
-from edge_tl_runtime.errors import UsageError, one_line
-from edge_tl_runtime.files import sha256
-from edge_tl_runtime.machine import cpu_features, made_for_target, memory
-from edge_tl_runtime.onnx_file import read_model
-from edge_tl_runtime.overlap import TrainingOverlap
-from edge_tl_runtime.photos import usable_cores
-from edge_tl_runtime.profile import Machine
-from edge_tl_runtime.providers import short_name
+from edge_tl_runtime.core.errors import UsageError
+from edge_tl_runtime.core.files import sha256
+from edge_tl_runtime.core.text import one_line
+from edge_tl_runtime.core.threads import usable_cores
+from edge_tl_runtime.evaluation.training_overlap import TrainingOverlap
+from edge_tl_runtime.images.datasets.dataset import LabelledPhotos
+from edge_tl_runtime.inference.classifier import Classifier
+from edge_tl_runtime.inference.providers import short_name
+from edge_tl_runtime.machine.cpu import cpu_features, made_for_target, memory
+from edge_tl_runtime.machine.tuning_profile import Machine
+from edge_tl_runtime.modelfile.onnx import read_model
 
 if TYPE_CHECKING:
-    from edge_tl_runtime.pack import Pack
+    from edge_tl_runtime.bench.pack.pack import Pack
 
 Stage = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 """A progress bar: what is done, of how many pieces; called with the number of pieces just done."""

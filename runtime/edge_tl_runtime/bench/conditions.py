@@ -9,8 +9,8 @@ from time import monotonic
 from typing import Any
 
 from edge_tl_runtime.bench.energy import SYS
-from edge_tl_runtime.health import temperature_c, throttled
-from edge_tl_runtime.machine import OtherPrograms
+from edge_tl_runtime.machine.cpu import OtherPrograms
+from edge_tl_runtime.machine.temperature import temperature_c, throttled
 
 _THERMAL = "class/thermal"
 _RASPBERRY = "devices/platform/soc/soc:firmware/get_throttled"

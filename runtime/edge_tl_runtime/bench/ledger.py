@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edge_tl_runtime.errors import UsageError, one_line
-from edge_tl_runtime.files import make_folder, sha256, write_bytes
+from edge_tl_runtime.core.errors import UsageError
+from edge_tl_runtime.core.files import make_folder, sha256, write_bytes
+from edge_tl_runtime.core.text import one_line
 
 _IDENTITY = "identity.json"
 

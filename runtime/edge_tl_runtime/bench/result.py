@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from edge_tl_runtime.errors import UsageError, one_line
-from edge_tl_runtime.files import read_regular, sha256, write_text
+from edge_tl_runtime.core.errors import UsageError
+from edge_tl_runtime.core.files import read_regular, sha256, write_text
+from edge_tl_runtime.core.text import one_line
 
 FORMAT = 1
 KIND = "edge-tl bench"

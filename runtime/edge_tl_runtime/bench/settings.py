@@ -6,8 +6,9 @@ import re
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from edge_tl_runtime.errors import UsageError, one_line
-from edge_tl_runtime.options import check, option
+from edge_tl_runtime.core.errors import UsageError
+from edge_tl_runtime.core.settings import check, option
+from edge_tl_runtime.core.text import one_line
 
 QUICK: dict[str, Any] = {
     "seconds": 10.0,
@@ -47,7 +48,7 @@ class BenchSettings:
     def __post_init__(self) -> None:
         """Raises UsageError: what is wrong is known before a minute is spent on measuring."""
         check(self)
-        from edge_tl_runtime.corruptions import named_corruptions, named_severities
+        from edge_tl_runtime.robustness.corruptions import named_corruptions, named_severities
 
         named_corruptions(self.corruptions)
         named_severities(self.severities)

@@ -9,8 +9,9 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from edge_tl_runtime.errors import UsageError, one_line
-from edge_tl_runtime.files import read_regular
+from edge_tl_runtime.core.errors import UsageError
+from edge_tl_runtime.core.files import read_regular
+from edge_tl_runtime.core.text import one_line
 
 PrivateKey = Any
 PublicKey = Any

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from edge_tl_runtime.bench import summary_accuracy as judged
 from edge_tl_runtime.bench.result import Document
 from edge_tl_runtime.bench.summary_accuracy import Table
-from edge_tl_runtime.tune import BUSY
+from edge_tl_runtime.machine.tune import BUSY
 
 _STREAMS = {"latency": "one photo", "frame": "frame", "sustained": "under load"}
 _RANKS = ("p50_ms", "p90_ms", "p95_ms", "p99_ms")

@@ -18,9 +18,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_tl_runtime.errors import BadFrame, BadImage
-from edge_tl_runtime.photos import Frame, decode_photo, map_in_order, read_file
-from edge_tl_runtime.training_images import (
+from edge_tl_runtime.core.errors import BadFrame, BadImage
+from edge_tl_runtime.core.threads import map_in_order
+from edge_tl_runtime.images.decode import Frame, decode_photo, read_file
+from edge_tl_runtime.modelfile.training_images import (
     FILE_BYTES,
     MAX_BYTES,
     MAX_RADIUS,

@@ -9,9 +9,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from edge_tl_runtime.errors import EdgeTLError, one_line
+from edge_tl_runtime.core.errors import EdgeTLError
+from edge_tl_runtime.core.text import one_line
+from edge_tl_runtime.pipeline.stream import Result
 from edge_tl_runtime.sources.base import NO_FRAME
-from edge_tl_runtime.stream import Result
 
 IDLE_S = 0.5
 RETRY_S = 5.0

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from edge_tl_runtime.errors import UsageError
+from edge_tl_runtime.core.errors import UsageError
+from edge_tl_runtime.pipeline.stream import Result
 from edge_tl_runtime.sinks.base import Sink
-from edge_tl_runtime.stream import Result
 
 STATUS_S = 10.0
 _INSTALL = "MQTT needs paho-mqtt; run: pip install 'edge-tl[mqtt]'"

@@ -13,13 +13,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edge_tl_runtime.errors import OutputError, UsageError
-from edge_tl_runtime.files import make_folder, name_part, write_bytes
-from edge_tl_runtime.overlay import Overlay
-from edge_tl_runtime.photos import Frame
-from edge_tl_runtime.preprocess import three_channels
+from edge_tl_runtime.core.errors import OutputError, UsageError
+from edge_tl_runtime.core.files import make_folder, name_part, write_bytes
+from edge_tl_runtime.images.decode import Frame
+from edge_tl_runtime.images.preprocess import three_channels
+from edge_tl_runtime.pipeline.stream import Result
 from edge_tl_runtime.sinks.base import Sink
-from edge_tl_runtime.stream import Result
+from edge_tl_runtime.sinks.draw.overlay import Overlay
 
 RESERVE_BYTES = 64 * 2**20
 """What is left free on a disk: FFmpeg does not say when it could not write."""

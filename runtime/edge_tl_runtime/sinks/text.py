@@ -15,9 +15,10 @@ import time
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
-from edge_tl_runtime.errors import OutputError, UsageError, one_line
+from edge_tl_runtime.core.errors import OutputError, UsageError
+from edge_tl_runtime.core.text import one_line
+from edge_tl_runtime.pipeline.stream import Result
 from edge_tl_runtime.sinks.base import Sink, SinkClosed
-from edge_tl_runtime.stream import Result
 
 FLUSH_S = 2.0
 """How long a line may wait before it is given to the file system: one write for many lines spares a memory card."""

@@ -13,13 +13,13 @@ from typing import Any
 
 import cv2
 
-from edge_tl_runtime.decision import Decision
-from edge_tl_runtime.errors import UsageError
-from edge_tl_runtime.overlay import Overlay
-from edge_tl_runtime.photos import Frame
-from edge_tl_runtime.preprocess import three_channels
+from edge_tl_runtime.core.errors import UsageError
+from edge_tl_runtime.images.decode import Frame
+from edge_tl_runtime.images.preprocess import three_channels
+from edge_tl_runtime.pipeline.decision import Decision
+from edge_tl_runtime.pipeline.stream import Result
+from edge_tl_runtime.sinks.draw.overlay import Overlay
 from edge_tl_runtime.sources.base import Source, State
-from edge_tl_runtime.stream import Result
 
 TITLE = "edge-tl"
 MAX_FPS = 30.0

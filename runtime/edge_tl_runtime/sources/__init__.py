@@ -15,15 +15,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edge_tl_runtime.cameras import camera_path, found_cameras
-from edge_tl_runtime.errors import UsageError
-from edge_tl_runtime.images.survey import is_still
+from edge_tl_runtime.core.errors import UsageError
+from edge_tl_runtime.images.datasets.survey import is_still
 from edge_tl_runtime.sources.address import parse_address, shown_address
 from edge_tl_runtime.sources.base import Counts, FrameRecord, Source, State, mask_credentials
+from edge_tl_runtime.sources.capture.watchdog import Patience
 from edge_tl_runtime.sources.names import descriptor, is_pipe, pi_camera_index, suggestion
 from edge_tl_runtime.sources.stills import LISTS, Photos, StandardInput
+from edge_tl_runtime.sources.v4l import camera_path, found_cameras
 from edge_tl_runtime.sources.video import Video
-from edge_tl_runtime.sources.watchdog import Patience
 
 __all__ = [
     "SOURCES",
@@ -73,7 +73,7 @@ class LiveOptions:
 def _live(kind: str) -> Callable[..., Source]:
     def open_live(name: str, options: LiveOptions, handle: int = -1, head: bytes = b"") -> Source:
         # Processes, sockets and what they bring: a tenth of the start of a command that only reads photos.
-        from edge_tl_runtime.sources.live import Live
+        from edge_tl_runtime.sources.capture.live import Live
         from edge_tl_runtime.sources.patterns import Pattern
         from edge_tl_runtime.sources.request import CaptureRequest
 

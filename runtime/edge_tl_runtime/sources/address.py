@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
-from edge_tl_runtime.errors import UNPRINTABLE, one_line
+from edge_tl_runtime.core.text import UNPRINTABLE, one_line
 from edge_tl_runtime.sources.base import mask_credentials
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)

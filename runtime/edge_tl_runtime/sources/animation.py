@@ -14,12 +14,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edge_tl_runtime.errors import SourceError
-from edge_tl_runtime.images.kinds import AVIF_BRANDS, HEAD, JPEG, PNG, WEBP, brands
-from edge_tl_runtime.images.pixels import over_grey
-from edge_tl_runtime.images.several import picture_count
-from edge_tl_runtime.images.survey import file_kind
-from edge_tl_runtime.photos import Frame
+from edge_tl_runtime.core.errors import SourceError
+from edge_tl_runtime.images.datasets.survey import file_kind
+from edge_tl_runtime.images.decode import Frame
+from edge_tl_runtime.images.formats.kinds import AVIF_BRANDS, HEAD, JPEG, PNG, WEBP, brands
+from edge_tl_runtime.images.formats.pixels import over_grey
+from edge_tl_runtime.images.formats.several import picture_count
 from edge_tl_runtime.sources.address import shown_address
 from edge_tl_runtime.sources.base import is_frame
 

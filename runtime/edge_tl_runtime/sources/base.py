@@ -11,7 +11,8 @@ from types import TracebackType
 
 import numpy as np
 
-from edge_tl_runtime.photos import Frame, Unreadable
+from edge_tl_runtime.images.datasets.survey import Unreadable
+from edge_tl_runtime.images.decode import Frame
 
 WAKE_S = 0.2
 """How often a wait for a frame looks whether it was asked to stop."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from edge_tl_runtime.photos import Frame
+from edge_tl_runtime.images.decode import Frame
 from edge_tl_runtime.sources.request import Opened
 
 

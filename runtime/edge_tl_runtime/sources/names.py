@@ -7,9 +7,9 @@ import re
 import stat
 from pathlib import Path
 
-from edge_tl_runtime.cameras import cameras, pi_program
-from edge_tl_runtime.errors import UsageError
+from edge_tl_runtime.core.errors import UsageError
 from edge_tl_runtime.sources.address import shown_address, why_no_address
+from edge_tl_runtime.sources.v4l import cameras, pi_program
 
 SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "srt", "udp", "tcp", "rtp", "mms", "hls")
 """Addresses that are handed to the HTTP client or to FFmpeg."""

@@ -20,8 +20,8 @@ from urllib.parse import parse_qsl
 import cv2
 import numpy as np
 
-from edge_tl_runtime.errors import SourceError, UsageError
-from edge_tl_runtime.photos import Frame
+from edge_tl_runtime.core.errors import SourceError, UsageError
+from edge_tl_runtime.images.decode import Frame
 from edge_tl_runtime.sources.address import shown_address
 from edge_tl_runtime.sources.device import Device
 from edge_tl_runtime.sources.request import CaptureRequest, Opened

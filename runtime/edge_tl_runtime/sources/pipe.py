@@ -9,13 +9,15 @@ import select
 import time
 from collections.abc import Callable
 
-from edge_tl_runtime.errors import SourceError, one_line
-from edge_tl_runtime.photos import Frame
+from edge_tl_runtime.core.errors import SourceError
+from edge_tl_runtime.core.text import one_line
+from edge_tl_runtime.images.decode import Frame
 from edge_tl_runtime.sources.address import shown_address
 from edge_tl_runtime.sources.base import WAKE_S
+from edge_tl_runtime.sources.decoding.reader import Reader, open_reader
+from edge_tl_runtime.sources.decoding.reasons import ADVICE
 from edge_tl_runtime.sources.first_bytes import LOOK_BYTES, Content, content
-from edge_tl_runtime.sources.picture_stream import PictureStream, decoded
-from edge_tl_runtime.sources.reader import ADVICE, Reader, open_reader
+from edge_tl_runtime.sources.http.picture_stream import PictureStream, decoded
 from edge_tl_runtime.sources.request import CaptureRequest, Opened
 from edge_tl_runtime.sources.watching import WatchingDevice
 

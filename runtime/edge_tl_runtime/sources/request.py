@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from edge_tl_runtime.errors import UsageError
+from edge_tl_runtime.core.errors import UsageError
 
 PIXEL_FORMATS = ("MJPG", "YUYV", "H264", "NV12", "GREY")
 

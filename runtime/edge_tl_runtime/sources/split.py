@@ -9,8 +9,8 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
-from edge_tl_runtime.errors import BadImage
-from edge_tl_runtime.photos import MAX_FILE_BYTES
+from edge_tl_runtime.core.errors import BadImage
+from edge_tl_runtime.images.decode import MAX_FILE_BYTES
 from edge_tl_runtime.sources.base import WAKE_S
 
 _CHUNK = 65536

@@ -7,7 +7,7 @@ import stat
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from edge_tl_runtime.errors import SourceError, UsageError
+from edge_tl_runtime.core.errors import SourceError, UsageError
 from edge_tl_runtime.sources.base import Source
 from edge_tl_runtime.sources.first_bytes import content
 from edge_tl_runtime.sources.names import descriptor

@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from edge_tl_runtime.errors import BadImage, SourceError, UsageError, one_line
-from edge_tl_runtime.files import read_regular
-from edge_tl_runtime.images.several import picture_count
-from edge_tl_runtime.images.survey import look, survey, why_none_of
-from edge_tl_runtime.photos import Frame, Unreadable, decode_photo, map_in_order, read_file
+from edge_tl_runtime.core.errors import BadImage, SourceError, UsageError
+from edge_tl_runtime.core.files import read_regular
+from edge_tl_runtime.core.text import one_line
+from edge_tl_runtime.core.threads import map_in_order
+from edge_tl_runtime.images.datasets.survey import Unreadable, look, survey, why_none_of
+from edge_tl_runtime.images.decode import Frame, decode_photo, read_file
+from edge_tl_runtime.images.formats.several import picture_count
 from edge_tl_runtime.sources.address import shown_address
 from edge_tl_runtime.sources.base import FrameRecord, Source
 from edge_tl_runtime.sources.split import split_pictures

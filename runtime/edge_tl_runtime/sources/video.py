@@ -7,11 +7,11 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from edge_tl_runtime.errors import EdgeTLError, SourceError
-from edge_tl_runtime.photos import Frame
+from edge_tl_runtime.core.errors import EdgeTLError, SourceError
+from edge_tl_runtime.images.decode import Frame
 from edge_tl_runtime.sources.address import shown_address
 from edge_tl_runtime.sources.base import WAKE_S, FrameRecord, Source, told_rejections
-from edge_tl_runtime.sources.reader import open_reader
+from edge_tl_runtime.sources.decoding.reader import open_reader
 
 USUAL_FPS = 25.0
 """Of a file that does not tell."""

@@ -1,0 +1,1 @@
+"""Pictures that a class likes best."""

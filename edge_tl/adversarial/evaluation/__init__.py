@@ -1,0 +1,1 @@
+"""Attacking an exported file with many attacks and checking the results: sweep, evidence, gradient masking, report."""

@@ -1,0 +1,314 @@
+"""A robustness evaluation of a deployed file: which attacks run, in which order, on which photos."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_tl.adversarial.attacks.base import Attack
+from edge_tl.adversarial.attacks.black_box import SquareAttack
+from edge_tl.adversarial.attacks.criteria import Criterion, Misclassification, TargetedMisclassification
+from edge_tl.adversarial.attacks.model import Model
+from edge_tl.adversarial.attacks.pgd import PGD
+from edge_tl.adversarial.class_lookup import find_class
+from edge_tl.adversarial.evaluation.checkpoint import Ledger
+from edge_tl.adversarial.evaluation.evidence import Stored, store
+from edge_tl.adversarial.evaluation.fp32_counterpart import fp32_twin
+from edge_tl.adversarial.evaluation.presets import CONTROL, PRESETS, SMALLEST, Effort
+from edge_tl.adversarial.evaluation.sweep import Campaign, Line
+from edge_tl.adversarial.evaluation.target import BLACK_BOX, CONTROL_KIND, WHITE_BOX, Opened, Subject
+from edge_tl.adversarial.settings import AttackSettings
+from edge_tl.training.devices import pick_device
+from edge_tl_export import Stage
+from edge_tl_runtime.core.errors import BadFrame, BadImage, DataError
+from edge_tl_runtime.core.files import make_folder, sha256
+from edge_tl_runtime.core.malloc import keep_heap
+from edge_tl_runtime.evaluation.evaluate import PixelReader, photos_to_judge
+from edge_tl_runtime.evaluation.training_overlap import TrainingOverlap, unseen
+from edge_tl_runtime.images.datasets.choosing import spread_over
+from edge_tl_runtime.images.datasets.dataset import LabelledPhotos
+from edge_tl_runtime.images.decode import read_photo
+
+Say = Callable[[str], None]
+
+PROVEN_ON = 32
+"""Photos on which the differentiable rebuild must agree with the file before its gradients are used."""
+SANITY_PHOTOS = 16
+LARGE = 128
+"""An epsilon within which any photo can become nearly any picture."""
+FAR = 30.0
+"""The longest smallest perturbation that is looked for, in L2 of pixels in 0..1."""
+
+
+@dataclass(frozen=True)
+class Photos:
+    """The photos under attack. labels: those of the model; names: relative to the folder. pixels: uint8 (N, H, W, 3).
+
+    overlap: what they were to the model.
+    """
+
+    source: LabelledPhotos
+    pixels: NDArray[np.uint8]
+    targets: NDArray[np.int64]
+    names: tuple[str, ...]
+    paths: tuple[Path, ...]
+    skipped: tuple[Any, ...]
+    overlap: TrainingOverlap
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    @property
+    def data(self) -> str:
+        """Where they come from, in words."""
+        return self.overlap.in_words(self.source.split, self.source.root.resolve().name)
+
+    @cached_property
+    def digest(self) -> str:
+        return sha256(self.pixels.tobytes() + self.targets.tobytes())
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """One file after its attacks. logits: of the clean photos. smallest: see `Evaluation._smallest`."""
+
+    subject: Subject
+    logits: NDArray[np.float32]
+    correct: NDArray[np.bool_]
+    attackable: NDArray[np.bool_]
+    campaign: Campaign
+    lines: tuple[Line, ...]
+    smallest: NDArray[np.float64] | None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What all attacks together found on the file, read back from PNG.
+
+    attacks, logits, still: of each stored picture, who made it, what the file says of it, whether it fools. radii: of each photo,
+    the smallest epsilon that fools, inf for none.
+    """
+
+    stored: tuple[Stored, ...]
+    attacks: tuple[Line, ...]
+    logits: NDArray[np.float32]
+    still: NDArray[np.bool_]
+    radii: NDArray[np.float64]
+
+
+class Evaluation:
+    """Everything between opening the files and writing the report; `edge_tl.adversarial.evaluation.report` puts it into words."""
+
+    def __init__(self, model: Path, data: Path, folder: Path, settings: AttackSettings, stage: Stage, say: Say) -> None:
+        """Raises UsageError, DataError and BadModelError before anything is attacked."""
+        self.started = time.monotonic()
+        keep_heap()
+        self.settings, self.stage = settings, stage
+        self.device = str(pick_device(settings.device))
+        self.effort = _effort(settings)
+        itself = Opened(model)
+        self.spec = itself.classifier.spec
+        self.target = find_class(settings.target, self.spec.labels) if settings.target else None
+        self.photos = self._read(data, say)
+        sample = self.photos.pixels[spread_over(self.photos.targets.tolist(), PROVEN_ON)]
+        twin = fp32_twin(model, self.spec)
+        opened = None if twin is None else Opened(twin)
+        for file in (itself, *([opened] if opened else [])):
+            file.rebuild(self.device, sample)
+        self.subject = itself.subject(opened, self.device)
+        self.twin = None if opened is None else opened.subject(None, self.device)
+        self.folder = make_folder(folder)
+        identity = {
+            "settings": {k: v for k, v in asdict(settings).items() if k not in ("time_limit", "device", "corruptions")},
+            "model": self.subject.sha256,
+            "twin": self.twin and self.twin.sha256,
+            "photos": self.photos.digest,
+        }
+        self.ledger = Ledger(self.folder, identity)
+        if self.ledger.resumed:
+            say(f"going on with the evaluation in {self.folder}")
+
+    def stop(self) -> bool:
+        """Whether the time is up."""
+        limit = 60 * self.settings.time_limit
+        return 0 < limit <= time.monotonic() - self.started
+
+    def attack(self, subject: Subject) -> Attacked:
+        """All attacks of the preset on one file."""
+        logits = subject.judge.judged(self.photos.pixels)
+        correct = logits.argmax(1) == self.photos.targets
+        attackable = correct if self.target is None else correct & (logits.argmax(1) != self.target)
+        campaign = Campaign(
+            subject.name,
+            self.photos.pixels,
+            self._criterion(),
+            attackable,
+            self.settings.radii()[1:],
+            self.settings.unit,
+            self.ledger,
+            self.stop,
+            lambda done: None,
+        )
+        lines = []
+        for route in subject.routes:
+            own = route is subject.routes[0] and route.kind == WHITE_BOX
+            for name, attack in self.effort.gradient.items():
+                if own or name in self.effort.borrowed:
+                    lines.append(self._line(campaign, name, route.name, route.kind, attack, route.model))
+        for name, attack in self.effort.black_box.items():
+            lines.append(self._line(campaign, name, "", BLACK_BOX, attack, subject.judge))
+        for name, attack in CONTROL.items():
+            lines.append(self._line(campaign, name, "", CONTROL_KIND, attack, subject.judge))
+        smallest = self._smallest(campaign, subject) if self.effort.smallest and self.target is None else None
+        return Attacked(subject, logits, correct, attackable, campaign, tuple(lines), smallest)
+
+    def sanity(self, attacked: Attacked) -> list[tuple[str, str, bool | None]]:
+        """Checks whose answer is known: (name, figures, whether it holds; None where time ended before that was known)."""
+        campaign, subject = attacked.campaign, attacked.subject
+        route = subject.routes[0] if subject.routes else None
+        model = route.model if route else subject.judge
+        unharmed = PGD(norm=self.settings.norm).run(
+            model, self.photos.pixels, Misclassification(self.photos.targets), 0
+        )
+        same = int((~unharmed.fooled == attacked.correct).sum())
+        found: list[tuple[str, str, bool | None]] = [
+            ("epsilon 0 is the clean accuracy", f"{same} of {len(self.photos)} photos alike", same == len(self.photos))
+        ]
+        few = np.flatnonzero(attacked.attackable)[:SANITY_PHOTOS]
+        mask = np.zeros(len(self.photos), np.bool_)
+        mask[few] = True
+        everything = LARGE if self.settings.norm == "linf" else LARGE / 255 * self.photos.pixels[0].size ** 0.5
+        large = replace(campaign, attackable=mask, radii=(float(everything),))
+        trials: list[tuple[str, str, Attack, Model]] = []
+        if route is not None:
+            trials.append(("pgd", route.name, PGD(steps=20, restarts=2, loss="margin"), route.model))
+        if self.target is None:
+            trials += [(name, "", attack, subject.judge) for name, attack in self.effort.black_box.items()]
+        for name, way, attack, used in trials:
+            line = large.run(f"{name}, large", way, WHITE_BOX, self._made_for_norm(attack), used)
+            fooled, tried = int(line.fooled[everything].sum()), len(few)
+            complete = bool(line.complete[everything][few].all())
+            text = f"{fooled} of {tried} photos fooled at epsilon {everything:g}" + ("" if complete else ", cut short")
+            holds = True if fooled == tried else False if complete else None
+            if not tried:
+                text, holds = "no photo is right without an attack, so nothing can be told", None
+            found.append((f"a large epsilon fools all: {name}", text, holds))
+        return found
+
+    def evidence(self, attacked: Attacked) -> Evidence:
+        """Write the smallest success of every photo as PNG, read it back, and ask the file again."""
+        best: dict[int, Line] = {}
+        for line in attacked.lines:
+            for photo, (_, _, radius) in line.found.items():
+                if line.kind != CONTROL_KIND and (photo not in best or radius < best[photo].found[photo][2]):
+                    best[photo] = line
+        written: dict[int, Stored] = {}
+        with self.stage("writing and reading back", len(best)) as done:
+            for line in attacked.lines:
+                chosen = [photo for photo, found_by in best.items() if found_by is line]
+                for photo, adversarial in attacked.campaign.successes(line, chosen):
+                    pixels, frame = (self.photos.pixels[photo], adversarial), _frame(self.photos.paths[photo])
+                    name, radius = self.photos.names[photo], line.found[photo][2]
+                    written[photo] = store(self.folder, name, photo, radius, pixels, self.spec.resize, frame)
+                    done(1)
+        stored = [written[photo] for photo in sorted(written)]
+        radii = np.full(len(self.photos), np.inf)
+        still: NDArray[np.bool_] = np.zeros(len(stored), np.bool_)
+        logits = attacked.logits[:0]
+        if stored:
+            logits = attacked.subject.judge.judged(np.stack([item.pixels for item in stored]))
+            places = np.array([item.photo for item in stored])
+            still = self._criterion().take(places).fooled(logits)
+            radii[places[still]] = np.array([item.radius for item in stored])[still]
+        return Evidence(tuple(stored), tuple(best[item.photo] for item in stored), logits, still, radii)
+
+    def _line(self, campaign: Campaign, name: str, route: str, kind: str, attack: Attack, model: Model) -> Line:
+        line = f"{campaign.subject} {name}" + (f" ({route})" if route else "")
+        with self.stage(line, int(campaign.attackable.sum()) * len(campaign.radii)) as done:
+            return replace(campaign, progress=done).run(name, route, kind, self._made_for_norm(attack), model)
+
+    def _made_for_norm(self, attack: Attack) -> Attack:
+        return replace(attack, norm=self.settings.norm, seed=self.settings.seed)
+
+    def _smallest(self, campaign: Campaign, subject: Subject) -> NDArray[np.float64] | None:
+        """L2 of the smallest perturbation found of each photo, of pixels in 0..1; NaN where none was, None without gradients."""
+        if not subject.routes or subject.routes[0].kind != WHITE_BOX:
+            return None
+        route = subject.routes[0]
+        # The same photos for the file and its twin, whichever of them each gets right.
+        some = np.zeros(len(self.photos), np.bool_)
+        some[spread_over(self.photos.targets.tolist(), self.effort.smallest)] = True
+        some &= campaign.attackable
+        with self.stage(f"{subject.name} smallest perturbations", int(some.sum())) as done:
+            apart = replace(campaign, attackable=some, radii=(FAR,), unit=255.0, progress=done)
+            line = apart.run("smallest", route.name, WHITE_BOX, replace(SMALLEST, seed=self.settings.seed), route.model)
+        sizes = np.full(len(self.photos), np.nan)
+        for photo, (_, _, size) in line.found.items():
+            sizes[photo] = size
+        return sizes
+
+    def _criterion(self) -> Criterion:
+        if self.target is None:
+            return Misclassification(self.photos.targets)
+        return TargetedMisclassification(np.full(len(self.photos), self.target, np.int64))
+
+    def _read(self, data: Path, say: Say) -> Photos:
+        split = self.settings.split
+        found = photos_to_judge(self.spec, data, split)
+        say(found.describe())
+        photos, overlap = unseen(found, self.spec, split, self._chosen)
+        if line := overlap.left_out_line():
+            say(line)
+        parts: list[NDArray[np.uint8]] = []
+        places: list[int] = []
+        with self.stage("reading", len(photos)) as done:
+            reader = PixelReader(photos, self.spec.resize, progress=done)
+            for batch in reader:
+                parts.append(batch.pixels)
+                places += batch.indices
+        return Photos(
+            photos,
+            np.concatenate(parts),
+            np.array([photos.targets[i] for i in places], np.int64),
+            tuple(photos.name(i) for i in places),
+            tuple(photos.paths[i] for i in places),
+            tuple(reader.skipped),
+            overlap,
+        )
+
+    def _chosen(self, photos: LabelledPhotos) -> LabelledPhotos:
+        """Those of the source class, not those of the target, and no more than asked for, spread over the rest."""
+        source = find_class(self.settings.source, self.spec.labels) if self.settings.source else None
+        wanted = [i for i, target in enumerate(photos.targets) if target != self.target and source in (None, target)]
+        if not wanted:
+            raise DataError(
+                f"{photos.root} has no photo to attack: none of {self.settings.source or 'another class than the target'}; "
+                "choose another --source, --target or --split"
+            )
+        count = self.settings.photos or self.effort.photos or len(wanted)
+        return photos.subset(wanted, photos.split).spread(count)
+
+
+def _effort(settings: AttackSettings) -> Effort:
+    effort = PRESETS[settings.preset]
+    if not settings.queries:
+        return effort
+    changed = {
+        name: replace(attack, queries=settings.queries) if isinstance(attack, SquareAttack) else attack
+        for name, attack in effort.black_box.items()
+    }
+    return replace(effort, black_box=changed)
+
+
+def _frame(path: Path) -> NDArray[np.uint8] | None:
+    try:
+        return read_photo(path)
+    except (BadImage, BadFrame):
+        return None

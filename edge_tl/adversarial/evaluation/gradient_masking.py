@@ -1,0 +1,166 @@
+"""Suspicion: signs that a model looks robust because the attack failed (Athalye et al. 2018, Croce and Hein 2020)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from edge_tl.adversarial.attacks.criteria import Criterion
+from edge_tl.adversarial.attacks.losses import LOSSES
+from edge_tl.adversarial.attacks.model import Model
+from edge_tl.adversarial.evaluation.sweep import GROUP, Line
+from edge_tl.adversarial.evaluation.target import BLACK_BOX, CONTROL_KIND, TRANSFER, WHITE_BOX
+from edge_tl_runtime.core.statistics import SIGNIFICANT, discordant, surely_more
+from edge_tl_runtime.evaluation.evaluate import Logits
+
+NOISE_SHARE = 0.5
+NOISE_AT_LEAST = 0.1
+
+EXPLANATIONS: Mapping[str, str] = {
+    "query attack beats gradients": (
+        "An attack that only asks questions fooled photos that the attacks with gradients could not. It knows less, so the "
+        "gradients must be misleading: something in the model hides them. Do not quote the robust accuracy; look for layers "
+        "that round, saturate or draw random numbers."
+    ),
+    "one step beats many": (
+        "A single large step fooled more photos than many small ones, which can take the same step and more. The loss is so "
+        "rugged that small steps get lost, which is typical of a model that learned to hide its gradients. "
+        "Take attacks that need none."
+    ),
+    "no gradient": (
+        "For some photos the slope of the loss is exactly zero or not a number, so an attack that follows it cannot "
+        "start. Scores that are scaled up, or layers that round or saturate, do that without making the model any harder to fool."
+    ),
+    "transfer beats the file's own gradients": (
+        "Pictures made against the FP32 file fooled this one more often than those made with its own gradients. Who has the file "
+        "has the FP32 way too, but it shows that the gradients through the integers are poor and their figure too good."
+    ),
+    "quantized file looks more robust": (
+        "INT8 resisted more photos than the FP32 file it was made from, by more than chance. Rounding hides gradients; it has "
+        "not been seen to protect. Treat the difference as a failure of the attack."
+    ),
+    "answers differ": (
+        "The same pixels got different scores when asked twice. Attacks that compare scores are misled by that, and one lucky "
+        "answer counts as a success. Make the model deterministic, or average over many answers before attacking it."
+    ),
+    "probabilities, not logits": (
+        "The outputs of the graph sum to 1: the last layer is a softmax. Where the model is sure it rounds to 1 and the loss has "
+        "no slope left. Export the model without it."
+    ),
+    "large perturbations do not fool it": (
+        "Even when nearly every pixel may take any value, some photos still get their label. No classifier can be right about a "
+        "picture of anything: the attack is broken for this model."
+    ),
+    "noise does as well": (
+        "Random noise of the same size does nearly as much harm as the attack. Either the model cannot bear any noise, "
+        "which the table of corruptions would show, or the attack does no better than chance."
+    ),
+    "no way in by gradients": (
+        "The graph cannot be rebuilt with gradients, so only attacks that ask questions were run. A stronger attacker would do "
+        "better: the figures are upper bounds."
+    ),
+}
+"""What each alarm means and what to do, in plain words. A new alarm is a function below and an entry here."""
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """subject: "model" or "twin". text: one line with the figures."""
+
+    name: str
+    text: str
+    subject: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"name": self.name, "text": self.text, "explanation": EXPLANATIONS[self.name], "subject": self.subject}
+
+
+def union(lines: Sequence[Line], radius: float, count: int) -> NDArray[np.bool_]:
+    """Photos, bool (N,), that any of these attacks fooled within an epsilon."""
+    fooled = np.zeros(count, np.bool_)
+    for line in lines:
+        fooled |= line.fooled[radius]
+    return fooled
+
+
+def compare_attacks(lines: Sequence[Line], radii: Sequence[float], count: int) -> list[tuple[str, str]]:
+    """Alarms that come from attacks which should not have won: (name, figures)."""
+    white = [line for line in lines if line.kind == WHITE_BOX]
+    steps = [line for line in white if line.name != "fgsm" and not line.attack.finds_smallest]
+    own = [line for line in steps if line.route != "BPDA"]
+    suspects = (
+        ("query attack beats gradients", [line for line in lines if line.kind == BLACK_BOX], white),
+        ("one step beats many", [line for line in white if line.name == "fgsm"], steps),
+        ("transfer beats the file's own gradients", [line for line in lines if line.kind == TRANSFER], own),
+    )
+    found = []
+    for name, weaker, stronger in suspects:
+        if not weaker or not stronger:
+            continue
+        for radius in radii:
+            ours, theirs = union(weaker, radius, count), union(stronger, radius, count)
+            won, lost = discordant(ours, theirs)
+            if surely_more(won, lost):
+                text = f"{won} photos that only the weaker attack fooled at epsilon {radius:g}, {lost} the other way"
+                found.append((name, text))
+                break
+    return found
+
+
+def noise_alarm(lines: Sequence[Line], radii: Sequence[float], count: int) -> str:
+    """Figures of noise that does as much as the attacks do, or ""."""
+    noise = [line for line in lines if line.kind == CONTROL_KIND]
+    others = [line for line in lines if line.kind != CONTROL_KIND]
+    if not noise or not others:
+        return ""
+    for radius in radii:
+        random, attacked = (int(union(group, radius, count).sum()) for group in (noise, others))
+        if random >= NOISE_SHARE * attacked and random >= NOISE_AT_LEAST * count:
+            return f"at epsilon {radius:g} noise fooled {random} photos, all attacks together {attacked}"
+    return ""
+
+
+def quantized_looks_better(pairs: Mapping[str, Mapping[str, Any]]) -> str:
+    """Figures of a quantized file that holds more photos than its twin, by more than chance, or "". pairs: clean ones at "0"."""
+    for radius, pair in pairs.items():
+        if float(radius) > 0 and pair["ci95"][0] > 0 and pair["p"] < SIGNIFICANT:
+            only = pair["only_model"], pair["only_twin"]
+            return f"at epsilon {radius} {only[0]} photos that only it got right, {only[1]} the other way"
+    return ""
+
+
+def differing_answers(logits: Logits, pixels: NDArray[np.uint8]) -> str:
+    """Figures when the same pixels, uint8 (N, H, W, 3), get different scores, or ""."""
+    first, second = logits(pixels), logits(pixels)
+    differing = int((first != second).any(1).sum())
+    if not differing:
+        return ""
+    return f"{differing} of {len(pixels)} photos got other scores the second time, by up to {np.abs(first - second).max():.3g}"
+
+
+def looks_like_probabilities(logits: NDArray[np.float32]) -> str:
+    """Figures when rows of scores, (N, C), are distributions, or ""."""
+    alike = (logits >= 0).all() and (logits <= 1).all() and np.allclose(logits.sum(1), 1, atol=1e-3)
+    return f"all {len(logits)} rows of scores are within 0 and 1 and sum to 1" if alike else ""
+
+
+def missing_gradients(model: Model, pixels: NDArray[np.uint8], criterion: Criterion) -> str:
+    """Figures when a loss has a slope of exactly zero, or none that is a number, at clean photos; or ""."""
+    worst: dict[str, int] = {}
+    for start in range(0, len(pixels), GROUP):
+        part = pixels[start : start + GROUP]
+        wish = criterion.take(np.arange(start, start + len(part)))
+        scores = model.judged(part)
+        inputs = torch.from_numpy(part).to(model.device).float()
+        for name in ("cross-entropy", "margin"):
+            _, gradient = model.slopes(inputs, scores, lambda logits, n=name, w=wish: LOSSES[n](logits, w))  # type: ignore[misc]
+            flat = gradient.flatten(1)
+            bad = ~torch.isfinite(flat).all(1) | (flat == 0).all(1)
+            worst[name] = worst.get(name, 0) + int(bad.sum())
+    texts = [f"{bad} of {len(pixels)} photos with the {name} loss" for name, bad in worst.items() if bad]
+    return " and ".join(texts)

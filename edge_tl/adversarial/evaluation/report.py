@@ -1,0 +1,379 @@
+"""What an evaluation found, as the document that tables, pages and machines read."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_tl.adversarial.attacks.norms import NORMS
+from edge_tl.adversarial.document import DOCUMENT, FORMAT, Document
+from edge_tl.adversarial.evaluation.evaluation import Attacked, Evaluation, Evidence, Say
+from edge_tl.adversarial.evaluation.evidence import SURVIVAL, after_changes
+from edge_tl.adversarial.evaluation.gradient_masking import (
+    Alarm,
+    compare_attacks,
+    differing_answers,
+    looks_like_probabilities,
+    missing_gradients,
+    noise_alarm,
+    quantized_looks_better,
+    union,
+)
+from edge_tl.adversarial.evaluation.int8_vs_fp32 import about_quantization, paired, smallest, transfer
+from edge_tl.adversarial.evaluation.sweep import Line
+from edge_tl.adversarial.evaluation.target import CONTROL_KIND, WHITE_BOX
+from edge_tl.adversarial.settings import AttackSettings
+from edge_tl_export import Stage
+from edge_tl_runtime.core.files import write_text
+from edge_tl_runtime.core.statistics import rate
+from edge_tl_runtime.core.threads import usable_cores
+from edge_tl_runtime.machine.cpu import cpu_features, cpu_name
+from edge_tl_runtime.robustness.corrupted_accuracy import corrupted_accuracy
+from edge_tl_runtime.robustness.corruptions import SEVERITIES, named_corruptions
+
+ASKED_TWICE = 16
+
+
+def evaluate_robustness(
+    model: Path, data: Path, folder: Path, settings: AttackSettings, stage: Stage, say: Say
+) -> Document:
+    """Attack a model file on labelled photos; the report, also in folder/robustness.json, with its pictures beside it.
+
+    Goes on with an evaluation of the same that was interrupted in `folder`. Raises UsageError, DataError, BadModelError,
+    OutputError.
+    """
+    evaluation = Evaluation(model, data, folder, settings, stage, say)
+    document = attack_all(evaluation)[1]
+    write_text(folder / DOCUMENT, json.dumps(document, ensure_ascii=False, indent=1) + "\n")
+    if document["complete"]:
+        evaluation.ledger.discard()
+    return document
+
+
+def attack_all(evaluation: Evaluation) -> tuple[dict[str, Attacked], Document]:
+    """Attack the file, and its FP32 twin where there is one, by role; and the report of it."""
+    attacked = {"model": evaluation.attack(evaluation.subject)}
+    if evaluation.twin is not None:
+        attacked["twin"] = evaluation.attack(evaluation.twin)
+    evidence = evaluation.evidence(attacked["model"])
+    sanity = evaluation.sanity(attacked["model"])
+    return attacked, _Report(evaluation, attacked, evidence, sanity).document()
+
+
+class _Report:
+    def __init__(
+        self,
+        evaluation: Evaluation,
+        attacked: Mapping[str, Attacked],
+        evidence: Evidence,
+        sanity: Sequence[tuple[str, str, bool | None]],
+    ) -> None:
+        self.evaluation, self.attacked, self.evidence, self.sanity = evaluation, attacked, evidence, sanity
+        self.settings, self.photos = evaluation.settings, evaluation.photos
+        self.radii = self.settings.radii()
+        self.n = len(self.photos)
+        self.robust = {role: self._robust(role) for role in attacked}
+        self.bound = {role: self._bound(result) for role, result in attacked.items()}
+        self.pairs = paired(self.robust["model"], self.robust["twin"]) if "twin" in attacked else {}
+        self.alarms = self._alarms()
+
+    def document(self) -> Document:
+        model = self.attacked["model"]
+        withheld = any(alarm.subject == "model" for alarm in self.alarms)
+        robust = self._worst("model")
+        proof = model.subject.faithfulness
+        document: Document = {
+            "format": FORMAT,
+            "model": model.subject.summary(),
+            "twin": self.attacked["twin"].subject.summary() if "twin" in self.attacked else None,
+            "data": self.photos.data,
+            "training_overlap": self.photos.overlap.to_dict(),
+            "n": self.n,
+            "data_sha256": self.photos.digest,
+            "resize": self.evaluation.spec.resize.known(),
+            "threat": self._threat(),
+            "clean_accuracy": rate(int(model.correct.sum()), self.n),
+            "robust_accuracy": None if withheld else robust,
+            "robust_accuracy_withheld": robust if withheld else None,
+            "success_rate": self._success_rate(),
+            "headline": self._headline(robust, withheld),
+            "withheld": withheld,
+            "alarms": [alarm.to_dict() for alarm in self.alarms],
+            "notes": self._notes(),
+            "subjects": {role: self._subject(role) for role in self.attacked},
+            "routes_absent": [{"route": item.name, "why": item.why} for item in model.subject.absent],
+            "faithfulness": None if proof is None else {"text": str(proof), **proof.to_dict()},
+            "paired": self.pairs,
+            "smallest": smallest(self.attacked, self.settings.seed),
+            "quantization": None,
+            "transfer": transfer(self.attacked, self.radii[1:]),
+            "sanity": [{"name": name, "text": text, "holds": holds} for name, text, holds in self.sanity],
+            "survival": self._survival(),
+            "examples": self._examples(),
+            "outcomes": self._outcomes(),
+            "corruptions": self._corruptions(),
+            "environment": _environment(model, self.evaluation.device),
+            "settings": asdict(self.settings),
+            "skipped": [item.to_dict() for item in self.photos.skipped],
+            "seconds": round(time.monotonic() - self.evaluation.started, 1),
+            "complete": not self.evaluation.stop(),
+        }
+        document["quantization"] = about_quantization(document)
+        return document
+
+    def _threat(self) -> Document:
+        labels, settings = self.evaluation.spec.labels, self.settings
+        target = self.evaluation.target
+        queries = [attack.queries for attack in self.evaluation.effort.black_box.values() if hasattr(attack, "queries")]
+        goal = "any wrong class" if target is None else f"to {labels[target]}"
+        source = f", photos of {settings.source} alone" if settings.source else ""
+        routes = [f"{route.name}: {route.kind}" for route in self.attacked["model"].subject.routes]
+        return {
+            "norm": settings.norm,
+            "where": "the pixels the network gets, after crop and resize, whole values 0 to 255",
+            "goal": goal + source,
+            "knowledge": [*routes, "square: scores of the file alone"],
+            "epsilons": list(self.radii),
+            "unit": "/255" if settings.norm == "linf" else "L2 of pixels in 0..1",
+            "queries": max(queries, default=0),
+        }
+
+    def _robust(self, role: str) -> dict[float, NDArray[np.bool_]]:
+        """What stays right under the worst attack, by epsilon. Of the file itself, successes count as they were read from PNG."""
+        result = self.attacked[role]
+        fooled = {}
+        for radius in self.radii[1:]:
+            if role == "model":
+                fooled[radius] = self.evidence.radii <= radius
+            else:
+                attacks = [line for line in result.lines if line.kind != CONTROL_KIND]
+                fooled[radius] = union(attacks, radius, self.n)
+        return {0.0: result.correct, **{radius: result.correct & ~hit for radius, hit in fooled.items()}}
+
+    def _bound(self, result: Attacked) -> dict[float, bool]:
+        """Whether an attack was cut short on a photo that is not fooled, so that the figure is an upper bound."""
+        short = {0.0: False}
+        for radius in self.radii[1:]:
+            short[radius] = any(not line.complete[radius].all() for line in result.lines if line.kind != CONTROL_KIND)
+        return short
+
+    def _worst(self, role: str) -> Document:
+        return {
+            f"{radius:g}": rate(int(robust.sum()), self.n, bound=self.bound[role][radius])
+            for radius, robust in self.robust[role].items()
+        }
+
+    def _success_rate(self) -> Document | None:
+        if self.evaluation.target is None:
+            return None
+        model = self.attacked["model"]
+        tried = int(model.attackable.sum())
+        return {
+            f"{radius:g}": rate(int((model.correct & ~robust).sum()), tried, bound=self.bound["model"][radius])
+            for radius, robust in self.robust["model"].items()
+        }
+
+    def _subject(self, role: str) -> Document:
+        result = self.attacked[role]
+        return {
+            "name": result.subject.name,
+            "clean": rate(int(result.correct.sum()), self.n),
+            "attackable": int(result.attackable.sum()),
+            "worst": self._worst(role),
+            "attacks": [self._line(line, int(result.attackable.sum())) for line in result.lines],
+        }
+
+    def _line(self, line: Line, tried: int) -> Document:
+        success, queries, curve = {}, {}, {}
+        for radius in self.radii[1:]:
+            fooled = line.fooled[radius]
+            spent = np.sort(line.queries[radius][fooled])
+            success[f"{radius:g}"] = rate(int(fooled.sum()), tried, bound=not line.complete[radius].all())
+            middle, late = (float(np.quantile(spent, share)) for share in (0.5, 0.9)) if len(spent) else (None, None)
+            queries[f"{radius:g}"] = {"median": middle, "p90": late}
+            values, counts = np.unique(spent, return_counts=True)
+            curve[f"{radius:g}"] = [[int(v), int(c)] for v, c in zip(values, counts.cumsum(), strict=True)]
+        return {
+            "name": line.name,
+            "route": line.route,
+            "kind": line.kind,
+            "attack": repr(line.attack),
+            "paper": line.attack.paper,
+            "success": success,
+            "queries": queries,
+            "curve": curve,
+        }
+
+    def _alarms(self) -> list[Alarm]:
+        found = []
+        for role, result in self.attacked.items():
+            lines, logits = result.lines, result.subject.classifier.logits
+            few = self.photos.pixels[:ASKED_TWICE]
+            pairs = compare_attacks(lines, self.radii[1:], self.n)
+            singles = {
+                "answers differ": differing_answers(logits, few),
+                "probabilities, not logits": looks_like_probabilities(result.logits),
+                "noise does as well": noise_alarm(lines, self.radii[1:], self.n),
+            }
+            own = next((route for route in result.subject.routes if route.kind == WHITE_BOX), None)
+            places = np.flatnonzero(result.attackable)
+            if own is None:
+                singles["no way in by gradients"] = "; ".join(item.why for item in result.subject.absent)
+            elif len(places) and not self.evaluation.stop():
+                criterion = result.campaign.criterion.take(places)
+                singles["no gradient"] = missing_gradients(own.model, self.photos.pixels[places], criterion)
+            pairs += [(name, text) for name, text in singles.items() if text]
+            found += [Alarm(name, text, role) for name, text in pairs]
+        large = [item for item in self.sanity if "large" in item[0]]
+        reached = any(holds for _, _, holds in large)
+        for name, text, holds in large:
+            # Questions may be too few to reach it, which proves nothing once gradients did.
+            if holds is False and (name.endswith("pgd") or not reached):
+                found.append(Alarm("large perturbations do not fool it", text, "model"))
+        whole = not any(any(short.values()) for short in self.bound.values())
+        text = quantized_looks_better(self.pairs) if whole else ""
+        return [*found, Alarm("quantized file looks more robust", text, "model")] if text else found
+
+    def _survival(self) -> list[Document]:
+        stored, still = self.evidence.stored, self.evidence.still
+        if not stored:
+            return []
+        rows = [
+            {"name": "PNG, read back by the runner", "threat": "same", "still": rate(int(still.sum()), len(stored))}
+        ]
+        result, rule = self.attacked["model"], self.evaluation.spec.resize
+        fooled = np.zeros(len(SURVIVAL), np.int64)
+        for item in stored:
+            scores = result.subject.judge.judged(after_changes(self.evaluation.folder, item, rule))
+            fooled += result.campaign.criterion.take(np.full(len(SURVIVAL), item.photo)).fooled(scores)
+        return rows + [
+            {"name": name, "threat": "weaker", "still": rate(int(count), len(stored))}
+            for (name, _), count in zip(SURVIVAL, fooled, strict=True)
+        ]
+
+    def _examples(self) -> list[Document]:
+        result, spec = self.attacked["model"], self.evaluation.spec
+        norm, labels = NORMS[self.settings.norm], spec.labels
+        examples = []
+        found = self.evidence
+        for item, line, still, logits in zip(found.stored, found.attacks, found.still, found.logits, strict=True):
+            if not still:
+                continue
+            clean = self.photos.pixels[item.photo]
+            before = spec.scores.probabilities(result.logits[item.photo])
+            now = spec.scores.probabilities(logits)
+            size = norm.sizes((item.pixels.astype(np.int64) - clean)[None])[0] / self.settings.unit
+            examples.append(
+                {
+                    "photo": self.photos.names[item.photo],
+                    "truth": labels[self.photos.targets[item.photo]],
+                    "before": {"label": labels[int(before.argmax())], "confidence": float(before.max())},
+                    "after": {"label": labels[int(now.argmax())], "confidence": float(now.max())},
+                    "epsilon": item.radius,
+                    "size": float(size),
+                    "attack": line.name,
+                    "route": line.route,
+                    "clean": item.clean,
+                    "adversarial": item.adversarial,
+                }
+            )
+        return sorted(examples, key=lambda example: -example["after"]["confidence"])
+
+    def _outcomes(self) -> Document:
+        def text(flags: NDArray[np.bool_]) -> str:
+            return "".join("1" if flag else "0" for flag in flags)
+
+        roles = {
+            role: {"correct": text(result.correct), "robust": {f"{r:g}": text(x) for r, x in self.robust[role].items()}}
+            for role, result in self.attacked.items()
+        }
+        return {"photos": list(self.photos.names), **roles}
+
+    def _corruptions(self) -> Document | None:
+        if not self.settings.corruptions:
+            return None
+        names = named_corruptions(self.settings.corruptions)
+        result = self.attacked["model"]
+        chosen = self.photos.source
+        with self.evaluation.stage("corruptions", len(chosen)) as done:
+            found = corrupted_accuracy(
+                result.subject.classifier.logits,
+                chosen,
+                self.evaluation.spec.resize,
+                names,
+                SEVERITIES,
+                seed=self.settings.seed,
+                progress=done,
+                stop=self.evaluation.stop,
+            )
+        document: Document = found.to_dict()
+        return document
+
+    def _notes(self) -> list[str]:
+        notes = []
+        if self.evaluation.stop():
+            notes.append("the time limit came first: rates of success are lower bounds, robust accuracies upper bounds")
+        lost = len(self.evidence.stored) - int(self.evidence.still.sum())
+        if lost:
+            notes.append(f"{lost} successes did not fool any more when read back from PNG and are not counted")
+        for result in self.attacked.values():
+            for line in result.lines:
+                steps = getattr(line.attack, "steps", 0)
+                first = self.radii[1]
+                late = line.fooled[first] & (line.queries[first] > 2 + 0.75 * steps)
+                if steps > 4 and getattr(line.attack, "restarts", 1) == 1 and late.sum() > max(2, 0.05 * self.n):
+                    notes.append(
+                        f"{result.subject.name} {line.title} still found {int(late.sum())} photos in its last quarter at epsilon "
+                        f"{first:g}: more steps would find more"
+                    )
+        if self.evaluation.device != "cpu":
+            notes.append(f"gradients on {self.evaluation.device}; every answer that counts is onnxruntime's")
+        return [*notes, *self.photos.overlap.lines()]
+
+    def _headline(self, robust: Document, withheld: bool) -> str:
+        clean = rate(int(self.attacked["model"].correct.sum()), self.n)
+        start = f"clean accuracy {_words(clean)}"
+        if withheld:
+            names = ", ".join(dict.fromkeys(alarm.name for alarm in self.alarms if alarm.subject == "model"))
+            return f"{start}; robust accuracy withheld: {names}"
+        unit = "/255" if self.settings.norm == "linf" else ""
+        if self.evaluation.target is not None:
+            reached = self._success_rate() or {}
+            label = self.evaluation.spec.labels[self.evaluation.target]
+            parts = [f"{_words(reached[f'{r:g}'])} at {r:g}{unit}" for r in self.radii[1:3]]
+            return f"{start}; made into {label}: " + ", ".join(parts)
+        shown = self.radii[1:4]
+        parts = [
+            ("at most " if robust[f"{r:g}"]["bound"] else "") + f"{_words(robust[f'{r:g}'])} at {r:g}{unit}"
+            for r in shown
+        ]
+        return f"{start}; robust accuracy " + ", ".join(parts)
+
+
+def _words(share: Mapping[str, Any]) -> str:
+    if share["rate"] is None:
+        return "n/a"
+    low, high = share["ci95"]
+    return f"{100 * share['rate']:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
+
+
+def _environment(attacked: Attacked, device: str) -> Document:
+    return {
+        "machine": platform.machine(),
+        "cpu": cpu_name(),
+        "features": list(cpu_features()),
+        "threads": usable_cores(),
+        "provider": attacked.subject.classifier.session.get_providers()[0],
+        "gradients_on": device,
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in ("edge-tl", "onnxruntime", "numpy", "opencv-python", "torch")},
+    }

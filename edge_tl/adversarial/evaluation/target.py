@@ -1,0 +1,118 @@
+"""A deployed file under evaluation, and the ways there are into it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_tl.adversarial.attacks.model import Model
+from edge_tl_export import ExportError
+from edge_tl_export.adoption.deciding import KEY as ADOPTED_KEY
+from edge_tl_export.torch_graph.equivalence import Faithfulness, faithfulness
+from edge_tl_export.torch_graph.module import DifferentiableGraph
+from edge_tl_runtime.core.files import sha256
+from edge_tl_runtime.inference.classifier import Classifier, SessionSettings
+from edge_tl_runtime.modelfile.onnx import read_model
+
+WHITE_BOX, TRANSFER, BLACK_BOX, CONTROL_KIND = "white-box", "transfer", "black-box", "control"
+
+
+@dataclass(frozen=True)
+class Route:
+    """One way into a file. kind: what the attacker must know. model: what attacks get."""
+
+    name: str
+    kind: str
+    model: Model
+
+
+@dataclass(frozen=True)
+class Absent:
+    """A way that there is not, and why."""
+
+    name: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Subject:
+    """name: "INT8" or "FP32", for tables. routes: those of the file's own gradients first.
+
+    faithfulness: of the differentiable rebuild, None where the graph cannot be rebuilt.
+    """
+
+    name: str
+    path: Path
+    classifier: Classifier
+    sha256: str
+    routes: tuple[Route, ...]
+    absent: tuple[Absent, ...]
+    faithfulness: Faithfulness | None
+
+    @property
+    def judge(self) -> Model:
+        """The file without gradients: what black-box attacks get."""
+        return Model(self.classifier.logits)
+
+    def summary(self) -> dict[str, Any]:
+        spec = self.classifier.spec
+        return {
+            "path": str(self.path),
+            "sha256": self.sha256,
+            "precision": spec.precision,
+            "arch": spec.arch,
+            "classes": len(spec.labels),
+        }
+
+
+class Opened:
+    """A file, its session, and its graph in PyTorch once it was rebuilt. why: there is none, proof: that it is the file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.classifier = Classifier(path, SessionSettings(spin=True))
+        self._data = read_model(path)
+        self.sha256 = sha256(self._data)
+        self.graph: DifferentiableGraph | None = None
+        self.why = ""
+        self.proof: Faithfulness | None = None
+
+    def rebuild(self, device: str, sample: NDArray[np.uint8]) -> None:
+        """Take the graph into PyTorch where it is known and proven on `sample`, uint8 (N, H, W, 3)."""
+        try:
+            graph = DifferentiableGraph(self._data)
+        except ExportError as error:
+            self.why = str(error)
+            return
+        self.proof = faithfulness(graph, self._data, self.classifier.logits, sample)
+        if self.proof.holds:
+            self.graph = graph.to(device)
+        else:
+            self.why = f"the rebuild in PyTorch is not the file: {self.proof}"
+
+    @property
+    def name(self) -> str:
+        return self.classifier.spec.precision.upper()
+
+    def subject(self, twin: Opened | None, device: str) -> Subject:
+        """With every way in that there is. twin: the FP32 file that this one was quantized from."""
+        judge = self.classifier.logits
+        routes: list[Route] = []
+        absent: list[Absent] = []
+        own = "straight-through" if self.classifier.spec.precision == "int8" else "gradients"
+        if self.graph is None:
+            absent.append(Absent(own, self.why))
+        else:
+            routes.append(Route(own, WHITE_BOX, Model(judge, self.graph, device=device)))
+        if twin is not None and twin.graph is not None:
+            routes.append(Route("BPDA", WHITE_BOX, Model(judge, twin.graph, backward_only=True, device=device)))
+            routes.append(Route("transfer", TRANSFER, Model(judge, twin.graph, device=device)))
+        elif self.classifier.spec.precision != "fp32" and set(self.classifier.spec.export) != {ADOPTED_KEY}:
+            # A file as it was adopted has no FP32 counterpart; one that was quantized after that has.
+            why = twin.why if twin else "the FP32 file that it was made from is not in its folder"
+            absent += [Absent(name, why) for name in ("BPDA", "transfer")]
+        return Subject(self.name, self.path, self.classifier, self.sha256, tuple(routes), tuple(absent), self.proof)

@@ -1,0 +1,1 @@
+"""Looking for what is wrong with labelled photos before they are trained on; may use models."""

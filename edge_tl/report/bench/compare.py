@@ -1,0 +1,208 @@
+"""Benchmark results side by side: devices, models, precisions; two, or those of a whole fleet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from edge_tl.report.bench import plots as plots
+from edge_tl.report.common.html import render
+from edge_tl.report.common.pairs import Pair, from_text, paired
+from edge_tl.report.run.page import differing, flat
+from edge_tl_runtime.bench.result import read_result
+from edge_tl_runtime.core.errors import UsageError
+from edge_tl_runtime.core.files import write_text
+
+Rate = Mapping[str, Any]
+CLEAN = "0"
+
+
+@dataclass(frozen=True)
+class BenchRow:
+    """A result. pairs: by epsilon of stored pictures ("0": clean), against the first; unpaired: why there are none."""
+
+    name: str
+    document: Mapping[str, Any]
+    pairs: dict[str, Pair] = field(default_factory=dict)
+    unpaired: str = ""
+
+    @property
+    def title(self) -> str:
+        model = self.document["model"]
+        return f"{model['arch']} {model['precision'].upper()}, {self.document['machine']['cpu']}"
+
+    @property
+    def parts(self) -> Mapping[str, Any]:
+        parts: Mapping[str, Any] = self.document["parts"]
+        return parts
+
+    def number(self, part: str, key: str) -> float | None:
+        value = self.parts.get(part, {}).get(key)
+        return None if value is None else float(value)
+
+    @property
+    def photos_per_second(self) -> float | None:
+        rates = [row["photos_per_second"] for row in self.parts.get("throughput", {}).get("rows", [])]
+        return max((rate for rate in rates if rate is not None), default=None)
+
+    @property
+    def top1(self) -> Rate | None:
+        found: Rate | None = self.parts.get("accuracy", {}).get("top1")
+        return found
+
+    def left(self, part: str) -> Mapping[str, Rate]:
+        """Accuracy left by epsilon, of "stored" or "square"."""
+        found: Mapping[str, Rate] = self.parts.get(part, {}).get("accuracy", {})
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """One object of `edge-tl report --json`."""
+        return {
+            "result": self.name,
+            "sha256": self.document["sha256"],
+            "model": dict(self.document["model"]),
+            "machine": self.document["machine"]["cpu"],
+            "p50_ms": self.number("latency", "p50_ms"),
+            "p99_ms": self.number("latency", "p99_ms"),
+            "photos_per_second": self.photos_per_second,
+            "top1": self.top1,
+            "stored": dict(self.left("stored")),
+            "square": dict(self.left("square")),
+            "pairs": {key: asdict(pair) for key, pair in self.pairs.items()},
+            "unpaired": self.unpaired,
+        }
+
+
+@dataclass(frozen=True)
+class Column:
+    """A figure of speed. value: None where a row did not measure it."""
+
+    heading: str
+    value: Callable[[BenchRow], float | None]
+    form: str = ".2f"
+
+    def cell(self, row: BenchRow) -> str:
+        value = self.value(row)
+        return "" if value is None else format(value, self.form)
+
+
+def _of(part: str, key: str) -> Callable[[BenchRow], float | None]:
+    return lambda row: row.number(part, key)
+
+
+SPEED = (
+    Column("photo, p50", _of("latency", "p50_ms")),
+    Column("p90", _of("latency", "p90_ms")),
+    Column("p99", _of("latency", "p99_ms")),
+    Column("frame, p50", _of("frame", "p50_ms")),
+    Column("photos a second", lambda row: row.photos_per_second, ".1f"),
+    Column("load", _of("resources", "load_ms"), ".0f"),
+    Column("memory, MB", _of("resources", "peak_mb"), ".0f"),
+    Column("file, MB", lambda row: float(row.document["model"]["bytes"]) / 1e6, ".1f"),
+)
+"""Columns of the page; one that no row measured is left out."""
+
+
+def compare_benches(results: Sequence[Path]) -> list[BenchRow]:
+    """A row for each result, against the first. Raises UsageError for a file that is none, or was altered."""
+    rows: list[BenchRow] = []
+    for path in results:
+        document = read_result(path)
+        pairs, why = _pairs(rows[0].document, document) if rows else ({}, "")
+        rows.append(BenchRow(path.stem, document, pairs, why))
+    return rows
+
+
+def results_in(folder: Path) -> list[Path]:
+    """The results in a folder, as a fleet leaves them, by name. Raises UsageError where there is none."""
+    found = sorted(path for path in folder.glob("*.json") if is_result(path))
+    if not found:
+        raise UsageError(f"{folder} holds no result of `edge-tl bench`; give a folder of them, or the files")
+    return found
+
+
+def is_result(path: Path) -> bool:
+    """Whether it claims to be one; a damaged one still is, and is refused when it is read."""
+    try:
+        with path.open("rb") as file:
+            return b'"edge-tl bench"' in file.read(4096)
+    except OSError:
+        return False
+
+
+def write_bench_comparison(rows: Sequence[BenchRow], target: Path) -> Path:
+    """The rows as a page with plots, paired differences and the settings that differ."""
+    points = [
+        (row.name, p50, row.top1)
+        for row in rows
+        if (p50 := row.number("latency", "p50_ms")) is not None
+        and row.top1 is not None
+        and row.top1["rate"] is not None
+    ]
+    drawn = [plots.speed_and_accuracy(points)]
+    for part, title in (("stored", "stored pictures"), ("square", "Square, live")):
+        norms = {row.parts[part]["norm"] for row in rows if part in row.parts}
+        drawn += [
+            plots.accuracies(
+                {row.name: row.left(part) for row in rows if part in row.parts and row.parts[part]["norm"] == norm},
+                norm,
+                title,
+            )
+            for norm in sorted(norms)
+        ]
+    settings = [{**flat(row.document["settings"]), **_facts(row.document)} for row in rows]
+    page = render(
+        "bench_compare.html.j2",
+        version=version("edge-tl"),
+        rows=rows,
+        speed=[column for column in SPEED if any(column.value(row) is not None for row in rows)],
+        corrupted=any("corruptions" in row.parts for row in rows),
+        epsilons={part: epsilons(rows, part) for part in ("stored", "square")},
+        plots=[plot for plot in drawn if plot is not None],
+        differences=differing(settings),
+    )
+    write_text(target, page)
+    return target
+
+
+def epsilons(rows: Sequence[BenchRow], part: str) -> list[str]:
+    """Radii above 0 of any row, ascending."""
+    return sorted({key for row in rows for key in row.left(part) if float(key) > 0}, key=float)
+
+
+def _facts(document: Mapping[str, Any]) -> dict[str, Any]:
+    pack = document["pack"]
+    return {
+        "model SHA-256": document["model"]["sha256"][:16],
+        "pack SHA-256": pack["sha256"][:16] if pack else "",
+        **flat({"session": document["session"], "versions": document["versions"]}),
+    }
+
+
+def _pairs(first: Mapping[str, Any], this: Mapping[str, Any]) -> tuple[dict[str, Pair], str]:
+    """By epsilon; and why there are none, or ""."""
+    ours, theirs = _outcomes(first), _outcomes(this)
+    if not ours or not theirs:
+        return {}, "no labelled photos on one of them"
+    if ours[CLEAN]["photos"] != theirs[CLEAN]["photos"]:
+        return {}, "measured on other photos than the first"
+    pairs = {}
+    for key in ours:
+        if key in theirs and ours[key]["photos"] == theirs[key]["photos"]:
+            pairs[key] = paired(from_text(ours[key]["right"]), from_text(theirs[key]["right"]))
+    return pairs, ""
+
+
+def _outcomes(document: Mapping[str, Any]) -> dict[str, Mapping[str, str]]:
+    """By epsilon; stored pictures are compared only where both files were judged on pictures of the same pack."""
+    parts = document["parts"]
+    if not parts.get("accuracy", {}).get("outcomes", {}).get("right"):
+        return {}
+    found = {CLEAN: parts["accuracy"]["outcomes"]}
+    pack = (document["pack"] or {}).get("sha256", "")
+    for key, outcome in parts.get("stored", {}).get("outcomes", {}).items():
+        found[key] = {**outcome, "photos": outcome["photos"] + pack}
+    return found

@@ -1,0 +1,99 @@
+"""Several runs side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from edge_tl.report.common.html import render
+from edge_tl.report.run import plots
+from edge_tl.report.run.page import differing, flat
+from edge_tl.training.run_folder import Judged, load_run, read_judged, read_metrics
+from edge_tl_runtime.core.files import write_text
+from edge_tl_runtime.core.statistics import discordant, mcnemar
+from edge_tl_runtime.evaluation.evaluate import Evaluation, score
+from edge_tl_runtime.evaluation.reliability import reliability
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """only_first, only_this: photos that only the first run or only this one gets right; p: of that difference.
+
+    p is None for the first run and for one that was judged on other photos.
+    """
+
+    name: str
+    arch: str
+    size: int
+    best: str
+    parts: dict[str, Evaluation]
+    ece: float
+    settings: dict[str, Any]
+    only_first: int = 0
+    only_this: int = 0
+    p: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """One object of `edge-tl report --json`."""
+        return {
+            "run": self.name,
+            "arch": self.arch,
+            "size": self.size,
+            "best": self.best,
+            **{part: {"top1": e.top1, "n": e.n, "ci95": list(e.ci95)} for part, e in self.parts.items()},
+            "ece": self.ece,
+            "only_first": self.only_first,
+            "only_this": self.only_this,
+            "p": self.p,
+        }
+
+
+def compare(folders: Sequence[Path]) -> list[RunRow]:
+    """A row for each run, against the first. Raises UsageError or BadModelError for what is no run."""
+    rows: list[RunRow] = []
+    first: Judged | None = None
+    for folder in folders:
+        run, judged = load_run(folder), read_judged(folder)
+        parts = {part: score(a.logits, a.targets, run.spec.labels, part) for part, a in judged.items()}
+        answers = judged.get("test") or judged.get("val")
+        ece, only_first, only_this, p = float("nan"), 0, 0, None
+        if answers is not None:
+            ece = reliability(run.spec.scores.probabilities(answers.logits), answers.targets).ece
+            if first is None and not rows:
+                first = answers
+            elif first is not None and first.names == answers.names:
+                before, now = (a.logits.argmax(1) == a.targets for a in (first, answers))
+                only_first, only_this = discordant(before, now)
+                p = mcnemar(only_first, only_this)
+        rows.append(
+            RunRow(
+                folder.resolve().name,
+                run.spec.arch,
+                run.spec.resize.height,
+                run.spec.training.get("best", ""),
+                parts,
+                ece,
+                flat({k: v for k, v in run.settings.items() if k not in ("seconds", "versions")}),
+                only_first,
+                only_this,
+                p,
+            )
+        )
+    return rows
+
+
+def write_comparison(folders: Sequence[Path], rows: Sequence[RunRow], target: Path) -> Path:
+    """The rows as a page with the runs' curves and the settings that differ."""
+    page = render(
+        "compare.html.j2",
+        version=version("edge-tl"),
+        rows=rows,
+        parts=[part for part in ("val", "test") if any(part in row.parts for row in rows)],
+        curves=plots.curves({row.name: read_metrics(folder) for row, folder in zip(rows, folders, strict=True)}),
+        differences=differing([row.settings for row in rows]),
+    )
+    write_text(target, page)
+    return target

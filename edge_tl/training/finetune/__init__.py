@@ -1,0 +1,1 @@
+"""Fine-tuning: every weight, from the probe's head on."""

@@ -1,0 +1,1 @@
+"""The probe: a new head on features of the frozen backbone."""

@@ -1,0 +1,1 @@
+"""ONNX graphs: export, cleaning, checks, other runtimes."""

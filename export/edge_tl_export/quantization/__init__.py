@@ -1,0 +1,1 @@
+"""INT8: ranges, rounding, equalization and the quantized graph."""

@@ -1,0 +1,1 @@
+"""The guarded search for a quantized file that keeps the accuracy."""

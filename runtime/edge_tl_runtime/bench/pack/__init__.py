@@ -1,0 +1,1 @@
+"""Benchmark packs: photos, their adversarial versions and what was measured on the workstation, in one file."""

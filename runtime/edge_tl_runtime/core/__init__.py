@@ -1,0 +1,1 @@
+"""What every other room stands on: errors, text for people, files, strict JSON, settings, statistics, threads."""

@@ -1,0 +1,43 @@
+"""Text from elsewhere on its way into messages and commands: one line that a terminal prints and a shell takes as it stands."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters (Unicode's Cc), which terminals obey; line breaks; marks that turn the direction of the rest;
+and lone surrogates, which cannot be encoded."""
+
+
+def one_line(value: object, limit: int = 200) -> str:
+    """A text from elsewhere for use in a message: one line that a terminal prints and does not obey."""
+    text = str(value)
+    text = text if len(text) <= limit else text[:limit] + "..."
+    return UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def shell_command(*words: object) -> str:
+    """`edge-tl` and these words as one line that a shell takes as it stands, whatever characters a path has.
+
+    A Path that begins with a hyphen is given as `./-name`, so that it is not taken for an option.
+    """
+    return " ".join(["edge-tl", *map(_quoted, words)])
+
+
+def _quoted(word: object) -> str:
+    text = str(word)
+    if isinstance(word, Path) and text.startswith("-"):
+        text = f"./{text}"
+    if not UNPRINTABLE.search(text):
+        return shlex.quote(text)
+    # Line breaks and bytes that are no UTF-8, spelled out as bash, zsh and ksh read them.
+    plain = text.replace("\\", "\\\\").replace("'", "\\'")
+    spelled = UNPRINTABLE.sub(lambda found: "".join(f"\\x{byte:02x}" for byte in _bytes(found[0])), plain)
+    return f"$'{spelled}'"
+
+
+def _bytes(character: str) -> bytes:
+    """Of a file name's character; a byte that was no UTF-8 is a surrogate from U+DC80 on (PEP 383)."""
+    return character.encode("utf-8", "surrogateescape" if "\udc80" <= character <= "\udcff" else "surrogatepass")

@@ -1,0 +1,1 @@
+"""How often a model is right: accuracy and its intervals, reliability of confidences, photos it was trained on."""

@@ -1,0 +1,1 @@
+"""File formats of photos: which one a file is, by its content, and how each becomes pixels."""

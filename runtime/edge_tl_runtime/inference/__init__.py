@@ -1,0 +1,1 @@
+"""From a model file and pixels to labels: the classifier, execution providers, the out-of-distribution score."""

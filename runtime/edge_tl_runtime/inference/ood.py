@@ -1,0 +1,148 @@
+"""Whether a photo is like those a model was judged on: a score of its logits, and thresholds that travel in the model file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_tl_runtime.core.errors import BadModelError, UsageError
+from edge_tl_runtime.core.text import UNPRINTABLE, one_line
+from edge_tl_runtime.modelfile.spec import ModelSpec
+
+KEEP = (0.95, 0.99)
+"""Fractions of familiar photos to keep for which a threshold is stored."""
+MIN_PHOTOS = 20
+"""The fewest photos that place a threshold. 95 % needs 19: the lowest of them (see `threshold`)."""
+EXPORT_KEY = "familiarity"
+"""Where the contract's `export` keeps the document."""
+LARGEST = 1e39
+"""Beyond what float32 logits can reach."""
+
+
+def energy(logits: NDArray[np.floating[Any]], temperature: float = 1.0) -> NDArray[np.float64]:
+    """The negative free energy of the logits, T logsumexp(logits / T): higher is more familiar.
+
+    Liu et al. 2020, "Energy-based Out-of-distribution Detection", section 3.1. logits: (..., C), finite; temperature: positive.
+    Returns float64 (...), never below the largest logit and at most T ln C above it.
+    """
+    scaled = logits.astype(np.float64) / temperature
+    largest = scaled.max(axis=-1, keepdims=True)
+    total = np.exp(scaled - largest).sum(axis=-1)
+    return np.asarray(temperature * (largest[..., 0] + np.log(total)))
+
+
+SCORES: Mapping[str, Callable[[NDArray[np.floating[Any]]], NDArray[np.float64]]] = MappingProxyType({"energy": energy})
+"""By the name a file gives: logits, (..., C), to a score, float64 (...), higher where more familiar.
+
+Of 37 breeds, energy notices more than the largest probability and hardly more than the largest logit, whatever its temperature.
+Of two classes all of them order photos alike and notice little: the probe's logits sum to zero, so each score is a function of
+one number, their difference (benchmarks/studies/ood_score.py).
+"""
+
+
+def threshold(scores: NDArray[np.float64], keep: float) -> float:
+    """The score that a fraction `keep` of photos like these reaches, on average over draws of the n photos.
+
+    scores: (N,), finite, N >= 1. It is the k-th lowest with k = floor((1 - keep)(n + 1)): a new photo of the same kind is equally
+    likely to fall between any two of them (split conformal prediction, Vovk et al. 2005). Where k is below 1, as for 99 % of
+    fewer than 99 photos, the lowest score is taken, which keeps n / (n + 1). Rounded down to a millionth.
+    """
+    place = math.floor((1 - keep) * (len(scores) + 1) + 1e-9)
+    lowest = float(np.sort(scores)[max(1, place) - 1])
+    return math.floor(lowest * 1e6) / 1e6 if abs(lowest) < 1e9 else lowest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Familiarity:
+    """What a file's own logits on n judging photos say of how familiar a photo should be.
+
+    score: a name in SCORES. thresholds: lowest score of a familiar photo, by the fraction of photos to keep, in (0, 1).
+    n: photos they stand on; data: where those came from, in words.
+    """
+
+    score: str = "energy"
+    thresholds: Mapping[float, float]
+    n: int
+    data: str
+
+    def __post_init__(self) -> None:
+        known = isinstance(self.score, str) and self.score in SCORES
+        _require(known, f"score {self.score!r} is none of {', '.join(SCORES)}; upgrade edge-tl on this machine")
+        _require(isinstance(self.thresholds, Mapping) and len(self.thresholds) > 0, "no thresholds")
+        object.__setattr__(self, "thresholds", MappingProxyType(dict(sorted(self.thresholds.items()))))
+        _require(all(_number(x) and 0 < x < 1 for x in self.thresholds), "a fraction to keep is outside (0, 1)")
+        values = list(self.thresholds.values())
+        _require(all(_number(x) and abs(x) <= LARGEST for x in values), "a threshold is not a finite number")
+        _require(
+            values == sorted(values, reverse=True), "keeping more photos takes a lower threshold, not a higher one"
+        )
+        _require(type(self.n) is int and MIN_PHOTOS <= self.n < 2**63, f"{self.n} photos place no threshold")
+        _require(isinstance(self.data, str) and not UNPRINTABLE.search(self.data), "its photos are not a line of text")
+
+    def is_familiar(self, logits: NDArray[np.floating[Any]], keep: float = 0.95) -> bool:
+        """Whether one photo, logits (C,), scores as those that judged the file. Raises UsageError as `threshold`."""
+        return bool(SCORES[self.score](logits) >= self.threshold(keep))
+
+    def threshold(self, keep: float) -> float:
+        """The stored threshold. Raises UsageError where there is none for this fraction."""
+        try:
+            return self.thresholds[keep]
+        except KeyError:
+            stored = ", ".join(f"{level:g}" for level in self.thresholds)
+            raise UsageError(
+                f"the model holds no threshold for keeping {keep:g} of the photos; it has: {stored}"
+            ) from None
+
+    def describe(self) -> str:
+        """`energy >= 1.2345 keeps 95 %, >= 0.9876 keeps 99 % of photos like its 153, val of hymenoptera`."""
+        levels = ", ".join(f">= {value:.4f} keeps {100 * keep:g} %" for keep, value in self.thresholds.items())
+        return f"{self.score} {levels} of photos like its {self.n}, {self.data}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values; `from_dict` of it gives an equal Familiarity."""
+        thresholds = {str(keep): value for keep, value in self.thresholds.items()}
+        return {"score": self.score, "thresholds": thresholds, "n": self.n, "data": self.data}
+
+    @classmethod
+    def from_dict(cls, document: Any) -> Familiarity:
+        """Raises BadModelError for a malformed document."""
+        _require(isinstance(document, Mapping), "the document is not a JSON object")
+        try:
+            thresholds = {float(keep): value for keep, value in document["thresholds"].items()}
+            _require(len(thresholds) == len(document["thresholds"]), "a fraction to keep appears twice")
+            return cls(score=document["score"], thresholds=thresholds, n=document["n"], data=document["data"])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            reason = one_line(f"{type(error).__name__}: {error}")
+            raise BadModelError(f"familiarity thresholds: the document is damaged ({reason})") from None
+
+
+def fit_familiarity(logits: NDArray[np.floating[Any]], data: str) -> Familiarity | None:
+    """Thresholds from a file's own logits, (N, C), on the photos that judged it; `data` names them in words.
+
+    None for fewer than MIN_PHOTOS photos, and for logits that are no numbers.
+    """
+    if len(logits) < MIN_PHOTOS or not np.isfinite(logits).all():
+        return None
+    scores = energy(logits)
+    return Familiarity(thresholds={keep: threshold(scores, keep) for keep in KEEP}, n=len(logits), data=data)
+
+
+def familiarity_of(spec: ModelSpec) -> Familiarity | None:
+    """What a file's contract says; None for a file without thresholds. Raises BadModelError for damaged ones."""
+    document = spec.export.get(EXPORT_KEY)
+    return None if document is None else Familiarity.from_dict(document)
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise BadModelError(f"familiarity thresholds: {one_line(message)}")
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

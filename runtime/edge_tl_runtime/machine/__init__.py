@@ -1,0 +1,1 @@
+"""The machine itself: processor, temperature, tuning and its profile."""

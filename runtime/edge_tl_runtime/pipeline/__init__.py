@@ -1,0 +1,1 @@
+"""Frame by frame: the stream of results, decisions, smoothing, reloading the model."""

@@ -1,0 +1,166 @@
+"""The frame loop: a source and a classifier, joined into an iterator of results."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_tl_runtime.core.errors import BadFrame
+from edge_tl_runtime.images.decode import Frame
+from edge_tl_runtime.images.preprocess import crop_resize
+from edge_tl_runtime.inference.classifier import Classifier, Prediction
+from edge_tl_runtime.pipeline.decision import Decider, Decision
+from edge_tl_runtime.sources import FrameRecord, Source
+
+RATE_WINDOW_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A frame with what the model said of it.
+
+    record: the frame; its pixels are lent, see FrameRecord. decision: what to show. prediction: the model's own answer of this
+    very frame, before smoothing and thresholds. fps: results a second over the last RATE_WINDOW_S. age_ms: from the frame's
+    capture until its result.
+    """
+
+    record: FrameRecord
+    decision: Decision
+    prediction: Prediction
+    fps: float
+    age_ms: float
+
+    @property
+    def label(self) -> str:
+        return self.decision.label
+
+    @property
+    def confidence(self) -> float:
+        return self.decision.confidence
+
+    def with_frame(self, frame: Frame) -> Result:
+        """The same result around pixels that may be kept, or NO_FRAME."""
+        return replace(self, record=self.record.with_frame(frame))
+
+    def to_dict(self) -> dict[str, Any]:
+        """One line of `edge-tl run --json`."""
+        raw = self.prediction.top[0]
+        return {
+            "source": self.record.source,
+            "frame": self.record.index,
+            "seconds": round(self.record.seconds, 4),
+            **self.decision.to_dict(),
+            "raw": raw.to_dict(),
+            "latency_ms": round(self.prediction.latency_ms, 3),
+            "age_ms": round(self.age_ms, 3),
+            "fps": round(self.fps, 2),
+        }
+
+
+class Stream:
+    """Iterates over the results of classifying every frame that the source gives.
+
+    >>> with open_source("0") as source:
+    ...     for result in Stream(source, Classifier("model-int8.onnx")):
+    ...         print(result.label, result.confidence)
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        classifier: Classifier,
+        top: int = 5,
+        *,
+        decider: Callable[[Classifier], Decider] | None = None,
+        batch: int = 1,
+        fresh: Callable[[], Classifier | None] = lambda: None,
+    ) -> None:
+        """top: classes in each answer. decider: makes what decides, for this model and for each that replaces it. batch: pictures
+        a call; of a live source always one. fresh: asked before each frame for a classifier to go on with (see `swap`)."""
+        self.source, self.classifier = source, classifier
+        self._top = top
+        self._make_decider = decider or (lambda classifier: Decider(classifier.spec, top=top))
+        self._decider = self._make_decider(classifier)
+        self._batch = 1 if source.live else max(1, batch)
+        self._fresh = fresh
+        self._times: deque[float] = deque()
+        self.torn = 0
+        """Frames that changed while they were read, and were left out."""
+        self.bad = 0
+        """Arrays that are no frames, left out."""
+
+    def __iter__(self) -> Iterator[Result]:
+        if self._batch > 1:
+            yield from self._in_batches()
+            return
+        for record in self.source:
+            self._renew()
+            started = time.perf_counter()
+            try:
+                logits = self.classifier.frame_logits(record.frame)
+            except BadFrame:
+                self.bad += 1
+                continue
+            if not self.source.intact(record):
+                self.torn += 1
+                continue
+            yield self._result(record, logits, (time.perf_counter() - started) * 1e3)
+
+    def _in_batches(self) -> Iterator[Result]:
+        records: list[FrameRecord] = []
+        rule = self.classifier.spec.resize
+        pixels = np.empty((0, rule.height, rule.width, 3), np.uint8)
+        started, spent = 0.0, 0.0
+        for record in self.source:
+            if not records:
+                self._renew()
+                rule = self.classifier.spec.resize
+                if pixels.shape != (self._batch, rule.height, rule.width, 3):
+                    pixels = np.empty((self._batch, rule.height, rule.width, 3), np.uint8)
+            started = time.perf_counter()
+            try:
+                crop_resize(record.frame, rule, out=pixels[len(records)])
+            except BadFrame:
+                self.bad += 1
+                continue
+            spent += time.perf_counter() - started
+            # Sinks see the pictures later than the source lends them.
+            records.append(record.with_frame(record.frame.copy()))
+            if len(records) == self._batch:
+                yield from self._batch_results(records, pixels, spent)
+                records, spent = [], 0.0
+        if records:
+            yield from self._batch_results(records, pixels[: len(records)], spent)
+
+    def _batch_results(self, records: list[FrameRecord], pixels: NDArray[np.uint8], spent: float) -> Iterator[Result]:
+        started = time.perf_counter()
+        rows = self.classifier.logits(pixels)
+        each_ms = (spent + time.perf_counter() - started) * 1e3 / len(records)
+        for record, row in zip(records, rows, strict=True):
+            yield self._result(record, row, each_ms)
+
+    def _result(self, record: FrameRecord, logits: NDArray[np.float32], latency_ms: float) -> Result:
+        probabilities = self.classifier.probabilities(logits)
+        prediction = self.classifier.ranked(probabilities, self._top, latency_ms)
+        clock = record.captured if self.source.live else record.seconds
+        decision = self._decider.decide(logits, probabilities, clock, prediction.top)
+        now = time.monotonic()
+        times = self._times
+        times.append(now)
+        while now - times[0] > RATE_WINDOW_S:
+            times.popleft()
+        span = now - times[0]
+        rate = (len(times) - 1) / span if span > 0 else 0.0
+        return Result(record, decision, prediction, rate, 1e3 * (now - record.captured))
+
+    def _renew(self) -> None:
+        classifier = self._fresh()
+        if classifier is not None:
+            decider = self._make_decider(classifier)
+            self.classifier, self._decider = classifier, decider

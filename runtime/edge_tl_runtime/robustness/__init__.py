@@ -1,0 +1,1 @@
+"""Accuracy under corruptions and under the Square attack, without torch."""

@@ -1,0 +1,1 @@
+"""Assembling and running it all: source, classifier, sinks, status."""

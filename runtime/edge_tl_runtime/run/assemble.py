@@ -1,0 +1,245 @@
+"""From the options of `edge-tl run` to a runner: which source, which sinks, which decisions."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_tl_runtime.core.errors import UsageError
+from edge_tl_runtime.core.threads import usable_cores
+from edge_tl_runtime.inference.classifier import Classifier, SessionSettings
+from edge_tl_runtime.inference.ood import familiarity_of
+from edge_tl_runtime.pipeline.decision import Decider, Familiar
+from edge_tl_runtime.pipeline.hot_reload import ModelWatch, stamp
+from edge_tl_runtime.pipeline.smoothing import parse_smoothing
+from edge_tl_runtime.pipeline.stream import Stream
+from edge_tl_runtime.run.runner import Runner
+from edge_tl_runtime.run.status import StatusFile
+from edge_tl_runtime.sinks import (
+    Changes,
+    Csv,
+    FileTarget,
+    JsonLines,
+    Log,
+    Mqtt,
+    Outlet,
+    Record,
+    Sink,
+    Snapshots,
+    StreamTarget,
+    Window,
+    window_obstacle,
+)
+from edge_tl_runtime.sinks.draw.overlay import Overlay
+from edge_tl_runtime.sinks.text import CSV_COLUMNS
+from edge_tl_runtime.sources import LiveOptions, Patience, Source, Video, is_live, open_source, source_kind
+
+Say = Callable[[str], None]
+Load = Callable[[Path], Classifier]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a run was asked for, as the options of `edge-tl run` name it; sizes of files are in bytes, times in seconds."""
+
+    model: Path
+    source: str = "0"
+    size: tuple[int, int] | None = None
+    fps: float | None = None
+    pixel_format: str = ""
+    max_fps: float | None = None
+    every: float | None = None
+    realtime: bool = False
+    wait: bool = False
+    stall: float = 10.0
+    first_frame: float = 15.0
+    frozen: float = 10.0
+    threshold: float = 0.0
+    unfamiliar: float | None = None
+    labels: str = ""
+    smooth: str = "none"
+    top_k: int = 5
+    headless: bool = False
+    as_json: bool = False
+    web: bool = False
+    web_host: str = "127.0.0.1"
+    web_port: int = 8080
+    web_token: str = ""
+    log: Path | None = None
+    csv_file: Path | None = None
+    log_size: int = 10 * 2**20
+    log_keep: int = 5
+    record: Path | None = None
+    snapshots: Path | None = None
+    snapshot_quota: int = 200 * 2**20
+    mqtt: str | None = None
+    mqtt_all: bool = False
+    status: Path | None = None
+    status_every: float = 5.0
+    batch: int = 1
+    watch_model: bool = False
+
+    @property
+    def live(self) -> bool:
+        """Whether frames come at somebody else's pace; a pipe's writer has one, whatever it writes."""
+        return is_live(self.source, self.realtime) or source_kind(self.source) == "standard input"
+
+
+def default_settings(plan: Plan) -> SessionSettings:
+    """How the model runs where nobody says it. Beside a camera one core of four is left to the capture, and threads sleep while
+    they wait; one file after another is done sooner with threads that spin."""
+    cores = usable_cores()
+    return SessionSettings(threads=cores - 1 if plan.live and cores >= 4 else None, spin=not plan.live)
+
+
+def pace(plan: Plan) -> str:
+    """Which choice of a profile is for this run."""
+    return "frame" if plan.live else "row" if plan.batch == 1 else "batch"
+
+
+def assemble(plan: Plan, load: Load, stack: ExitStack, say: Say, max_frames: int | None = None) -> Runner:
+    """Everything of a run, made and checked before a camera is opened. What must be closed is put on `stack`.
+
+    load: opens the model, and with `watch_model` each that replaces it. say: takes lines for a person. Raises BadModelError,
+    UsageError, SourceError, OutputError.
+    """
+    deciders = _deciders(plan)
+
+    def fitting(path: Path) -> Classifier:
+        """A model that what was asked for fits: one without a label of `labels` is refused."""
+        opened = load(path)
+        deciders(opened)
+        return opened
+
+    seen = stamp(plan.model)
+    classifier = fitting(plan.model)
+    if plan.unfamiliar is not None and len(classifier.spec.labels) == 2:
+        say("--unfamiliar notices few strange photos with two classes; a class of other things notices more")
+    options = LiveOptions(
+        width=plan.size[0] if plan.size else 0,
+        height=plan.size[1] if plan.size else 0,
+        fps=plan.fps or 0.0,
+        pixel_format=plan.pixel_format,
+        realtime=plan.realtime,
+        max_fps=_max_fps(plan),
+        every=plan.every or 0.0,
+        wait=plan.wait,
+        patience=Patience(
+            lost=plan.stall, first_frame=plan.first_frame, frozen=plan.frozen, stale=min(2.0, plan.stall)
+        ),
+        say=say,
+    )
+    source = stack.enter_context(open_source(plan.source, options))
+    if plan.every and not source.live:
+        raise UsageError(
+            f"--every paces a camera or a stream; of {plan.source} every frame is classified: leave it out"
+        )
+    if plan.smooth != "none" and not source.sequence:
+        raise UsageError(f"--smooth {plan.smooth}: photos do not follow each other in time; leave it out")
+    shown = _can_show(plan, say)
+    overlay = Overlay(classifier.spec.labels if shown or plan.record else ())
+    if overlay.obstacle:
+        say(overlay.obstacle)
+    watch = ModelWatch(plan.model, fitting, say, seen=seen) if plan.watch_model else None
+    stream = Stream(
+        source,
+        classifier,
+        plan.top_k,
+        decider=deciders,
+        batch=plan.batch,
+        fresh=watch.fresh if watch else lambda: None,
+    )
+    outlets = [Outlet(sink, not source.live, say) for sink in _sinks(plan, source, classifier, overlay, say)]
+    window = Window(source, overlay) if shown else None
+    status = StatusFile(plan.status, plan.status_every) if plan.status else None
+    return Runner(stream, outlets, window=window, status=status, watch=watch, max_frames=max_frames)
+
+
+def _max_fps(plan: Plan) -> float:
+    """Frames a second to take at most, 0 for all: what was asked for in either way."""
+    return min(plan.max_fps or float("inf"), 1 / plan.every) if plan.every else plan.max_fps or 0.0
+
+
+def _deciders(plan: Plan) -> Callable[[Classifier], Decider]:
+    allow = tuple(label.strip() for label in plan.labels.split(",") if label.strip())
+    parse_smoothing(plan.smooth)
+
+    def make(classifier: Classifier) -> Decider:
+        return Decider(
+            classifier.spec,
+            top=plan.top_k,
+            threshold=plan.threshold,
+            allow=allow,
+            smoother=parse_smoothing(plan.smooth),
+            familiar=_familiar(plan, classifier),
+        )
+
+    return make
+
+
+def _familiar(plan: Plan, classifier: Classifier) -> Familiar | None:
+    """What --unfamiliar asks of each frame. Raises UsageError for a file without thresholds, or without this one."""
+    keep = plan.unfamiliar
+    if keep is None:
+        return None
+    familiarity = familiarity_of(classifier.spec)
+    if familiarity is None:
+        raise UsageError(
+            f"{classifier.path} does not say which scores are familiar: too few photos judged it, or it is from an earlier "
+            "release; export it again, or leave --unfamiliar out"
+        )
+    familiarity.threshold(keep)
+    return lambda logits: familiarity.is_familiar(logits, keep)
+
+
+def _sinks(plan: Plan, source: Source, classifier: Classifier, overlay: Overlay, say: Say) -> list[Sink]:
+    """In the order of the options; each is opened here, so that a folder that cannot be written is known at once."""
+    sinks: list[Sink] = [JsonLines(StreamTarget(sys.stdout)) if plan.as_json else Changes(StreamTarget(sys.stdout))]
+    if plan.log:
+        sinks.append(Log(FileTarget(plan.log, plan.log_size, plan.log_keep)))
+    if plan.csv_file:
+        sinks.append(Csv(FileTarget(plan.csv_file, plan.log_size, plan.log_keep, ",".join(CSV_COLUMNS))))
+    if plan.record:
+        sinks.append(_recording(plan.record, overlay, source, say))
+    if plan.snapshots:
+        sinks.append(Snapshots(plan.snapshots, plan.snapshot_quota))
+    if plan.mqtt:
+        sinks.append(Mqtt(plan.mqtt, plan.mqtt_all, say))
+    if plan.web:
+        # It brings asyncio, which takes longer to import than the rest of a run.
+        from edge_tl_runtime.sinks.web import WebPage
+
+        page = WebPage(
+            plan.web_host,
+            plan.web_port,
+            plan.web_token,
+            title=classifier.path.stem,
+            labels=classifier.spec.labels,
+            every=not source.live,
+        )
+        say(f"live page: {page.masked_url if plan.web_token else page.url}")  # a token of one's own stays out of logs
+        sinks.append(page)
+    return sinks
+
+
+def _recording(path: Path, overlay: Overlay, source: Source, say: Say) -> Record:
+    """Beside an earlier recording of that name rather than over it: a run may have been started anew by a service manager."""
+    free = next(
+        p for n in itertools.count() if not (p := path.with_stem(f"{path.stem}-{n}" if n else path.stem)).exists()
+    )
+    if free != path:
+        say(f"{path} is there already; recording to {free}")
+    rate = source.fps if isinstance(source, Video) else 0.0
+    return Record(free, overlay, rate if source.sequence else 1.0)
+
+
+def _can_show(plan: Plan, say: Say) -> bool:
+    """Whether there will be a window; says why not where one was wanted."""
+    obstacle = "" if plan.headless else window_obstacle()
+    if obstacle:
+        say(f"no window: {obstacle}")
+    return not (plan.headless or obstacle)

@@ -1,0 +1,1 @@
+"""The capture process beside the runner: one device, the newest frame, restarts."""
