@@ -14,6 +14,7 @@ from typing import Any
 import cv2
 import onnxruntime
 
+from edge_tl.plugins import FoundPlugin, found_plugins
 from edge_tl_runtime.core.errors import EdgeTLError
 from edge_tl_runtime.core.threads import usable_cores
 from edge_tl_runtime.inference.classifier import Classifier
@@ -79,6 +80,7 @@ class Diagnosis:
     temperature_c: float | None
     gpus: tuple[str, ...]
     model: ModelCheck | None
+    plugins: tuple[FoundPlugin, ...]
     problems: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -107,6 +109,7 @@ class Diagnosis:
             "temperature_c": self.temperature_c,
             "gpus": list(self.gpus),
             "model": None if self.model is None else self.model.to_dict(),
+            "plugins": [found.to_dict() for found in self.plugins],
             "problems": list(self.problems),
         }
 
@@ -145,6 +148,7 @@ class Diagnosis:
             + (f"; missing: {', '.join(missing)}" if installed and missing else ""),
             "GPU": ", ".join(self.gpus) or "none",
         }
+        lines["plugins"] = ", ".join(map(str, self.plugins)) or "none"
         if self.model is not None:
             fine = f"{self.model.precision}, passes its self-test; {self.model.settings}"
             lines["model"] = f"{self.model.path}: {'cannot be used here' if self.model.problem else fine}"
@@ -175,6 +179,8 @@ def diagnose(model: Path | None = None) -> Diagnosis:
         )
     if checked is not None:
         problems += [text for text in (checked.problem, checked.warning) if text]
+    added = found_plugins()
+    problems += [found.problem for found in added if found.problem]
     return Diagnosis(
         cpu=cpu_name(),
         features=cpu_features(),
@@ -195,6 +201,7 @@ def diagnose(model: Path | None = None) -> Diagnosis:
         temperature_c=temperature_c(),
         gpus=gpus(bool(training.get("torch"))),
         model=checked,
+        plugins=added,
         problems=tuple(problems),
     )
 

@@ -32,6 +32,7 @@ LEFT = {
     "harden": ["hard/model.onnx", "hardened.html", "before/robustness.html", "after/robustness.html"],
     "measure-a-fleet": ["bench.pack", "results/pi-01.json", "results/pi-02.json", "fleet.html"],
     "read-a-robustness-page": ["attacked/robustness.html"],
+    "plugin": [],
     "offline": ["sets/surfaces/train", "runs/surfaces/model.safetensors"],
 }
 

@@ -8,6 +8,8 @@ from edge_tl_runtime.core.errors import UsageError
 from edge_tl_runtime.core.settings import check, option
 from edge_tl_runtime.robustness.corruptions import named_corruptions
 
+ATTACK_NAMES = ("fgsm", "pgd", "pgd-margin", "apgd-ce", "apgd-dlr", "apgd-t", "deepfool", "square", "noise")
+"""Those of `edge_tl.adversarial.attacks.registry`, which brings torch."""
 PRESETS = ("quick", "standard", "full")
 """What they spend is in `edge_tl.adversarial.evaluation.presets`."""
 
@@ -17,6 +19,7 @@ class AttackSettings:
     """What was asked for; written into the report as it is."""
 
     preset: str = option("standard", "How much is spent.", *PRESETS)
+    attacks: str = option("", "Attacks by name, with commas, instead of the preset's.")
     norm: str = option("linf", "Shape of the perturbations.", "linf", "l2")
     epsilons: str = option("", "Radii; linf: in /255, 0,1,2,4,8,16; l2: of pixels in 0..1, 0,0.25,0.5,1,2.")
     photos: int = option(0, "Photos to attack; 0: what the preset takes.", low=0)

@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
-from edge_tl.adversarial.settings import AttackSettings
+from edge_tl.adversarial.settings import ATTACK_NAMES, AttackSettings
 from edge_tl.cli.console import progress, say, table
-from edge_tl.cli.options import collect, options
+from edge_tl.cli.options import PluginOption, collect, options
 
 
 @click.command(short_help="How robust a model file is to pictures made to mislead it.")
@@ -19,7 +19,15 @@ from edge_tl.cli.options import collect, options
 @click.option(
     "-o", "--output", "folder", type=click.Path(path_type=Path), help="Folder for report and pictures; attack-MODEL."
 )
-@options(AttackSettings)
+@click.option(
+    "--attacks",
+    cls=PluginOption,
+    kind="attacks",
+    default="",
+    metavar="A,B",
+    help=f"Run these instead of the preset's attacks: {', '.join(ATTACK_NAMES)}.",
+)
+@options(AttackSettings, without=("attacks",))
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def command(model: Path, data: Path, folder: Path | None, as_json: bool, **values: Any) -> None:
     """Attack MODEL, an ONNX file, with gradients and without, on the labelled photos of DATA; INT8 files through their integers.

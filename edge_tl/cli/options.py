@@ -36,6 +36,23 @@ def collect(settings: Settings, values: Mapping[str, Any]) -> Any:
     return settings(**own)
 
 
+class PluginOption(click.Option):
+    """An option whose help lists what installed packages add. kind: of `edge_tl_runtime.core.plugins.KINDS`.
+
+    They are looked up for the help alone, and not imported.
+    """
+
+    def __init__(self, *args: Any, kind: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.kind = kind
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        from edge_tl_runtime.core.plugins import names
+
+        record = super().get_help_record(ctx)
+        return record and (record[0], f"{record[1]} From installed packages: {', '.join(names(self.kind)) or 'none'}.")
+
+
 class Sectioned(click.Command):
     """A command whose help lists the options of `section`'s settings under a heading of their own."""
 

@@ -17,7 +17,7 @@ from edge_tl.cli.options import collect, options
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="File that the pack becomes; MODEL.pack.")
-@options(PackSettings, without=("target", "source"))
+@options(PackSettings, without=("target", "source", "attacks"))
 @click.option("--json", "as_json", is_flag=True, help="Print what the pack holds as JSON.")
 def command(model: Path, data: Path, output: Path | None, as_json: bool, **values: Any) -> None:
     """Attack MODEL on labelled photos of DATA and write one file for `edge-tl bench` on devices that have no training library.

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edge_tl.cli.console import say, say_skipped
+from edge_tl.cli.options import PluginOption
 from edge_tl.cli.session import open_classifier, session_options
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ SECTIONS = {
     envvar="EDGE_TL_SOURCE",
     help="Camera (index, path or name under /dev/v4l/by-id), rpicam:0 for the camera module of a Pi, video, photo, folder, glob, "
     "list file (.txt), URL (RTSP, HTTP), - for photos or a video on standard input, a FIFO, test://bars for a picture without a "
-    "camera.",
+    "camera, or NAME:... of a source that another package adds (edge-tl doctor lists them).",
 )
 @click.option("--size", type=Size(), help="Asked of a camera, such as 1280x720.")
 @click.option("--fps", type=click.FloatRange(0.1, 1000), help="Frames a second asked of a camera.")
@@ -177,6 +178,14 @@ SECTIONS = {
 )
 @click.option("--mqtt", metavar="URL", envvar="EDGE_TL_MQTT", help="mqtt://USER:PASSWORD@HOST/TOPIC")
 @click.option("--mqtt-all", is_flag=True, help="Publish every result, not only changes.")
+@click.option(
+    "--sink",
+    cls=PluginOption,
+    kind="sinks",
+    multiple=True,
+    metavar="NAME:K=V,...",
+    help="A sink that another package adds, with its options; may be given again.",
+)
 @click.option(
     "--status", type=click.Path(path_type=Path), help="JSON of how the run is doing; its age is the heartbeat."
 )

@@ -15,6 +15,7 @@ from torch import nn
 
 from edge_tl.models._torchvision import import_timm, import_torchvision
 from edge_tl.models.friendly import make_friendly
+from edge_tl_runtime.core import plugins
 from edge_tl_runtime.core.errors import UsageError
 from edge_tl_runtime.images.preprocess import DEFAULT_RESAMPLE
 from edge_tl_runtime.modelfile.spec import Normalization, ResizeRule
@@ -140,14 +141,26 @@ def find_backbone(name: str) -> Backbone:
         return BACKBONES[name]
     if name.startswith("timm/"):
         return _find_timm(name)
-    near = difflib.get_close_matches(name, BACKBONES, n=2)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(BACKBONES)} and timm/<name>"
+    added = plugins.load("backbones", name, checked_backbone)
+    if added is not None:
+        return replace(added.part, name=name, library=added.plugin.package)
+    there = [*BACKBONES, *plugins.names("backbones", BACKBONES)]
+    near = difflib.get_close_matches(name, there, n=2)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(there)} and timm/<name>"
     raise UsageError(f"no backbone called {name!r}; {hint}")
 
 
 def is_backbone(name: str) -> bool:
     """Whether `name` is meant as a backbone and not as a path."""
-    return name.removesuffix(FRIENDLY) in BACKBONES or name.startswith("timm/")
+    plain = name.removesuffix(FRIENDLY)
+    if plain in BACKBONES or name.startswith("timm/"):
+        return True
+    return plain.isascii() and "/" not in plain and any(plugin.name == plain for plugin in plugins.plugins("backbones"))
+
+
+def checked_backbone(part: object) -> Backbone:
+    """A Backbone, or what a function gives. Raises TypeError for anything else."""
+    return plugins.instance(plugins.made(part), Backbone)
 
 
 def _find_timm(name: str) -> Backbone:

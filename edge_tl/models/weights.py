@@ -118,6 +118,11 @@ def load_weights(backbone: Backbone, source: WeightsSource) -> LoadedWeights:
     if source.kind == "file":
         assert source.path is not None
         return _from_file(source.path)
+    if backbone.library not in ("timm", "torchvision"):
+        raise WeightsError(
+            f"{backbone.name} of the package {backbone.library} has no published weights; "
+            "give --weights FILE or --weights none"
+        )
     return _from_timm(backbone) if backbone.library == "timm" else _from_torchvision(backbone)
 
 

@@ -13,15 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tl.adversarial.attacks.base import Attack
-from edge_tl.adversarial.attacks.black_box import SquareAttack
 from edge_tl.adversarial.attacks.criteria import Criterion, Misclassification, TargetedMisclassification
 from edge_tl.adversarial.attacks.model import Model
 from edge_tl.adversarial.attacks.pgd import PGD
 from edge_tl.adversarial.class_lookup import find_class
 from edge_tl.adversarial.evaluation.checkpoint import Ledger
+from edge_tl.adversarial.evaluation.chosen_attacks import choose_attacks
 from edge_tl.adversarial.evaluation.evidence import Stored, store
 from edge_tl.adversarial.evaluation.fp32_counterpart import fp32_twin
-from edge_tl.adversarial.evaluation.presets import CONTROL, PRESETS, SMALLEST, Effort
+from edge_tl.adversarial.evaluation.presets import CONTROL, SMALLEST
 from edge_tl.adversarial.evaluation.sweep import Campaign, Line
 from edge_tl.adversarial.evaluation.target import BLACK_BOX, CONTROL_KIND, WHITE_BOX, Opened, Subject
 from edge_tl.adversarial.settings import AttackSettings
@@ -112,7 +112,8 @@ class Evaluation:
         keep_heap()
         self.settings, self.stage = settings, stage
         self.device = str(pick_device(settings.device))
-        self.effort = _effort(settings)
+        self.chosen = choose_attacks(settings)
+        self.effort = self.chosen.effort
         itself = Opened(model)
         self.spec = itself.classifier.spec
         self.target = find_class(settings.target, self.spec.labels) if settings.target else None
@@ -126,6 +127,7 @@ class Evaluation:
         self.twin = None if opened is None else opened.subject(None, self.device)
         self.folder = make_folder(folder)
         identity = {
+            "plugins": {name: plugin.to_dict() for name, plugin in self.chosen.added.items()},
             "settings": {k: v for k, v in asdict(settings).items() if k not in ("time_limit", "device", "corruptions")},
             "model": self.subject.sha256,
             "twin": self.twin and self.twin.sha256,
@@ -190,7 +192,11 @@ class Evaluation:
         if route is not None:
             trials.append(("pgd", route.name, PGD(steps=20, restarts=2, loss="margin"), route.model))
         if self.target is None:
-            trials += [(name, "", attack, subject.judge) for name, attack in self.effort.black_box.items()]
+            trials += [
+                (name, "", attack, subject.judge)
+                for name, attack in self.effort.black_box.items()
+                if name not in self.chosen.added  # how strong another package's attack is, nobody knows
+            ]
         for name, way, attack, used in trials:
             line = large.run(f"{name}, large", way, WHITE_BOX, self._made_for_norm(attack), used)
             fooled, tried = int(line.fooled[everything].sum()), len(few)
@@ -232,7 +238,8 @@ class Evaluation:
     def _line(self, campaign: Campaign, name: str, route: str, kind: str, attack: Attack, model: Model) -> Line:
         line = f"{campaign.subject} {name}" + (f" ({route})" if route else "")
         with self.stage(line, int(campaign.attackable.sum()) * len(campaign.radii)) as done:
-            return replace(campaign, progress=done).run(name, route, kind, self._made_for_norm(attack), model)
+            ready = replace(campaign, progress=done)
+            return self.chosen.guarded(name, lambda: ready.run(name, route, kind, self._made_for_norm(attack), model))
 
     def _made_for_norm(self, attack: Attack) -> Attack:
         return replace(attack, norm=self.settings.norm, seed=self.settings.seed)
@@ -294,17 +301,6 @@ class Evaluation:
             )
         count = self.settings.photos or self.effort.photos or len(wanted)
         return photos.subset(wanted, photos.split).spread(count)
-
-
-def _effort(settings: AttackSettings) -> Effort:
-    effort = PRESETS[settings.preset]
-    if not settings.queries:
-        return effort
-    changed = {
-        name: replace(attack, queries=settings.queries) if isinstance(attack, SquareAttack) else attack
-        for name, attack in effort.black_box.items()
-    }
-    return replace(effort, black_box=changed)
 
 
 def _frame(path: Path) -> NDArray[np.uint8] | None:

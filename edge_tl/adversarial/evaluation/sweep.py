@@ -13,6 +13,7 @@ from edge_tl.adversarial.attacks.criteria import Criterion
 from edge_tl.adversarial.attacks.model import Model
 from edge_tl.adversarial.attacks.norms import NORMS
 from edge_tl.adversarial.evaluation.checkpoint import Ledger
+from edge_tl_runtime.core.errors import UsageError
 from edge_tl_runtime.evaluation.evaluate import Progress
 
 GROUP = 16
@@ -141,12 +142,23 @@ class Campaign:
                 result = line.attack.run(
                     model, clean, self.criterion.take(group), radius * self.unit, keys=group, stop=self.stop
                 )
+                self._check_size(line, clean, result, radius)
                 # Under another name, so that a run that goes on does this group again and whole.
                 entry += "" if result.complete.all() else " cut short"
                 self.ledger.put(entry, clean, result)
             line.members[entry] = group
             self.progress(len(group))
             yield group, result, entry
+
+    def _check_size(self, line: Line, clean: NDArray[np.uint8], result: Result, radius: float) -> None:
+        """Raises UsageError for an attack, of another package perhaps, that changed a photo by more than it was allowed."""
+        sizes = NORMS[line.attack.norm].sizes(result.adversarial.astype(np.int16) - clean)[result.fooled]
+        allowed = radius * self.unit
+        if len(sizes) and sizes.max() > allowed * (1 + 1e-4) + 1e-3:
+            raise UsageError(
+                f"the attack {line.name} changed a photo by {sizes.max() / self.unit:g} where {radius:g} is allowed, so that its "
+                "successes prove nothing; leave it out of --attacks, and tell its author"
+            )
 
     def _carry(self, line: Line) -> None:
         """Let successes count at every larger epsilon, with the queries that they took."""

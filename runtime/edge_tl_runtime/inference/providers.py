@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import onnxruntime
 
+from edge_tl_runtime.core import plugins
 from edge_tl_runtime.core.errors import UsageError
 
 
@@ -63,13 +64,26 @@ def find_provider(name: str) -> Provider:
     """
     available = list(onnxruntime.get_available_providers())
     known = PROVIDERS.get(name.lower())
+    added = None
+    if known is None and name.lower() not in (full.lower() for full in available):
+        added = plugins.load("providers", name.lower(), checked_provider)
+    if added is not None:
+        known, available = added.part, list(onnxruntime.get_available_providers())  # a plugin may register its library
+        if known.name not in available:
+            raise UsageError(
+                f"{added.plugin}: onnxruntime has no {known.name} here; install what {added.plugin.package} asks for"
+            )
     wanted = name.lower() if known is None else known.name.lower()
     for full in available:
         if full.lower() == wanted:
             return known or next((p for p in PROVIDERS.values() if p.name == full), Provider(name=full))
-    raise UsageError(
-        f"execution provider {name!r} is not installed here; there are: {', '.join(map(short_name, available))}"
-    )
+    there = ", ".join((*map(short_name, available), *plugins.names("providers", PROVIDERS)))
+    raise UsageError(f"execution provider {name!r} is not installed here; there are: {there}")
+
+
+def checked_provider(part: object) -> Provider:
+    """A Provider, or what a function gives that registers its library first. Raises TypeError for anything else."""
+    return plugins.instance(plugins.made(part), Provider)
 
 
 def computing_providers() -> tuple[str, ...]:

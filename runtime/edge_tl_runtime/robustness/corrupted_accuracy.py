@@ -20,7 +20,7 @@ from edge_tl_runtime.images.datasets.survey import Unreadable
 from edge_tl_runtime.images.decode import Frame, read_photo
 from edge_tl_runtime.images.preprocess import crop_resize
 from edge_tl_runtime.modelfile.spec import ResizeRule
-from edge_tl_runtime.robustness.corruptions import CAMERA, CORRUPTIONS, IMAGENET_C, MIN_SIDE, corrupt
+from edge_tl_runtime.robustness.corruptions import CAMERA, IMAGENET_C, MIN_SIDE, corrupt, find_corruption
 
 CAMERA_SIDE = 480
 """Lines of the frame that camera corruptions are applied to; a larger photo is shrunk to it first."""
@@ -132,7 +132,7 @@ class CorruptedAccuracy:
         }
 
     def _row(self, name: str) -> dict[str, Any]:
-        corruption = CORRUPTIONS[name]
+        corruption = find_corruption(name)
         cells = {}
         for s, (severity, hits) in enumerate(self.by[name].items()):
             lost, won = discordant(self.clean_right, self.right[:, self.names.index(name), s])
@@ -246,7 +246,7 @@ class _Job:
         if self.variant is None:
             return self.photo.pixels
         name, severity = self.variant
-        if CORRUPTIONS[name].stage == "frame":
+        if find_corruption(name).stage == "frame":
             return crop_resize(corrupt(self.photo.frame, name, severity, self.photo.name, self.seed), self.rule)
         return corrupt(self.photo.pixels, name, severity, self.photo.name, self.seed)
 

@@ -78,6 +78,7 @@ class Plan:
     snapshot_quota: int = 200 * 2**20
     mqtt: str | None = None
     mqtt_all: bool = False
+    sink: tuple[str, ...] = ()
     status: Path | None = None
     status_every: float = 5.0
     batch: int = 1
@@ -153,7 +154,11 @@ def assemble(plan: Plan, load: Load, stack: ExitStack, say: Say, max_frames: int
         batch=plan.batch,
         fresh=watch.fresh if watch else lambda: None,
     )
-    outlets = [Outlet(sink, not source.live, say) for sink in _sinks(plan, source, classifier, overlay, say)]
+    sinks = _sinks(plan, source, classifier, overlay, say)
+    for plugin in (source.plugin, *(sink.plugin for sink in sinks)):
+        if plugin is not None:
+            say(f"{plugin['name']} comes from the package {plugin['package']} {plugin['version']}")
+    outlets = [Outlet(sink, not source.live, say) for sink in sinks]
     window = Window(source, overlay) if shown else None
     status = StatusFile(plan.status, plan.status_every) if plan.status else None
     return Runner(stream, outlets, window=window, status=status, watch=watch, max_frames=max_frames)
@@ -209,6 +214,10 @@ def _sinks(plan: Plan, source: Source, classifier: Classifier, overlay: Overlay,
         sinks.append(Snapshots(plan.snapshots, plan.snapshot_quota))
     if plan.mqtt:
         sinks.append(Mqtt(plan.mqtt, plan.mqtt_all, say))
+    if plan.sink:
+        from edge_tl_runtime.sinks.added import make_sink
+
+        sinks += map(make_sink, plan.sink)
     if plan.web:
         # It brings asyncio, which takes longer to import than the rest of a run.
         from edge_tl_runtime.sinks.web import WebPage

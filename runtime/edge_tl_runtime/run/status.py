@@ -65,6 +65,7 @@ class Health:
             "arch": spec.arch,
             "precision": spec.precision,
             "source": source.name,
+            "source_plugin": source.plugin,
             "uptime_s": round(now - self._started, 1),
             "frames": self.frames,
             "fps": round(last.fps, 2) if last is not None and recent else 0.0,

@@ -34,6 +34,8 @@ class Sink:
     pixels = False
     depth = 256
     notice = ""
+    plugin: dict[str, str] | None = None
+    """Name, package and version of a sink that another package adds."""
 
     @property
     def lost(self) -> int:
@@ -109,6 +111,8 @@ class Outlet:
     def counts(self) -> dict[str, Any]:
         lost = self.sink.lost
         found: dict[str, Any] = {"written": self.written - lost, "dropped": self.dropped, "failed": self.failed + lost}
+        if self.sink.plugin is not None:
+            found["plugin"] = self.sink.plugin
         amiss = self._error or self.sink.notice
         return {**found, "error": amiss} if amiss else found
 

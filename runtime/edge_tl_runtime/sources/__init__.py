@@ -15,8 +15,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from edge_tl_runtime.core import plugins
 from edge_tl_runtime.core.errors import UsageError
 from edge_tl_runtime.images.datasets.survey import is_still
+from edge_tl_runtime.sources.added import PREFIX, added_device, added_name, checked_maker
 from edge_tl_runtime.sources.address import parse_address, shown_address
 from edge_tl_runtime.sources.base import Counts, FrameRecord, Source, State, mask_credentials
 from edge_tl_runtime.sources.capture.watchdog import Patience
@@ -70,7 +72,7 @@ class LiveOptions:
     say: Callable[[str], None] = lambda line: None
 
 
-def _live(kind: str) -> Callable[..., Source]:
+def _live(kind: str, ends: bool = False) -> Callable[..., Source]:
     def open_live(name: str, options: LiveOptions, handle: int = -1, head: bytes = b"") -> Source:
         # Processes, sockets and what they bring: a tenth of the start of a command that only reads photos.
         from edge_tl_runtime.sources.capture.live import Live
@@ -91,14 +93,26 @@ def _live(kind: str) -> Callable[..., Source]:
             frozen=options.patience.frozen if kind != "video" else 0.0,
             open_ms=round(1e3 * options.patience.first_frame),
             read_ms=round(1e3 * options.patience.lost),
+            ends=ends,
         )
         if kind == "test":
             Pattern(request)  # a string that makes no sense is refused here, not in another process
+        if kind.startswith(PREFIX):
+            added_device(request)
         if kind == "rpicam":
             pi_camera_index(name)
         return Live(request, options.patience, options.wait, options.max_fps, options.say)
 
     return open_live
+
+
+def _added(name: str, options: LiveOptions) -> Source:
+    # Imported here too: a package that is broken is refused before another process is started.
+    found = plugins.load("sources", added_name(name), checked_maker)
+    assert found is not None
+    source = _live(PREFIX + found.plugin.name, bool(getattr(found.part, "ends", False)))(name, options)
+    source.plugin = found.plugin.to_dict()
+    return source
 
 
 def _video(name: str, options: LiveOptions) -> Source:
@@ -163,13 +177,14 @@ SOURCES: tuple[tuple[str, Callable[[str], bool], Callable[[str, LiveOptions], So
     ("test pattern", lambda name: name.lower().startswith("test://"), _live("test")),
     ("Pi camera", lambda name: bool(re.match(r"(?i)rpicam:", name)), _live("rpicam")),
     ("camera", _is_camera, _live("camera")),
+    ("plugin", lambda name: bool(added_name(name)), _added),
     ("video at a URL", _is_video_url, _video),
     ("HTTP stream", lambda name: bool(re.match(r"(?i)https?://", name)), _address("http")),
     ("stream", lambda name: bool(_URL.match(name)), _address("stream")),
     ("photos", _is_stills, _photos),
     ("video", lambda name: True, _video),
 )
-LIVE_KINDS = frozenset({"pipe", "test pattern", "Pi camera", "camera", "HTTP stream", "stream"})
+LIVE_KINDS = frozenset({"pipe", "test pattern", "Pi camera", "camera", "HTTP stream", "stream", "plugin"})
 
 
 def source_kind(name: str) -> str:

@@ -91,6 +91,8 @@ class Source:
         self.skipped: list[Unreadable] = []
         self.skipped_count = 0
         self.counts = Counts()
+        self.plugin: dict[str, str] | None = None
+        """Name, package and version where another package adds this source."""
         self.stopping = False
         self.stopping_asked = False
         """Whether a person or a service manager asked for the end, unlike a run that reached its own."""

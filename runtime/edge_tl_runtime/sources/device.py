@@ -9,14 +9,17 @@ from edge_tl_runtime.sources.request import Opened
 
 
 class Device:
-    """A kind of thing that gives frames: subclass it and name it in `devices.DEVICES`.
+    """A kind of thing that gives frames: subclass it and name it in `devices.DEVICES`, or in a package's entry point.
 
     ended: nothing will come any more, unlike one grab that failed. error: why it ended, for a person; "" where it simply did.
     rejections: frames that were not given, by reason; whoever reads the device may add to it. notes: lines for a person, taken
     out by the reader. inter_coded: frames are coded as differences, so that two identical ones are no proof of a frozen camera.
     key_frame: of a device that is inter-coded, whether the frame just grabbed was coded by itself. captured: when it was taken,
-    `time.monotonic()`; 0 for now.
+    `time.monotonic()`; 0 for now. ends: of a class that another package adds, whether the end of its frames ends the
+    run; a camera that ends is connected again.
     """
+
+    ends = False
 
     def __init__(self) -> None:
         self.ended = False

@@ -20,7 +20,7 @@ class CaptureRequest:
     handle: the open file that a pipe is read from, -1 where `name` is opened; head: what was read from it already, as base64.
     paced: frames are fetched only when the reader waits, for a reader slower than the camera by choice.
     frozen: see `Patience`; attempt: connections before this one; first_index: frames before this connection.
-    open_ms, read_ms: time limits for network streams.
+    open_ms, read_ms: time limits for network streams. ends: of a source that another package adds, `Device.ends`.
     """
 
     kind: str
@@ -38,6 +38,7 @@ class CaptureRequest:
     first_index: int = 0
     open_ms: int = 15_000
     read_ms: int = 10_000
+    ends: bool = False
 
     def __post_init__(self) -> None:
         if bool(self.width) != bool(self.height) or not (0 <= self.width <= 16384 and 0 <= self.height <= 16384):
@@ -52,7 +53,7 @@ class CaptureRequest:
     @property
     def finite(self) -> bool:
         """Whether the end of what is read is the end of the source, unlike that of a camera."""
-        return self.kind == "video" or self.handle >= 0 or (self.kind == "test" and "frames=" in self.name)
+        return self.ends or self.kind == "video" or self.handle >= 0 or (self.kind == "test" and "frames=" in self.name)
 
     def again(self, attempt: int, first_index: int, name: str) -> CaptureRequest:
         """The same for the next connection. name: where the device is to be found now."""

@@ -12,9 +12,10 @@ from typing import Any, get_args
 
 import numpy as np
 
+from edge_tl_runtime.core import plugins
 from edge_tl_runtime.core.errors import BadFrame, UsageError
 from edge_tl_runtime.robustness.corruptions import blur, camera, digital, noise, weather
-from edge_tl_runtime.robustness.corruptions.base import Corruption, Group, Pixels, random_stream
+from edge_tl_runtime.robustness.corruptions.base import Corruption, Group, Pixels, Stage, random_stream
 
 SEVERITIES = (1, 2, 3, 4, 5)
 MIN_SIDE = 32
@@ -29,6 +30,29 @@ CAMERA = GROUPS["camera"]
 IMAGENET_C = tuple(name for name in CORRUPTIONS if name not in CAMERA)
 SETS: Mapping[str, tuple[str, ...]] = MappingProxyType({**GROUPS, "imagenet-c": IMAGENET_C, "all": tuple(CORRUPTIONS)})
 
+TAKEN = frozenset({*SETS, *CORRUPTIONS})
+"""Names that no plugin may take."""
+
+
+def find_corruption(name: str) -> Corruption[Any]:
+    """The corruption of an entry in CORRUPTIONS, or of a package that adds one. Raises UsageError with names that come near."""
+    if name in CORRUPTIONS:
+        return CORRUPTIONS[name]
+    added = None if name in SETS else plugins.load("corruptions", name, checked_corruption)
+    if added is None:
+        there = [*SETS, *CORRUPTIONS, *plugins.names("corruptions", TAKEN)]
+        near = difflib.get_close_matches(name, there, 3) or there
+        raise UsageError(f"no corruption is called {name!r}; there are {', '.join(near)}")
+    return added.part
+
+
+def checked_corruption(part: object) -> Corruption[Any]:
+    """Raises TypeError for what is no Corruption with its five strengths."""
+    found: Corruption[Any] = plugins.instance(part, Corruption)
+    if len(found.strengths) != len(SEVERITIES) or found.stage not in get_args(Stage) or not callable(found.apply):
+        raise TypeError("it needs 5 strengths, a stage of pixels or frame, and a function to apply")
+    return found
+
 
 def named_corruptions(text: str) -> tuple[str, ...]:
     """Names from a list with commas of corruptions and of SETS ("camera", "imagenet-c", "all", a group), each once.
@@ -37,9 +61,8 @@ def named_corruptions(text: str) -> tuple[str, ...]:
     """
     found: dict[str, None] = {}
     for part in (part.strip() for part in text.split(",")):
-        if part not in SETS and part not in CORRUPTIONS:
-            near = difflib.get_close_matches(part, [*SETS, *CORRUPTIONS], 3) or [*SETS, *CORRUPTIONS]
-            raise UsageError(f"no corruption is called {part!r}; there are {', '.join(near)}")
+        if part not in SETS:
+            find_corruption(part)
         found |= dict.fromkeys(SETS.get(part, (part,)))
     return tuple(found)
 
@@ -65,14 +88,16 @@ def corrupt(frame: Pixels, name: str, severity: int, key: str, seed: int = 0) ->
     Returns a new array, uint8, of the same shape. Other versions of NumPy and OpenCV, or another processor, may round a value
     otherwise by one. Raises BadFrame for what is no such picture, UsageError for an unknown name or severity.
     """
-    if name not in CORRUPTIONS:
-        raise UsageError(f"no corruption is called {name!r}; there are {', '.join(CORRUPTIONS)}")
+    corruption = find_corruption(name)
     if severity not in SEVERITIES:
         raise UsageError(f"severity {severity!r} of {name}; they are 1 to 5")
     picture = _picture(frame)
-    corruption = CORRUPTIONS[name]
     rng = random_stream(seed, key, name, severity)
     values = corruption.apply(picture, corruption.strengths[severity - 1], rng)
+    if getattr(values, "size", 0) != picture.size:
+        raise UsageError(
+            f"the corruption {name} gives {getattr(values, 'shape', type(values).__name__)} for {picture.shape}"
+        )
     if values.dtype != np.uint8:
         values = np.clip(np.rint(values), 0, 255).astype(np.uint8)
     elif np.may_share_memory(values, frame):
@@ -104,7 +129,9 @@ __all__ = [
     "SETS",
     "SEVERITIES",
     "Corruption",
+    "checked_corruption",
     "corrupt",
+    "find_corruption",
     "named_corruptions",
     "named_severities",
 ]

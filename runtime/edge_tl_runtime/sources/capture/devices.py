@@ -169,6 +169,15 @@ def _pipe(request: CaptureRequest) -> Device:
     return Pipe(request)
 
 
+def make_device(kind: str, request: CaptureRequest) -> Device:
+    """The device of an entry in DEVICES, or of a package that adds one, imported here by its entry point."""
+    if kind not in DEVICES:
+        from edge_tl_runtime.sources.added import added_device
+
+        return added_device(request)
+    return DEVICES[kind](request)
+
+
 DEVICES: dict[str, Callable[[CaptureRequest], Device]] = {
     "camera": Camera,
     "stream": NetworkStream,

@@ -26,7 +26,7 @@ from edge_tl_runtime.core.errors import EdgeTLError, SourceError
 from edge_tl_runtime.core.text import one_line
 from edge_tl_runtime.images.decode import MAX_MEGAPIXELS, Frame
 from edge_tl_runtime.sources.base import is_frame, mask_credentials
-from edge_tl_runtime.sources.capture.devices import DEVICES
+from edge_tl_runtime.sources.capture.devices import make_device
 from edge_tl_runtime.sources.capture.repeats import Repeats
 from edge_tl_runtime.sources.capture.ring import Ring, create_memory
 from edge_tl_runtime.sources.device import Device
@@ -183,12 +183,12 @@ def serve(link: Link) -> None:
     device: Device | None = None
     try:
         request = link.request()
-        device = DEVICES[request.kind](request)
+        device = make_device(request.kind, request)
         try:
             opened = device.open()
         except ReadAs as other:
             device.close()
-            device = DEVICES[other.kind](request)
+            device = make_device(other.kind, request)
             opened = device.open()
         link.tell("opened", **asdict(opened))
         Recorder(device, link, request).run()

@@ -1,0 +1,1 @@
+"""Parts that this package adds to edge-tl; pyproject.toml names them."""
