@@ -165,17 +165,13 @@ SECTIONS = {
 @click.option(
     "--csv", "csv_file", type=click.Path(path_type=Path), help="Append a row for each frame to a file that rotates."
 )
-@click.option(
-    "--log-size", default=10 * 2**20, type=Megabytes(), help="Size of a log before it rotates.  [default: 10]"
-)
+@click.option("--log-size", default=10, show_default=True, type=Megabytes(), help="Size of a log before it rotates.")
 @click.option("--log-keep", default=5, show_default=True, type=click.IntRange(1), help="Rotated logs to keep.")
 @click.option(
     "--record", type=click.Path(path_type=Path), help="Write the annotated frames as a video (.mkv, .avi, .mp4)."
 )
 @click.option("--snapshots", type=click.Path(path_type=Path), help="Folder for a photo at each change of the label.")
-@click.option(
-    "--snapshot-quota", default=200 * 2**20, type=Megabytes(), help="Size of all; the oldest go.  [default: 200]"
-)
+@click.option("--snapshot-quota", default=200, show_default=True, type=Megabytes(), help="Size of all; the oldest go.")
 @click.option("--mqtt", metavar="URL", envvar="EDGE_TL_MQTT", help="mqtt://USER:PASSWORD@HOST/TOPIC")
 @click.option("--mqtt-all", is_flag=True, help="Publish every result, not only changes.")
 @click.option(
