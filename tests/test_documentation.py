@@ -84,7 +84,8 @@ def test_commands_in_the_text_exist_with_their_options(page):
         if words[0] == "COMMAND" or words[0].startswith("-"):
             continue
         command, arguments = found(words)
-        known = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
+        shown = [one for one in command.params if not getattr(one, "hidden", False)]
+        known = {name for parameter in shown for name in (*parameter.opts, *parameter.secondary_opts)}
         for word in arguments:
             for option in re.findall(r"^-{1,2}[a-z][a-z-]*", word):
                 assert option in known | {"--help", "-h"}, line

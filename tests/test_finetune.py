@@ -308,8 +308,8 @@ def test_a_student_learns_its_teachers_answers(surfaces):
 
 # Whole trainings, interrupted and spread over processes
 
-ARGUMENTS = ["--recipe", "finetune", "--size", "64", "--average", "last", "--label-smoothing", "0"]
-ARGUMENTS += ["--batch-size", "8", "--device", "cpu"]
+ARGUMENTS = ["--recipe", "finetune", "--size", "64", "--set", "finetune.average=last"]
+ARGUMENTS += ["--set", "finetune.label_smoothing=0", "--batch-size", "8", "--device", "cpu"]
 
 
 def start(*arguments: str, launcher: tuple[str, ...] = ("-m",)) -> subprocess.Popen:
@@ -359,7 +359,7 @@ def test_kills_at_any_moment_change_nothing(surfaces, tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_follow_the_curve_of_one(surfaces, tmp_path):
-    both = (*ARGUMENTS, "--epochs", "3", "--dropout", "0")
+    both = (*ARGUMENTS, "--epochs", "3", "--set", "finetune.dropout=0")
     finished(start("train", str(surfaces), "-o", str(tmp_path / "one"), *both))
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m")
     output = finished(start("train", str(surfaces), "-o", str(tmp_path / "two"), *both, launcher=launcher))

@@ -131,7 +131,7 @@ STORED = TrainSettings(seed=3, finetune=FinetuneSettings(epochs=4, freeze_bn=Tru
     [
         ({"arch": "resnet18"}, "--arch resnet18 (it was efficientnet_lite0)"),
         ({"seed": 4}, "--seed 4 (it was 3)"),
-        ({"freeze_bn": False}, "--no-freeze-bn (it was on)"),
+        ({"freeze_bn": False}, "--set finetune.freeze_bn=false (it was on)"),
         ({"mirror": True}, "--mirror (it was not given)"),
         ({"teacher": "resnet50"}, "--teacher resnet50 (it was not given)"),
         ({"learning_rate": 0.5, "epochs": 9}, "--learning-rate 0.5"),
@@ -341,7 +341,7 @@ def test_a_teacher_of_other_classes_is_refused_at_once(surfaces, tmp_path):
 def test_settings_that_contradict_each_other_are_refused_by_name(surfaces, tmp_path):
     tuning = FinetuneSettings(epochs=3, mixup=0.2)
     found = refused(surfaces, tmp_path / "run", recipe="probe", finetune=tuning)
-    assert "--epochs, --mixup" in found
+    assert "--epochs, --set finetune.mixup" in found
     assert "seed" in refused(surfaces, tmp_path / "run", seed=-1)
     assert not (tmp_path / "run").exists()
 

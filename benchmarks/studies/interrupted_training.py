@@ -24,7 +24,7 @@ from ratios import record
 
 from edge_tl.training.run_folder import load_run, read_metrics
 
-COMMON = ("--recipe", "finetune", "--size", "96", "--average", "last", "--device", "cpu")
+COMMON = ("--recipe", "finetune", "--size", "96", "--set", "finetune.average=last", "--device", "cpu")
 
 
 def start(*arguments: str, processes: int = 1) -> subprocess.Popen:

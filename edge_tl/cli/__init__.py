@@ -73,6 +73,7 @@ _TRAIN_PACKAGES = {
     "safetensors",
     "skimage",
     "timm",
+    "tomli",
     "torch",
     "torchvision",
 }

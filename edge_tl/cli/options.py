@@ -14,7 +14,7 @@ Settings = type[Any]
 
 
 def options(settings: Settings, without: Sequence[str] = ()) -> Callable[[_Command], _Command]:
-    """A decorator that adds an option for every field that has a help line, in the order of the class.
+    """A decorator that adds an option for every field that has a help line and is not rare, in the order of the class.
 
     without: fields that keep their defaults.
 
@@ -23,7 +23,7 @@ def options(settings: Settings, without: Sequence[str] = ()) -> Callable[[_Comma
 
     def add(command: _Command) -> _Command:
         for item in reversed(_fields(settings)):
-            if item.name not in without:
+            if item.name not in without and not item.metadata["rare"]:
                 command = _option(item)(command)
         return command
 
@@ -65,6 +65,28 @@ class Sectioned(click.Command):
         for heading, wanted in (("Options", False), (title, True)):
             with formatter.section(heading):
                 formatter.write_dl([record for is_apart, record in records if record and is_apart == wanted])
+
+
+def moved(settings: Settings, prefix: str = "") -> Callable[[_Command], _Command]:
+    """A decorator that answers what were options of rare fields with the form that takes them now: --set NAME=VALUE."""
+
+    def refuse(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+        if value is not None:
+            name = f"{prefix}{parameter.name}"
+            shown = str(value).lower() if isinstance(value, bool) else value
+            option = f"--{str(parameter.name).replace('_', '-')}"
+            raise click.UsageError(f"{option} is a setting now; write it as: --set {name}={shown}", context)
+
+    def add(command: _Command) -> _Command:
+        for item in _fields(settings):
+            if item.metadata["rare"]:
+                name, yes_or_no = "--" + item.name.replace("_", "-"), isinstance(item.default, bool)
+                declared = f"{name}/--no-{name[2:]}" if yes_or_no else name
+                kind = {"default": None} if yes_or_no else {"type": str}
+                command = click.option(declared, hidden=True, expose_value=False, callback=refuse, **kind)(command)
+        return command
+
+    return add
 
 
 def _fields(settings: Settings) -> list[dataclasses.Field[Any]]:

@@ -7,14 +7,16 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from edge_tl.cli.console import percent, progress, say, say_skipped, silent, table
-from edge_tl.cli.options import Sectioned, collect, options
+from edge_tl.cli.options import Sectioned, moved, options
 from edge_tl.training.settings import FinetuneSettings, TrainSettings
+from edge_tl.training.settings_file import by_name, choose
 from edge_tl_runtime.core.errors import EdgeTLError, OutputError, PeerFailed, UsageError
 from edge_tl_runtime.core.text import shell_command
 
@@ -29,9 +31,32 @@ class Interrupted(EdgeTLError):
 
 
 class TrainCommand(Sectioned):
-    """Fine-tuning's many options come after the others."""
+    """Fine-tuning's options come after the others."""
 
     section = ("Fine-tuning", FinetuneSettings)
+
+
+def _show_all(context: click.Context, parameter: click.Parameter, asked: bool) -> None:
+    """The help, then every setting with its default and bounds."""
+    if not asked or context.resilient_parsing:
+        return
+    formatter = context.make_formatter()
+    context.command.format_help(context, formatter)
+    groups = {"Settings, by --set NAME=VALUE or in a file for --settings": False, "Settings of fine-tuning": True}
+    for title, nested in groups.items():
+        with formatter.section(title):
+            formatter.write_dl([_described(name) for name in by_name() if ("." in name) == nested])
+    click.echo(formatter.getvalue().rstrip())
+    context.exit()
+
+
+def _described(name: str) -> tuple[str, str]:
+    item = by_name()[name]
+    rules, default = item.metadata, "auto" if item.default is None else item.default
+    low, high = rules["low"], rules["high"]
+    bounds = f"; {low:g} to {high:g}" if high is not None else f"; at least {low:g}" if low is not None else ""
+    bounds = f"; {', '.join(rules['choices'])}" if rules["choices"] else bounds
+    return name, f"{rules['help']}  [default: {str(default).lower() if isinstance(default, bool) else default}{bounds}]"
 
 
 @click.command(cls=TrainCommand, short_help="Train a classifier on labelled photos.")
@@ -44,7 +69,23 @@ class TrainCommand(Sectioned):
 )
 @click.option("--tensorboard", is_flag=True, help="Write TensorBoard records into the run too.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@click.option(
+    "--set", "assignments", multiple=True, metavar="NAME=VALUE", help="Any setting, as finetune.mixup=0.2; repeatable."
+)
+@click.option(
+    "--settings", "file", type=click.Path(path_type=Path), help="Settings in a TOML file, or those of a run folder."
+)
+@click.option(
+    "--help-all",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_all,
+    help="Show every setting and exit.",
+)
 @options(FinetuneSettings)
+@moved(TrainSettings)
+@moved(FinetuneSettings, "finetune.")
 def command(
     data: str | None,
     folder: Path | None,
@@ -52,6 +93,8 @@ def command(
     diagnose: bool,
     tensorboard: bool,
     as_json: bool,
+    assignments: tuple[str, ...],
+    file: Path | None,
     **values: Any,
 ) -> None:
     """Train on DATA: a folder with train/ and val/ (and test/), or one folder, each with a sub-folder of photos for every
@@ -60,8 +103,11 @@ def command(
 
     The defaults of fine-tuning are what measured best; docs/training.md tells more.
     """
-    settings = collect(TrainSettings, {**values, "finetune": None})
-    settings = _with_finetuning(settings, values)
+    chosen = choose(file, assignments, _given(values))
+    settings = chosen.settings
+    if int(os.environ.get("RANK", "0")) == 0:
+        for line in chosen.lines:
+            say(line)
     if interrupted is not None:
         given = [name for name, there in ((str(data), data), ("-o", folder), ("--diagnose", diagnose)) if there]
         if given:
@@ -85,7 +131,7 @@ def command(
         if interrupted is None:
             result = train(str(data), folder, settings, stage, say)
         else:
-            result = resume(folder, stage, say, _given(values))
+            result = resume(folder, stage, say, {name.split(".")[-1]: value for name, value in chosen.given.items()})
         if result is None:  # a further process of torchrun
             return
         _page(result, tensorboard)
@@ -93,10 +139,15 @@ def command(
 
 
 def _given(values: dict[str, Any]) -> dict[str, Any]:
-    """Of the settings, those that were written on the command line."""
+    """Of the settings, those that were written on the command line, by their dotted names."""
     context = click.get_current_context()
     line = click.core.ParameterSource.COMMANDLINE
-    return {name: value for name, value in values.items() if context.get_parameter_source(name) is line}
+    nested = {item.name for item in fields(FinetuneSettings)}
+    return {
+        f"finetune.{name}" if name in nested else name: value
+        for name, value in values.items()
+        if context.get_parameter_source(name) is line
+    }
 
 
 def _require_tensorboard() -> None:
@@ -104,12 +155,6 @@ def _require_tensorboard() -> None:
 
     if find_spec("tensorboard") is None:
         raise UsageError("--tensorboard needs tensorboard, which is not installed here; run: pip install tensorboard")
-
-
-def _with_finetuning(settings: TrainSettings, values: dict[str, Any]) -> TrainSettings:
-    from dataclasses import replace
-
-    return replace(settings, finetune=collect(FinetuneSettings, values))
 
 
 @contextmanager

@@ -67,7 +67,7 @@ def keep_run(outcome: Outcome, say: Callable[[str], None]) -> TrainResult:
         test = score(answers.logits, answers.targets, labels, where_from(held_out))
         say(f"test {test.describe()}")
     spec = _spec(outcome, test, calibration)
-    run.save_run(outcome.folder, outcome.network, spec, _settings(outcome), judged)
+    run.save_run(outcome.folder, outcome.network, spec, _settings(outcome), judged, outcome.settings)
     return TrainResult(
         outcome.folder,
         spec,

@@ -3,6 +3,7 @@
     model.safetensors   weights by the library's own tensor names; the contract is in the file's header
     spec.json           the contract, to read
     settings.json       what was asked for, versions, data set
+    settings.toml       what was asked for, as `edge-tl train --settings` takes it
     metrics.jsonl       one JSON object a line: features, probe, each epoch
     log.txt             what was printed, with times
     judged.npz          logits for the validation and test photos, with their names and classes
@@ -37,6 +38,8 @@ from safetensors.torch import save
 from edge_tl.models import Network, WeightsSource, build_network, find_backbone, is_backbone
 from edge_tl.models.network import restore_network
 from edge_tl.models.weights import CONTRACT_KEY
+from edge_tl.training import settings_file
+from edge_tl.training.settings import TrainSettings
 from edge_tl_export import PixelModel
 from edge_tl_runtime.core.errors import BadModelError, OutputError, UsageError
 from edge_tl_runtime.core.files import make_folder, write_bytes, write_text, write_together
@@ -47,6 +50,7 @@ from edge_tl_runtime.modelfile.spec import ModelSpec
 WEIGHTS = RUN_WEIGHTS
 SPEC = "spec.json"
 SETTINGS = "settings.json"
+ASKED = settings_file.FILE
 METRICS = "metrics.jsonl"
 LOG = "log.txt"
 JUDGED = "judged.npz"
@@ -79,6 +83,7 @@ def check_output(folder: Path) -> None:
         WEIGHTS,
         SPEC,
         SETTINGS,
+        ASKED,
         METRICS,
         LOG,
         METRICS + _PARTIAL,
@@ -159,9 +164,17 @@ def published_run(arch: str, weights: str) -> Run:
 
 
 def save_run(
-    folder: Path, network: Network, spec: ModelSpec, settings: dict[str, Any], judged: Mapping[str, Judged]
+    folder: Path,
+    network: Network,
+    spec: ModelSpec,
+    settings: dict[str, Any],
+    judged: Mapping[str, Judged],
+    asked: TrainSettings,
 ) -> None:
-    """Write all of a run together. judged: by part. Raises OutputError and changes nothing when there is no room."""
+    """Write all of a run together. judged: by part. asked: the settings as they were asked for.
+
+    Raises OutputError and changes nothing when there is no room.
+    """
     # Clones, since safetensors refuses tensors that share memory.
     state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.module.state_dict().items()}
     write_together(
@@ -169,6 +182,7 @@ def save_run(
             folder / WEIGHTS: save(state, metadata={CONTRACT_KEY: spec.to_json()}),
             folder / SPEC: _readable(spec.to_dict()),
             folder / SETTINGS: _readable(settings),
+            folder / ASKED: settings_file.written(asked).encode(),
             folder / JUDGED: _pack(judged),
         }
     )

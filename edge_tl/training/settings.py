@@ -20,33 +20,37 @@ class FinetuneSettings:
     """How every weight is trained, after the head. The defaults are those that measured best; see docs/decisions."""
 
     epochs: int = option(0, "Passes over the training photos; 0 chooses by their number.", low=0)
-    head_epochs: int = option(0, "Passes that train the head alone, before the others.", low=0)
-    head_init: str = option("probe", "What the head starts from.", "probe", "random")
-    optimizer: str = option("adamw", "Which rule moves the weights.", "adamw", "sgd")
+    head_epochs: int = option(0, "Passes that train the head alone, before the others.", low=0, rare=True)
+    head_init: str = option("probe", "What the head starts from.", "probe", "random", rare=True)
+    optimizer: str = option("adamw", "Which rule moves the weights.", "adamw", "sgd", rare=True)
     learning_rate: float = option(1e-4, "Peak rate of the last backbone layer.", low=0)
-    find_rate: bool = option(False, "Search the learning rate first.")
-    head_rate: float = option(1.0, "Rate of the head over that of the last backbone layer.", low=0)
-    layer_decay: float = option(1.0, "Rate of the first layer over that of the last one.", low=0, high=1)
-    momentum: float = option(0.9, "For sgd.", low=0, high=1)
-    weight_decay: float = option(0.0, "Never applied to norms and biases.", low=0)
+    find_rate: bool = option(False, "Search the learning rate first.", rare=True)
+    head_rate: float = option(1.0, "Rate of the head over that of the last backbone layer.", low=0, rare=True)
+    layer_decay: float = option(1.0, "Rate of the first layer over that of the last one.", low=0, high=1, rare=True)
+    momentum: float = option(0.9, "For sgd.", low=0, high=1, rare=True)
+    weight_decay: float = option(0.0, "Never applied to norms and biases.", low=0, rare=True)
     batch_size: int = option(32, "Photos a step, over all processes.", low=1)
-    warmup: float = option(0.0, "Share of the steps in which the rate rises.", low=0, high=1)
-    clip: float = option(0.0, "Largest gradient norm; 0 for none.", low=0)
-    label_smoothing: float = option(0.0, "Share of a target that is spread over all classes.", low=0, high=0.99)
-    dropout: float = option(0.0, "Before the head.", low=0, high=0.99)
+    warmup: float = option(0.0, "Share of the steps in which the rate rises.", low=0, high=1, rare=True)
+    clip: float = option(0.0, "Largest gradient norm; 0 for none.", low=0, rare=True)
+    label_smoothing: float = option(
+        0.0, "Share of a target that is spread over all classes.", low=0, high=0.99, rare=True
+    )
+    dropout: float = option(0.0, "Before the head.", low=0, high=0.99, rare=True)
     augment: str = option(
-        "crop", "Random crops and mirroring, alone or with a policy.", "none", "crop", "trivial", "rand"
+        "crop", "Random crops and mirroring, alone or with a policy.", "none", "crop", "trivial", "rand", rare=True
     )
     mirror: bool | None = option(
         None, "Mirror half of the views; unless said, not where mirrored photos look like another class."
     )
-    min_area: float = option(0.35, "Smallest part of a photo a crop may show.", low=0.01, high=1)
-    mixup: float = option(0.0, "Beta parameter of mixup; 0 for none.", low=0)
-    cutmix: float = option(0.0, "Beta parameter of cutmix; 0 for none.", low=0)
-    disturb: str = option("none", "Noise and blur of a random strength for each view.", "none", "noise", "blur", "both")
+    min_area: float = option(0.35, "Smallest part of a photo a crop may show.", low=0.01, high=1, rare=True)
+    mixup: float = option(0.0, "Beta parameter of mixup; 0 for none.", low=0, rare=True)
+    cutmix: float = option(0.0, "Beta parameter of cutmix; 0 for none.", low=0, rare=True)
+    disturb: str = option(
+        "none", "Noise and blur of a random strength for each view.", "none", "noise", "blur", "both", rare=True
+    )
     adversarial: str = option("none", "Train on attacked views: fgsm, a step; pgd, several.", "none", "fgsm", "pgd")
     eps: float = option(2.0, "Largest change of a pixel by the attack, of 255.", low=0, high=255)
-    adversarial_steps: int = option(3, "Steps of pgd.", low=1)
+    adversarial_steps: int = option(3, "Steps of pgd.", low=1, rare=True)
     balance: str = option(
         "auto",
         "Equal say for classes of unequal size, in the probe too; auto: weights from two to one on.",
@@ -55,22 +59,23 @@ class FinetuneSettings:
         "weights",
         "sampling",
     )
-    ema: float = option(0.0, "Decay of the moving average of the weights; 0 for none.", low=0, high=0.99999)
+    ema: float = option(0.0, "Decay of the moving average of the weights; 0 for none.", low=0, high=0.99999, rare=True)
     average: str = option(
         "line",
         "Weights kept: the last, the mean of the late epochs, or a point towards the probe.",
         "last",
         "swa",
         "line",
+        rare=True,
     )
-    patience: int = option(0, "Epochs without a better validation loss before it stops; 0 for never.", low=0)
-    freeze_bn: bool = option(True, "Keep the statistics of batch normalisation.")
+    patience: int = option(0, "Epochs without a better validation loss before it stops; 0 for never.", low=0, rare=True)
+    freeze_bn: bool = option(True, "Keep the statistics of batch normalisation.", rare=True)
     precision: str = option(
-        "auto", "auto: bf16 on CUDA devices that have it, fp32 elsewhere.", "auto", "fp32", "bf16", "fp16"
+        "auto", "auto: bf16 on CUDA devices that have it, fp32 elsewhere.", "auto", "fp32", "bf16", "fp16", rare=True
     )
-    compile: bool = option(False, "torch.compile the network.")
-    distill_weight: float = option(0.7, "Share of the teacher in the loss, with --teacher.", low=0, high=1)
-    distill_temperature: float = option(2.0, "Softens teacher and student alike.", low=0.01)
+    compile: bool = option(False, "torch.compile the network.", rare=True)
+    distill_weight: float = option(0.7, "Share of the teacher in the loss, with --teacher.", low=0, high=1, rare=True)
+    distill_temperature: float = option(2.0, "Softens teacher and student alike.", low=0.01, rare=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +102,7 @@ class TrainSettings:
     )
     test: str = option("", "Photos that judge and choose nothing: a fraction of each class, or a folder.")
     teacher: str = option("", "A run or a backbone to learn from (distillation).")
-    unlabelled: str = option("", "A folder of photos without labels, for the teacher to label.")
+    unlabelled: str = option("", "A folder of photos without labels, for the teacher to label.", rare=True)
     seed: int = option(0, "Decides splits, order and views.", low=0)
     device: str = option("auto", "auto takes a GPU when there is one.", "auto", "cpu", "cuda", "mps")
     finetune: FinetuneSettings = field(default_factory=FinetuneSettings)

@@ -65,7 +65,7 @@ def refuse_impossible(settings: TrainSettings) -> None:
         raise UsageError(
             "--adversarial moves every weight, which --recipe probe freezes; use --recipe finetune or auto"
         )
-    mixed = [name for name, on in (("--mixup", tuning.mixup), ("--cutmix", tuning.cutmix)) if on]
+    mixed = [f"--set finetune.{name}" for name, on in (("mixup", tuning.mixup), ("cutmix", tuning.cutmix)) if on]
     mixed += ["--teacher"] if settings.teacher else []
     if mixed:
         raise UsageError(

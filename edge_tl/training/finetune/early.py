@@ -14,7 +14,7 @@ from edge_tl.training import run_folder as run
 from edge_tl.training.finetune.adversarial_training import refuse_impossible
 from edge_tl.training.settings import FinetuneSettings, TrainSettings
 from edge_tl_runtime.core.errors import BadImage, DataError, OutputError, UsageError
-from edge_tl_runtime.core.settings import check
+from edge_tl_runtime.core.settings import check, typed
 from edge_tl_runtime.images.datasets.dataset import LabelledPhotos, Splits, load_unlabelled
 from edge_tl_runtime.images.decode import read_photo
 
@@ -32,7 +32,7 @@ def refuse_settings(settings: TrainSettings) -> None:
         raise UsageError("photos without labels need a teacher to label them; add --teacher")
     default, tuning = FinetuneSettings(), settings.finetune
     unused = [
-        "--" + item.name.replace("_", "-")
+        typed(item, prefix="finetune.")
         for item in fields(FinetuneSettings)
         if item.name != "balance" and getattr(tuning, item.name) != getattr(default, item.name)
     ]

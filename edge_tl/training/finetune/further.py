@@ -12,6 +12,7 @@ from edge_tl.training import run_folder as run
 from edge_tl.training.finetune.optimize import State
 from edge_tl.training.settings import FinetuneSettings, TrainSettings
 from edge_tl_runtime.core.errors import DataError, UsageError
+from edge_tl_runtime.core.settings import typed
 from edge_tl_runtime.core.text import shell_command
 from edge_tl_runtime.images.datasets.dataset import LabelledPhotos, Splits
 
@@ -96,7 +97,7 @@ def changed(settings: TrainSettings, changes: Mapping[str, Any]) -> TrainSetting
     refused = [name for name in differing if name not in MAY_CHANGE]
     if refused:
         named = ", ".join(f"{_option(name, changes[name])} (it was {_shown(stored[name])})" for name in refused)
-        may = ", ".join(f"--{name}" for name in MAY_CHANGE)
+        may = ", ".join(_option(name, None) for name in MAY_CHANGE)
         raise UsageError(
             f"--resume goes on with the settings of the run and cannot take {named}; only {may} may change. "
             "Leave it out, or start anew with: edge-tl train DATA -o RUN"
@@ -107,10 +108,10 @@ def changed(settings: TrainSettings, changes: Mapping[str, Any]) -> TrainSetting
 
 
 def _option(name: str, value: Any) -> str:
-    dashed = name.replace("_", "-")
-    if isinstance(value, bool):
-        return f"--{dashed}" if value else f"--no-{dashed}"
-    return f"--{dashed} {value}"
+    nested = {item.name: item for item in fields(FinetuneSettings)}
+    if name in nested:
+        return typed(nested[name], value, "finetune.")
+    return typed(next(item for item in fields(TrainSettings) if item.name == name), value)
 
 
 def _shown(value: Any) -> str:
