@@ -7,9 +7,11 @@ import re
 import sys
 
 import pytest
+from test_documentation import understood
 
 from edge_tl.adversarial.settings import AttackSettings, DreamSettings, PackSettings
-from edge_tl.cli import cli, run
+from edge_tl.cli import COMMANDS, GROUPS, cli, run
+from edge_tl.cli.examples import EXAMPLES
 from edge_tl.training.settings import TrainSettings
 from edge_tl.training.settings_file import assembled, by_name, choose, written
 from edge_tl_runtime.core.errors import UsageError
@@ -168,3 +170,22 @@ def test_options_have_the_defaults_of_their_fields(name, settings):
     for item in dataclasses.fields(settings):
         if item.name in given:
             assert given[item.name] == item.default, item.name
+
+
+def test_commands_are_listed_in_groups_each_once(capsys):
+    assert sorted(name for names in GROUPS.values() for name in names) == sorted(COMMANDS)
+    assert run(["--help"]) == 0
+    listed = capsys.readouterr().out
+    places = [listed.index(f"{title}:") for title in GROUPS]
+    assert places == sorted(places)
+    assert all(re.search(rf"^  {name} +\w", listed, re.MULTILINE) for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_a_command_ends_with_examples_that_the_program_takes(name, capsys):
+    assert run([name, "--help"]) == 0
+    shown = capsys.readouterr().out.rstrip().split("Examples:\n")[1]
+    assert [line.strip() for line in shown.splitlines()] == list(EXAMPLES[name])
+    for line in EXAMPLES[name]:
+        assert line.split()[1] == name
+        understood(line)

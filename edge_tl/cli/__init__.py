@@ -14,6 +14,8 @@ from difflib import get_close_matches
 
 import click
 
+from edge_tl.cli.examples import epilog
+
 # Name, then the line that `edge-tl --help` shows. The module edge_tl.cli.<name> holds `command`.
 COMMANDS = {
     "demo": "The whole path, offline, on built-in photographs.",
@@ -33,6 +35,14 @@ COMMANDS = {
     "tune": "Find the fastest way to run a model file on this machine.",
     "doctor": "Show what this machine can do, and what is amiss.",
 }
+
+GROUPS = {
+    "Make a model": ("demo", "data", "train", "export", "adopt"),
+    "Use it": ("predict", "run"),
+    "Evaluate it": ("evaluate", "attack", "dream", "report"),
+    "The machine": ("pack", "bench", "tune", "inspect", "doctor"),
+}
+"""Commands as `edge-tl --help` lists them."""
 
 # What people type for a command of another name, after other tools of the field.
 ALSO_CALLED = {
@@ -90,6 +100,7 @@ class LazyGroup(click.Group):
             return None
         module = importlib.import_module(f"edge_tl.cli.{cmd_name}")
         command: click.Command = module.command
+        command.epilog = epilog(cmd_name)
         return command
 
     def resolve_command(
@@ -106,8 +117,9 @@ class LazyGroup(click.Group):
         raise click.UsageError(f"No such command {name!r}. {advice}", ctx)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+        for title, names in GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, COMMANDS[name]) for name in names])
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
