@@ -1,3 +1,82 @@
-"""edge-tl on the workstation: data, training and the command line. Imports nothing heavy until a part is used."""
+"""From a folder of photos to an image classifier on a small device's camera.
+
+    import edge_tl as et
+
+    run = et.train("photos", "runs/mine")
+    model = run.export(quantize="int8")
+    print(model.predict("bee.jpg").label)
+
+Names are imported when they are used: `import edge_tl` loads nothing heavy, and `load` and all that a device does work without
+the training libraries.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edge_tl.api.attacking import attack
+    from edge_tl.api.checking import check
+    from edge_tl.api.model import EdgeTLWarning, Model, export, load
+    from edge_tl.api.reporter import Reporter
+    from edge_tl.api.results import AttackResult, DataCheck
+    from edge_tl.api.runs import Run, train
+    from edge_tl_runtime.core.errors import EdgeTLError
+    from edge_tl_runtime.evaluation.evaluate import Evaluation
+    from edge_tl_runtime.inference.classifier import Prediction
+    from edge_tl_runtime.pipeline.stream import Result, Stream
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "AttackResult",
+    "DataCheck",
+    "EdgeTLError",
+    "EdgeTLWarning",
+    "Evaluation",
+    "Model",
+    "Prediction",
+    "Reporter",
+    "Result",
+    "Run",
+    "Stream",
+    "__version__",
+    "attack",
+    "check",
+    "export",
+    "load",
+    "train",
+]
+
+_PLACES = {
+    "AttackResult": "edge_tl.api.results",
+    "DataCheck": "edge_tl.api.results",
+    "EdgeTLError": "edge_tl_runtime.core.errors",
+    "EdgeTLWarning": "edge_tl.api.model",
+    "Evaluation": "edge_tl_runtime.evaluation.evaluate",
+    "Model": "edge_tl.api.model",
+    "Prediction": "edge_tl_runtime.inference.classifier",
+    "Reporter": "edge_tl.api.reporter",
+    "Result": "edge_tl_runtime.pipeline.stream",
+    "Run": "edge_tl.api.runs",
+    "Stream": "edge_tl_runtime.pipeline.stream",
+    "attack": "edge_tl.api.attacking",
+    "check": "edge_tl.api.checking",
+    "export": "edge_tl.api.model",
+    "load": "edge_tl.api.model",
+    "train": "edge_tl.api.runs",
+}
+"""Where each public name is; the block above says the same to type checkers and editors, and a test compares them."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_PLACES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

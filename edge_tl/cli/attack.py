@@ -10,7 +10,7 @@ import click
 
 from edge_tl.adversarial.settings import ATTACK_NAMES, AttackSettings
 from edge_tl.cli.console import progress, say, table
-from edge_tl.cli.options import PluginOption, collect, options
+from edge_tl.cli.options import PluginOption, options
 
 
 @click.command(short_help="How robust a model file is to pictures made to mislead it.")
@@ -35,18 +35,16 @@ def command(model: Path, data: Path, folder: Path | None, as_json: bool, **value
     Every success is judged by onnxruntime on whole pixel values, written as PNG, read back and judged again. When a sign of
     hidden gradients is found, the robust accuracy is withheld and the sign explained. Interrupted, the same command goes on.
     """
-    from edge_tl.adversarial.evaluation.report import evaluate_robustness
-    from edge_tl.report.robustness.page import write_robustness_page
+    from edge_tl.api.attacking import attack
+    from edge_tl.api.reporter import Reporter
 
-    settings = collect(AttackSettings, values)
-    folder = folder or Path(f"attack-{model.stem}")
-    document = evaluate_robustness(model, data, folder, settings, progress, say)
-    page = write_robustness_page(folder)
+    result = attack(model, data, folder, progress=Reporter(progress, say), **values)
+    document = result.document
     if as_json:
         click.echo(json.dumps(document, ensure_ascii=False))
         return
     _print(document)
-    click.echo(f"wrote {page}, {len(document['examples'])} adversarial pictures beside it")
+    click.echo(f"wrote {result.page}, {len(document['examples'])} adversarial pictures beside it")
 
 
 def _print(document: dict[str, Any]) -> None:

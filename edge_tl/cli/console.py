@@ -3,43 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-import click
+from edge_tl.api.reporter import progress, say, silent
 
 if TYPE_CHECKING:
     from edge_tl_runtime.images.datasets.survey import Unreadable
 
-
-@contextmanager
-def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar on standard error that takes the number of items just done; silent when that is no terminal."""
-    if not sys.stderr.isatty():
-        with silent(what, total) as done:
-            yield done
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task(what, total=total)
-        yield lambda done: bars.advance(task, done)
-
-
-@contextmanager
-def silent(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """No progress bar."""
-    yield lambda done: None
-
-
-def say(message: str) -> None:
-    """A line for the person, on standard error."""
-    click.echo(message, err=True)
+__all__ = ["percent", "progress", "say", "say_skipped", "silent", "table"]
 
 
 def say_skipped(

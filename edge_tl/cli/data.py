@@ -29,16 +29,14 @@ def command() -> None:
 def check(data: str, output: Path, arch: str, weights: str, device: str, as_json: bool) -> None:
     """Check DATA, a folder, manifest or data set as `edge-tl train` takes it, and write a page
     with a contact sheet of each class and thumbnails of what was found."""
-    from edge_tl.audit.check import check as run
-    from edge_tl.data.named import resolve
-    from edge_tl.report.data.page import write_data_page
-    from edge_tl.training.devices import pick_device
+    from edge_tl.api.checking import check as check_photos
+    from edge_tl.api.reporter import Reporter
     from edge_tl_runtime.images.datasets.survey import count_reasons
     from edge_tl_runtime.images.datasets.tally import say_adjusted, say_counts
 
-    stage = silent if as_json else progress
-    found = run(resolve(data, stage, say), arch, weights, stage, pick_device(device), say)
-    page = write_data_page(found, output)
+    report = Reporter(silent if as_json else progress, say)
+    checked = check_photos(data, output, arch=arch, weights=weights, device=device, progress=report)
+    found, page = checked.findings, checked.page
     if as_json:
         click.echo(json.dumps(found.to_dict(), ensure_ascii=False))
         return

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edge_tl_runtime.evaluation.evaluate import Evaluation
-    from edge_tl_runtime.images.datasets.dataset import LabelledPhotos
     from edge_tl_runtime.modelfile.spec import ModelSpec
     from edge_tl_runtime.robustness.corrupted_accuracy import CorruptedAccuracy
 
@@ -61,21 +59,12 @@ def command(
 
     DATA holds a folder for each class (in val/ where there is one), or photos named by class index (0007_name.jpg).
     """
-    from edge_tl_runtime.evaluation.evaluate import evaluate_model, photos_to_judge
+    from edge_tl.api.evaluating import evaluate_on
+    from edge_tl.api.reporter import Reporter
 
     wanted = _wanted(corruptions, severities) if corruptions is not None else None
     spec, logits = _open(model, weights)
-    photos = photos_to_judge(spec, data, split)
-    say(photos.describe())
-    total, some = len(photos), ""
-    left_out: tuple[str, ...] = ()
-    if count is not None and count < total:
-        photos, left_out = _some(photos, spec, split, count)
-        some = f"{len(photos)} photos of {total}, "
-    with progress("evaluating", len(photos)) as done:
-        evaluation = evaluate_model(spec, logits, photos, split, data.resolve().name, done, left_out)
-    evaluation = replace(evaluation, data=some + evaluation.data)
-    photos = evaluation.overlap.without(photos) if evaluation.overlap else photos
+    evaluation, photos = evaluate_on(spec, logits, data, split, count, Reporter(progress, say))
     say_skipped(evaluation.skipped, evaluation.n, photos.root, evaluation.adjusted)
     _say_left_out(evaluation)
     corrupted = None
@@ -91,14 +80,6 @@ def command(
     _print(evaluation)
     if corrupted is not None:
         _print_corrupted(corrupted)
-
-
-def _some(photos: LabelledPhotos, spec: ModelSpec, split: str, count: int) -> tuple[LabelledPhotos, tuple[str, ...]]:
-    """So many photos that the model was not trained on, spread evenly; and the names of those left out on the way."""
-    from edge_tl_runtime.evaluation.training_overlap import unseen
-
-    chosen, overlap = unseen(photos, spec, split, lambda rest: rest.spread(count))
-    return chosen, overlap.left_out
 
 
 def _say_left_out(evaluation: Evaluation) -> None:

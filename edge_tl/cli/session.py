@@ -42,23 +42,6 @@ def open_classifier(
     Says on standard error when a profile is ignored and when the file was made for another kind of machine.
     Raises BadModelError, and UsageError for a provider that is not here or refuses the file.
     """
-    from edge_tl_runtime.core.errors import UsageError
-    from edge_tl_runtime.inference.classifier import Classifier, SessionSettings
-    from edge_tl_runtime.machine.cpu import target_warning
-    from edge_tl_runtime.machine.tuning_profile import choose_settings, profile_path
+    from edge_tl_runtime.machine.open_classifier import open_classifier as opened
 
-    settings, ignored = choose_settings(model, threads, provider, profile, task, untuned or SessionSettings())
-    if ignored:
-        say(ignored)
-    try:
-        classifier = Classifier(model, settings)
-    except UsageError as error:
-        if provider is not None or not profile or not profile_path(model).is_file():
-            raise
-        raise UsageError(
-            f"{error}; {profile_path(model)} chose it: run edge-tl tune again or give --no-profile"
-        ) from None
-    warning = target_warning(classifier.spec)
-    if warning:
-        say(warning)
-    return classifier
+    return opened(model, threads, provider, profile, task, untuned, say)

@@ -125,11 +125,13 @@ def command(
         return
     assert folder is not None
     with _stoppable(folder) as ready:
-        from edge_tl.training.train import resume, train
+        from edge_tl.api.reporter import Reporter
+        from edge_tl.api.runs import train_and_show
+        from edge_tl.training.train import resume
 
         ready()
         if interrupted is None:
-            result = train(str(data), folder, settings, stage, say)
+            result = train_and_show(str(data), folder, settings, Reporter(stage, say))
         else:
             result = resume(folder, stage, say, {name.split(".")[-1]: value for name, value in chosen.given.items()})
         if result is None:  # a further process of torchrun

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tl_runtime.core.errors import BadFrame, BadImage, DataError
+from edge_tl_runtime.core.html import html_table, percent
 from edge_tl_runtime.core.statistics import mean_of_rates, wilson
 from edge_tl_runtime.core.threads import map_in_order
 from edge_tl_runtime.evaluation.reliability import Reliability, reliability
@@ -174,6 +175,17 @@ class Evaluation:
             "adjusted": {note: list(names) for note, names in self.adjusted.items()},
             "training_overlap": None if self.overlap is None else self.overlap.to_dict(),
         }
+
+    def __str__(self) -> str:
+        return self.describe()
+
+    def _repr_html_(self) -> str:
+        lines = [
+            self.describe() + (f"; {self.data}" if self.data else ""),
+            *(self.overlap.lines() if self.overlap else ()),
+        ]
+        rows = [(row.label, row.n, percent(row.recall), percent(row.precision)) for row in self.per_class]
+        return html_table(". ".join(lines), ["class", "photos", "recall", "precision"], rows)
 
 
 def unequal(counts: NDArray[np.int64]) -> bool:

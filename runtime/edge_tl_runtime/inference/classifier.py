@@ -15,6 +15,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from edge_tl_runtime.core.errors import BadModelError, EdgeTLError, UsageError
+from edge_tl_runtime.core.html import html_table, percent
 from edge_tl_runtime.core.text import one_line
 from edge_tl_runtime.core.threads import usable_cores
 from edge_tl_runtime.images.decode import Frame
@@ -66,6 +67,9 @@ class Prediction:
             "top": [score.to_dict() for score in self.top],
             "latency_ms": round(self.latency_ms, 3),
         }
+
+    def _repr_html_(self) -> str:
+        return html_table(self.label, ["class", "confidence"], [(s.label, percent(s.confidence)) for s in self.top])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

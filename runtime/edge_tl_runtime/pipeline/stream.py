@@ -6,17 +6,18 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from types import TracebackType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_tl_runtime.core.errors import BadFrame
+from edge_tl_runtime.core.errors import BadFrame, UsageError
 from edge_tl_runtime.images.decode import Frame
 from edge_tl_runtime.images.preprocess import crop_resize
 from edge_tl_runtime.inference.classifier import Classifier, Prediction
 from edge_tl_runtime.pipeline.decision import Decider, Decision
-from edge_tl_runtime.sources import FrameRecord, Source
+from edge_tl_runtime.sources import FrameRecord, Source, mask_credentials
 
 RATE_WINDOW_S = 2.0
 
@@ -80,22 +81,51 @@ class Stream:
         decider: Callable[[Classifier], Decider] | None = None,
         batch: int = 1,
         fresh: Callable[[], Classifier | None] = lambda: None,
+        closes: bool = False,
     ) -> None:
         """top: classes in each answer. decider: makes what decides, for this model and for each that replaces it. batch: pictures
-        a call; of a live source always one. fresh: asked before each frame for a classifier to go on with (see `swap`)."""
+        a call; of a live source always one. fresh: asked before each frame for a classifier to go on with (see `swap`).
+        closes: the source is closed when a loop over the stream ends, however it ends."""
         self.source, self.classifier = source, classifier
         self._top = top
         self._make_decider = decider or (lambda classifier: Decider(classifier.spec, top=top))
         self._decider = self._make_decider(classifier)
         self._batch = 1 if source.live else max(1, batch)
         self._fresh = fresh
+        self._closes, self._closed = closes, False
         self._times: deque[float] = deque()
         self.torn = 0
         """Frames that changed while they were read, and were left out."""
         self.bad = 0
         """Arrays that are no frames, left out."""
 
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the loop and release the source; safe to call twice."""
+        self._closed = True
+        self.source.stop()
+        self.source.close()
+
     def __iter__(self) -> Iterator[Result]:
+        """Raises UsageError for a stream that was closed."""
+        if self._closed:
+            raise UsageError(f"the stream of {mask_credentials(self.source.name)} is closed; open another one")
+        return self._closing() if self._closes else self._results()
+
+    def _closing(self) -> Iterator[Result]:
+        try:
+            yield from self._results()
+        finally:
+            self.close()
+
+    def _results(self) -> Iterator[Result]:
         if self._batch > 1:
             yield from self._in_batches()
             return

@@ -120,27 +120,7 @@ def assemble(plan: Plan, load: Load, stack: ExitStack, say: Say, max_frames: int
     classifier = fitting(plan.model)
     if plan.unfamiliar is not None and len(classifier.spec.labels) == 2:
         say("--unfamiliar notices few strange photos with two classes; a class of other things notices more")
-    options = LiveOptions(
-        width=plan.size[0] if plan.size else 0,
-        height=plan.size[1] if plan.size else 0,
-        fps=plan.fps or 0.0,
-        pixel_format=plan.pixel_format,
-        realtime=plan.realtime,
-        max_fps=_max_fps(plan),
-        every=plan.every or 0.0,
-        wait=plan.wait,
-        patience=Patience(
-            lost=plan.stall, first_frame=plan.first_frame, frozen=plan.frozen, stale=min(2.0, plan.stall)
-        ),
-        say=say,
-    )
-    source = stack.enter_context(open_source(plan.source, options))
-    if plan.every and not source.live:
-        raise UsageError(
-            f"--every paces a camera or a stream; of {plan.source} every frame is classified: leave it out"
-        )
-    if plan.smooth != "none" and not source.sequence:
-        raise UsageError(f"--smooth {plan.smooth}: photos do not follow each other in time; leave it out")
+    source = stack.enter_context(_opened(plan, say))
     shown = _can_show(plan, say)
     overlay = Overlay(classifier.spec.labels if shown or plan.record else ())
     if overlay.obstacle:
@@ -162,6 +142,47 @@ def assemble(plan: Plan, load: Load, stack: ExitStack, say: Say, max_frames: int
     window = Window(source, overlay) if shown else None
     status = StatusFile(plan.status, plan.status_every) if plan.status else None
     return Runner(stream, outlets, window=window, status=status, watch=watch, max_frames=max_frames)
+
+
+def open_stream(plan: Plan, load: Load, say: Say) -> Stream:
+    """What the command runs, for a loop of one's own: source, model and decisions, without sinks. It closes its source.
+
+    Raises as `assemble`.
+    """
+    deciders = _deciders(plan)
+    classifier = load(plan.model)
+    deciders(classifier)
+    return Stream(_opened(plan, say), classifier, plan.top_k, decider=deciders, batch=plan.batch, closes=True)
+
+
+def _opened(plan: Plan, say: Say) -> Source:
+    """The source. Raises UsageError for options that it cannot follow."""
+    options = LiveOptions(
+        width=plan.size[0] if plan.size else 0,
+        height=plan.size[1] if plan.size else 0,
+        fps=plan.fps or 0.0,
+        pixel_format=plan.pixel_format,
+        realtime=plan.realtime,
+        max_fps=_max_fps(plan),
+        every=plan.every or 0.0,
+        wait=plan.wait,
+        patience=Patience(
+            lost=plan.stall, first_frame=plan.first_frame, frozen=plan.frozen, stale=min(2.0, plan.stall)
+        ),
+        say=say,
+    )
+    source = open_source(plan.source, options)
+    try:
+        if plan.every and not source.live:
+            raise UsageError(
+                f"--every paces a camera or a stream; of {plan.source} every frame is classified: leave it out"
+            )
+        if plan.smooth != "none" and not source.sequence:
+            raise UsageError(f"--smooth {plan.smooth}: photos do not follow each other in time; leave it out")
+    except UsageError:
+        source.close()
+        raise
+    return source
 
 
 def _max_fps(plan: Plan) -> float:

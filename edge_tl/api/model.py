@@ -1,0 +1,289 @@
+"""A model file in a program: classify, stream, evaluate, attack, quantize. What the device does needs no training library."""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from edge_tl.api.evaluating import evaluate_on
+from edge_tl.api.pixels import Channels, frame_of
+from edge_tl.api.reporter import Reporter, reporter
+from edge_tl.api.results import AttackResult
+from edge_tl.api.settings import settings_of
+from edge_tl.api.train_extra import train_extra
+from edge_tl_runtime.core.errors import UsageError
+from edge_tl_runtime.core.html import html_table, percent
+from edge_tl_runtime.evaluation.evaluate import Evaluation
+from edge_tl_runtime.inference.classifier import Classifier, Prediction, SessionSettings
+from edge_tl_runtime.machine.open_classifier import open_classifier
+from edge_tl_runtime.modelfile.onnx import RUN_WEIGHTS
+from edge_tl_runtime.modelfile.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from edge_tl_export import ExportReport
+    from edge_tl_runtime.pipeline.stream import Stream
+
+PathLike = str | os.PathLike[str]
+
+
+class StreamOptions(TypedDict, total=False):
+    """What `Model.stream` takes; names, units and defaults are those of `edge-tl run`, times in seconds."""
+
+    size: tuple[int, int]
+    fps: float
+    pixel_format: str
+    max_fps: float
+    every: float
+    realtime: bool
+    wait: bool
+    stall: float
+    first_frame: float
+    frozen: float
+    threshold: float
+    unfamiliar: float
+    labels: str
+    smooth: str
+    top_k: int
+    batch: int
+
+
+class EdgeTLWarning(UserWarning):
+    """Something that was asked for is not so, or a file fits this machine badly; the text says what to do."""
+
+
+class Model:
+    """A model file that passed its self-test on this machine.
+
+    >>> model = Model("model-int8.onnx")
+    >>> model.predict("bee.jpg").label
+    'brick'
+    """
+
+    def __init__(
+        self, path: PathLike, *, threads: int | None = None, provider: str | None = None, profile: bool = True
+    ) -> None:
+        """threads, provider: of the session; None: those of the profile that `edge-tl tune` wrote, or all cores and the
+        processor. profile: whether to follow that profile. Raises BadModelError, UsageError."""
+        if not isinstance(path, (str, os.PathLike)):
+            raise UsageError(f"load takes the path of an .onnx file, not a {type(path).__name__}")
+        self.path = Path(path)
+        if self.path.is_dir() and (self.path / RUN_WEIGHTS).is_file():
+            raise UsageError(f"{self.path} is a run, not a model file; make one with Run({str(self.path)!r}).export()")
+        self._session = (threads, provider, profile)
+        self.report: ExportReport | None = None
+        """What was measured when it was exported in this process."""
+        self._classifier: Classifier | None = self._open("row", SessionSettings(spin=True))
+        self._lock = threading.Lock()
+
+    def _open(self, task: str, untuned: SessionSettings) -> Classifier:
+        return open_classifier(self.path, *self._session, task, untuned, _warn)
+
+    @property
+    def classifier(self) -> Classifier:
+        """For loops of one's own. Raises UsageError when the model was closed."""
+        if self._classifier is None:
+            raise UsageError(f"{self.path} was closed; load it again")
+        return self._classifier
+
+    @property
+    def spec(self) -> ModelSpec:
+        """All that the file says of itself."""
+        return self.classifier.spec
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.spec.labels
+
+    @property
+    def precision(self) -> str:
+        """ "fp32", "int8" or "fp16"."""
+        return self.spec.precision
+
+    def predict(self, image: Any, *, channels: Channels | None = None, top: int = 5) -> Prediction:
+        """Classify one picture. May be called from several threads; they take turns.
+
+        image: a path, the bytes of a photo file, a Pillow image, or an array, uint8, (H, W, 3) or grey (H, W).
+        channels: "rgb" or "bgr", for an array with colours, which cannot say so itself. top: classes in the answer.
+        Raises BadImage, BadFrame, DataError, UsageError.
+        """
+        if isinstance(top, bool) or not isinstance(top, int) or top < 1:
+            raise UsageError(f"top is {top!r}; give a number of classes from 1 on")
+        classifier = self.classifier
+        frame = frame_of(image, channels)
+        with self._lock:
+            return classifier.classify(frame, top)
+
+    def evaluate(
+        self, photos: PathLike, *, split: str = "val", count: int | None = None, progress: bool | Reporter = False
+    ) -> Evaluation:
+        """Accuracy on labelled photos that it was not trained on, as `edge-tl evaluate`.
+
+        split: "val", "test", "train" or "all". count: so many photos only, spread over the classes. Raises DataError.
+        """
+        classifier, report = self.classifier, reporter(progress)
+        with self._lock:
+            return evaluate_on(classifier.spec, classifier.logits, Path(photos), split, count, report)[0]
+
+    def stream(
+        self, source: int | PathLike = 0, *, progress: bool | Reporter = False, **options: Unpack[StreamOptions]
+    ) -> Stream:
+        """Results for the frames of a camera (its index), video, folder, list, address or test pattern, as `edge-tl run`.
+
+        A live source gives its newest frame and is reconnected for ever. The source is released when the loop ends, by `break`
+        and by an error too, or by `close`. progress=True prints what happens to the connection.
+        Raises UsageError, SourceError; a live source connects, and raises, in the loop.
+        """
+        from edge_tl_runtime.run.assemble import Plan, default_settings, open_stream, pace
+
+        self.classifier  # noqa: B018  # raises when closed
+        if isinstance(source, bool) or not isinstance(source, (int, str, os.PathLike)):
+            raise UsageError(f"a source is a camera's index, a path or an address, not a {type(source).__name__}")
+        known = StreamOptions.__annotations__
+        for name in options:
+            if name not in known:
+                raise UsageError(f"stream has no option {name!r}; there are {', '.join(known)}")
+        plan = Plan(
+            model=self.path, source=os.fspath(source) if not isinstance(source, int) else str(source), **options
+        )
+        return open_stream(plan, lambda path: self._open(pace(plan), default_settings(plan)), reporter(progress).say)
+
+    def attack(
+        self,
+        photos: PathLike,
+        preset: str = "standard",
+        eps: Any = None,
+        folder: PathLike | None = None,
+        **settings: Any,
+    ) -> AttackResult:
+        """How robust the file is to pictures made to mislead it; as `edge_tl.attack`."""
+        from edge_tl.api.attacking import attack
+
+        self.classifier  # noqa: B018  # raises when closed
+        return attack(self.path, photos, folder, eps=eps, preset=preset, **settings)
+
+    def quantize(self, photos: PathLike, quantize: str = "int8", **settings: Any) -> Model:
+        """A quantized file made from this FP32 one, beside it; as `edge_tl.export`."""
+        return export(self.path, quantize=quantize, photos=photos, **settings)
+
+    def close(self) -> None:
+        """Release the session; safe to call twice."""
+        self._classifier = None
+
+    def __enter__(self) -> Model:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The file and all that it says of itself, as `edge-tl inspect --json`."""
+        return {"path": str(self.path), **self.spec.to_dict()}
+
+    def __repr__(self) -> str:
+        if self._classifier is None:
+            return f"<Model {self.path}, closed>"
+        return f"<Model {self.path}: {self.spec.arch}, {self.precision}, {len(self.labels)} classes>"
+
+    def _repr_html_(self) -> str:
+        if self._classifier is None:
+            return html_table(f"{self.path}, closed", [], [])
+        accuracy, rule = self.spec.validation, self.spec.resize
+        rows = [
+            ("architecture", self.spec.arch),
+            ("precision", self.precision),
+            ("input", f"{rule.width} x {rule.height} px"),
+            ("classes", len(self.labels)),
+            ("labels", ", ".join(self.labels[:20]) + (", ..." if len(self.labels) > 20 else "")),
+            ("top-1", "not measured" if accuracy is None else f"{percent(accuracy.top1)} of {accuracy.n} photos"),
+        ]
+        return html_table(str(self.path), ["", ""], rows)
+
+
+def load(path: PathLike, *, threads: int | None = None, provider: str | None = None, profile: bool = True) -> Model:
+    """Open a model file. Needs numpy, onnxruntime and OpenCV alone. Raises BadModelError, UsageError."""
+    return Model(path, threads=threads, provider=provider, profile=profile)
+
+
+def export(
+    model: PathLike,
+    folder: PathLike | None = None,
+    *,
+    quantize: str | None = None,
+    photos: PathLike | None = None,
+    weights: str = "pretrained",
+    progress: bool | Reporter = False,
+    **settings: Any,
+) -> Model:
+    """Verified ONNX files from a run folder, a backbone by name or an FP32 file; as `edge-tl export`. Returns the file that travels.
+
+    quantize: "int8", "fp16" or None. photos: labelled, to calibrate and evaluate on; None: the run's own.
+    settings: target, max_drop (points of top-1, as the command takes it), search, calibration_photos, qat_epochs, layers, seed.
+    Where the quantized file is refused, the best file that was written is returned, with an EdgeTLWarning that says why;
+    `Model.report` holds all that was measured. Raises UsageError, DataError, ExportError, OutputError, MissingPackage.
+    """
+    if quantize not in (None, "int8", "fp16"):
+        raise UsageError(f'quantize is {quantize!r}; there are "int8", "fp16" and None')
+    report = reporter(progress)
+    with train_extra("export"):
+        from edge_tl.deploy import deploy
+        from edge_tl_export import ExportSettings
+    made = settings_of(ExportSettings, _by_field(settings, {item.name for item in fields(ExportSettings)}), "export")
+    if not 0 <= made.max_drop <= 1:
+        raise UsageError(f"max_drop is {settings['max_drop']} points; it must be between 0 and 100")
+    exported = deploy(
+        os.fspath(model),
+        None if folder is None else Path(folder),
+        _with_quantization(made, quantize),
+        None if photos is None else Path(photos),
+        weights,
+        made.seed,
+        report.stage,
+        report.say,
+    )
+    for line in (*exported.warnings, *filter(None, [exported.refused])):
+        warnings.warn(line, EdgeTLWarning, stacklevel=2)
+    opened = Model(exported.files[-1].path)
+    opened.report = exported
+    return opened
+
+
+def _by_field(settings: dict[str, Any], known: set[str]) -> dict[str, Any]:
+    """The command's names and units as those of ExportSettings."""
+    given = dict(settings)
+    for name in ("quantization", "calibration_size"):
+        if name in given:
+            instead = {"quantization": "quantize", "calibration_size": "calibration_photos"}[name]
+            raise UsageError(f"export has no setting {name!r}; did you mean {instead}?")
+    if "calibration_photos" in given:
+        given["calibration_size"] = given.pop("calibration_photos")
+    drop = given.get("max_drop")
+    if isinstance(drop, (int, float)) and not isinstance(drop, bool):
+        given["max_drop"] = drop / 100
+    layers = {"layers": True} if "layers" in known else {}
+    return {**layers, **given}
+
+
+def _with_quantization(settings: Any, quantize: str | None) -> Any:
+    from dataclasses import replace
+
+    from edge_tl_runtime.machine.cpu import TARGETS
+
+    choices = {"target": ("auto", *TARGETS), "search": ("first", "full")}
+    for name, allowed in choices.items():
+        if getattr(settings, name) not in allowed:
+            raise UsageError(f"{name} is {getattr(settings, name)!r}; there are {', '.join(allowed)}")
+    for name, least in {"calibration_size": 1, "qat_epochs": 0}.items():
+        if getattr(settings, name) < least:
+            shown = "calibration_photos" if name == "calibration_size" else name
+            raise UsageError(f"{shown} is {getattr(settings, name)}; it must be at least {least}")
+    return replace(settings, quantization=quantize)
+
+
+def _warn(line: str) -> None:
+    warnings.warn(line, EdgeTLWarning, stacklevel=2)
