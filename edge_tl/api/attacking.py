@@ -20,13 +20,14 @@ def attack(
     folder: str | os.PathLike[str] | None = None,
     *,
     eps: Iterable[float] | float | None = None,
+    count: int = 0,
     progress: bool | Reporter = False,
     **settings: Any,
 ) -> AttackResult:
-    """Attack an ONNX file with gradients and without, on labelled photos; as `edge-tl attack`. Interrupted, the same call goes on.
+    """Attack an ONNX file with gradients and without, on labelled photos; as `edge-tl attack`.
 
-    folder: for the report and the pictures; None: attack-NAME. eps: radii, in /255 for linf. settings: fields of
-    `edge_tl.adversarial.settings.AttackSettings`, such as preset, norm, photos, seed (photos: how many).
+    Interrupted, the same call goes on. folder: for the report and the pictures; None: attack-NAME. eps: radii, in /255 for linf. settings: fields of
+    `edge_tl.adversarial.settings.AttackSettings`, such as preset, norm, seed. count: photos to attack; 0: what the preset takes.
     Raises UsageError, DataError, BadModelError, OutputError, MissingPackage.
     """
     from edge_tl.adversarial.settings import AttackSettings
@@ -35,11 +36,11 @@ def attack(
     if eps is not None:
         if "epsilons" in settings:
             raise UsageError("eps and epsilons say the same thing twice; give one of them")
-        values = [eps] if isinstance(eps, (int, float)) else list(eps)
-        if isinstance(eps, str) or not all(isinstance(value, (int, float)) for value in values):
+        values: list[Any] = [eps] if isinstance(eps, (int, float)) else list(eps)
+        if not all(isinstance(value, (int, float)) for value in values):
             raise UsageError(f"eps is {eps!r}; give numbers such as eps=[1, 2]")
         settings["epsilons"] = ",".join(f"{value:g}" for value in values)
-    made = settings_of(AttackSettings, settings, "attack")
+    made = settings_of(AttackSettings, {**settings, "photos": count}, "attack")
     report = reporter(progress)
     with train_extra("attack"):
         from edge_tl.adversarial.evaluation.report import evaluate_robustness

@@ -27,7 +27,7 @@ def settings_of(kind: type[_Settings], values: Mapping[str, Any], command: str) 
             close = get_close_matches(name, known, n=1)
             meant = f"did you mean {close[0]}?" if close else f"edge-tl {command} --help lists them"
             raise UsageError(f"{command} has no setting {name!r}; {meant}")
-    made = _made(kind, values)
+    made: _Settings = _made(kind, values)
     check_bounds(made)
     return made
 
@@ -67,16 +67,16 @@ def _made(kind: Any, values: Mapping[str, Any]) -> Any:
 
 def _fitting(name: str, value: Any, default: Any) -> Any:
     """The value as its field stores it. Raises UsageError for another type."""
-    if default is None or (value is None and default is None):
+    if default is None:
         return value
     if isinstance(default, bool):
         if isinstance(value, bool):
             return value
     elif isinstance(default, int):
-        if isinstance(value, Integral) and not isinstance(value, bool):
+        if isinstance(value, Integral) and type(value) is not bool:
             return int(value)
     elif isinstance(default, float):
-        if isinstance(value, Real) and not isinstance(value, bool):
+        if isinstance(value, Real) and type(value) is not bool:
             return float(value)
     elif isinstance(value, (str, os.PathLike)):
         return os.fspath(value)

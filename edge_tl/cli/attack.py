@@ -38,7 +38,8 @@ def command(model: Path, data: Path, folder: Path | None, as_json: bool, **value
     from edge_tl.api.attacking import attack
     from edge_tl.api.reporter import Reporter
 
-    result = attack(model, data, folder, progress=Reporter(progress, say), **values)
+    count = values.pop("photos")
+    result = attack(model, data, folder, count=count, progress=Reporter(progress, say), **values)
     document = result.document
     if as_json:
         click.echo(json.dumps(document, ensure_ascii=False))

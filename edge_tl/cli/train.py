@@ -136,7 +136,7 @@ def command(
             result = resume(folder, stage, say, {name.split(".")[-1]: value for name, value in chosen.given.items()})
         if result is None:  # a further process of torchrun
             return
-        _page(result, tensorboard)
+        _pages(result, interrupted is not None, tensorboard)
     _print(result, as_json)
 
 
@@ -211,10 +211,11 @@ def _stoppable(folder: Path) -> Iterator[Callable[[], None]]:
             signal.signal(number, handler)
 
 
-def _page(result: TrainResult, tensorboard: bool) -> None:
-    from edge_tl.report.run.page import write_page
+def _pages(result: TrainResult, resumed: bool, tensorboard: bool) -> None:
+    if resumed:
+        from edge_tl.report.run.page import write_page
 
-    write_page(result.folder)
+        write_page(result.folder)
     if tensorboard:
         from edge_tl.report.run.tensorboard import write_events
 
