@@ -26,8 +26,9 @@ def attack(
 ) -> AttackResult:
     """Attack an ONNX file with gradients and without, on labelled photos; as `edge-tl attack`.
 
-    Interrupted, the same call goes on. folder: for the report and the pictures; None: attack-NAME. eps: radii, in /255 for linf. settings: fields of
-    `edge_tl.adversarial.settings.AttackSettings`, such as preset, norm, seed. count: photos to attack; 0: what the preset takes.
+    Interrupted, the same call goes on. folder: for the report and the pictures; None: attack-NAME. eps: radii, in /255 for
+    linf. count: photos to attack; 0: what the preset takes. settings: fields of
+    `edge_tl.adversarial.settings.AttackSettings`, such as preset, norm, seed.
     Raises UsageError, DataError, BadModelError, OutputError, MissingPackage.
     """
     from edge_tl.adversarial.settings import AttackSettings

@@ -222,7 +222,9 @@ def export(
 ) -> Model:
     """Verified ONNX files from a run folder, a backbone by name or an FP32 file; as `edge-tl export`.
 
-    Returns the file that travels. quantize: "int8", "fp16" or None. photos: labelled, to calibrate and evaluate on; None: the run's own.
+    Returns the file that travels.
+
+    quantize: "int8", "fp16" or None. photos: labelled, to calibrate and evaluate on; None: the run's own.
     settings: target, max_drop (points of top-1, as the command takes it), search, calibration_photos, qat_epochs, layers, seed.
     Where the quantized file is refused, the best file that was written is returned, with an EdgeTLWarning that says why;
     `Model.report` holds all that was measured. Raises UsageError, DataError, ExportError, OutputError, MissingPackage.

@@ -69,14 +69,14 @@ def _fitting(name: str, value: Any, default: Any) -> Any:
     """The value as its field stores it. Raises UsageError for another type."""
     if default is None:
         return value
-    if isinstance(default, bool):
-        if isinstance(value, bool):
+    if isinstance(default, bool) or isinstance(value, bool):
+        if type(default) is type(value):
             return value
     elif isinstance(default, int):
-        if isinstance(value, Integral) and type(value) is not bool:
+        if isinstance(value, Integral):
             return int(value)
     elif isinstance(default, float):
-        if isinstance(value, Real) and type(value) is not bool:
+        if isinstance(value, Real):
             return float(value)
     elif isinstance(value, (str, os.PathLike)):
         return os.fspath(value)
