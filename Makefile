@@ -40,8 +40,9 @@ lint: $(READY)
 bench: $(READY)
 	$(BIN)/python benchmarks/all.py --into docs/BENCHMARKS.md $(BENCH)
 
+# Every public name with its docstring, as pages in build/reference.
 reference: $(READY)
-	$(BIN)/python scripts/reference.py
+	$(BIN)/pdoc --docformat markdown -o build/reference edge_tl edge_tl_export edge_tl_runtime '!edge_tl.__main__'
 
 # pip comes last: where Debian's python3-venv is missing, a venv is left half made, and the next make starts anew.
 $(BIN)/pip:

@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,8 +22,6 @@ PAGES = sorted(
 )
 LINKED = sorted({*PAGES, *ROOT.glob("*.md"), *(ROOT / "docs" / "decisions").rglob("*.md")})
 """Pages whose links are checked: decisions tell what was tried, so their commands may be of an earlier release."""
-TYPED = [page for page in PAGES if page.parent.name != "reference"]
-"""Pages that say what to type; those of docs/reference are made of the program."""
 NAMES = {page: str(page.relative_to(ROOT)) for page in LINKED}
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 CODE = ("benchmarks", "edge_tl", "export", "runtime", "scripts")
@@ -69,7 +68,7 @@ def found(words: list[str]) -> tuple[click.Command, list[str]]:
 
 
 def lines() -> list[tuple[str, str]]:
-    return [(NAMES[page], line) for page in TYPED for line in fenced(page)]
+    return [(NAMES[page], line) for page in PAGES for line in fenced(page)]
 
 
 @pytest.mark.parametrize(("page", "line"), lines(), ids=[f"{page}: {line[:60]}" for page, line in lines()])
@@ -77,7 +76,7 @@ def test_a_command_in_a_block_is_one_that_the_program_takes(page, line):
     understood(line)
 
 
-@pytest.mark.parametrize("page", TYPED, ids=[NAMES[page] for page in TYPED])
+@pytest.mark.parametrize("page", PAGES, ids=[NAMES[page] for page in PAGES])
 def test_commands_in_the_text_exist_with_their_options(page):
     for line in inline(page):
         words = shlex.split(line)[1:]
@@ -149,3 +148,24 @@ def test_the_tutorial_leads_where_it_says(data_dir, tmp_path):
         assert (tmp_path / name).stat().st_size > 100
     assert "What the model believes" in (tmp_path / "attacked" / "robustness.html").read_text("utf-8")
     assert next((tmp_path / "dog-cat" / "adversarial").rglob("*.png"))
+
+
+@pytest.mark.slow
+def test_the_page_on_python_runs_as_it_stands(tmp_path, monkeypatch, capsys):
+    """All its blocks in one program; photos stand in for the camera."""
+    from edge_tl import EdgeTLWarning
+    from edge_tl.data.surfaces import write_surfaces
+
+    monkeypatch.chdir(tmp_path)
+    write_surfaces(Path("photos"))
+    blocks = [
+        block for kind, block in FENCE.findall((ROOT / "docs" / "python.md").read_text("utf-8")) if kind == "python"
+    ]
+    program = "\n".join(blocks)
+    assert "stream(0)" in program
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", EdgeTLWarning)  # a busy machine may find INT8 too slow to be written
+        exec(compile(program.replace("stream(0)", 'stream("photos/val")'), "docs/python.md", "exec"), {})
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("top-1 ")
+    assert sum(line.split()[0] in ("brick", "grass", "gravel") for line in lines) == 60
