@@ -6,6 +6,7 @@ import doctest
 import importlib
 import pkgutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -17,6 +18,12 @@ import edge_tl
 import edge_tl_export
 import edge_tl_runtime
 from edge_tl.cli import COMMANDS, cli
+from edge_tl_runtime.inference.classifier import Classifier
+from edge_tl_runtime.modelfile.onnx import sealed
+from edge_tl_runtime.pipeline.smoothing import Ema
+from edge_tl_runtime.pipeline.stream import Stream
+from edge_tl_runtime.sinks import FileTarget, Log, Outlet
+from edge_tl_runtime.sources import open_source
 
 PACKAGES = (edge_tl, edge_tl_export, edge_tl_runtime)
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
@@ -62,11 +69,40 @@ def examples() -> list[doctest.DocTest]:
 
 
 @pytest.fixture
-def shop(tmp_path, monkeypatch, color_model, color_photos, color_spec) -> dict[str, object]:
-    """A folder as the examples assume it: model-int8.onnx and bee.jpg, and the names they use."""
+def shop(tmp_path, monkeypatch, color_graph, color_spec) -> dict[str, object]:
+    """A folder as the examples assume it, with model-int8.onnx and bee.jpg, and the names they use."""
     monkeypatch.chdir(tmp_path)
-    Path("model-int8.onnx").write_bytes(color_model.read_bytes())
+    spec = replace(color_spec, labels=("bees", "ants", "wasps"))
+    Path("model-int8.onnx").write_bytes(sealed(color_graph, spec))
     frame = np.zeros((40, 40, 3), np.uint8)
     frame[..., 2] = 250
     cv2.imwrite("bee.jpg", frame)
-    return {"cv2": cv2, "np": np, "frame": frame}
+    classifier = Classifier("model-int8.onnx")
+    unsure = np.zeros(3, np.float32)
+    return {
+
+            "cv2": cv2,
+            "Path": Path,
+            "classifier": classifier,
+            "Classifier": Classifier,
+            "Ema": Ema,
+            "open_source": open_source
+        ,
+        "logits": unsure, "probabilities": classifier.probabilities(unsure), "now": 0.0,
+
+            "Stream": Stream,
+            "Log": Log,
+            "FileTarget": FileTarget,
+            "Outlet": Outlet,
+            "work": lambda: None,
+            "queries": 10
+        ,
+    }
+
+
+@pytest.mark.parametrize("example", examples(), ids=lambda example: example.name)
+def test_an_example_runs_as_it_stands(example, shop):
+    example.globs.update(shop)
+    told: list[str] = []
+    result = doctest.DocTestRunner(optionflags=FLAGS).run(example, out=told.append)
+    assert (result.failed, result.attempted > 0) == (0, True), "".join(told)

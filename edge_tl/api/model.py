@@ -62,7 +62,7 @@ class Model:
 
     >>> model = Model("model-int8.onnx")
     >>> model.predict("bee.jpg").label
-    'brick'
+    'bees'
     """
 
     def __init__(

@@ -22,9 +22,8 @@ if TYPE_CHECKING:
 class Run:
     """A run folder. val, test: accuracy on the photos that chose the weights, and on those that chose nothing (None without).
 
-    >>> run = Run("runs/mine")
-    >>> run.labels
-    ('brick', 'grass', 'gravel')
+    run = Run("runs/mine")
+    print(run.labels, run.val)
     """
 
     def __init__(self, path: PathLike) -> None:

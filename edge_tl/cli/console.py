@@ -50,4 +50,5 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
 
 
 def percent(rate: float) -> str:
+    """0.948 as `94.8 %`."""
     return f"{100 * rate:.1f} %"

@@ -71,10 +71,10 @@ class Candidate:
 class Finetuner:
     """Trains `network` in place.
 
-    >>> tuner = Finetuner(network, train, judge, settings, torch.device("cpu"))
-    >>> for epoch in tuner.epochs():
-    ...     print(epoch.number, epoch.loss)
-    >>> best = tuner.candidates()
+    tuner = Finetuner(network, train, judge, settings, torch.device("cpu"))
+    for epoch in tuner.epochs():
+        print(epoch.number, epoch.loss)
+    best = tuner.candidates()
     """
 
     def __init__(

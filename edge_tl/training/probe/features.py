@@ -59,9 +59,8 @@ class Features:
 class FeatureExtractor:
     """Turns labelled photos into features; the network's head is not used.
 
-    >>> extract = FeatureExtractor(network, torch.device("cpu"))
-    >>> extract(photos).values.shape
-    (244, 1280)
+    extract = FeatureExtractor(network, torch.device("cpu"))
+    extract(photos).values.shape  # (244, 1280)
     """
 
     def __init__(self, network: Network, device: torch.device) -> None:

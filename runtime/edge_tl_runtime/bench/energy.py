@@ -87,7 +87,7 @@ class EnergyMeter:
 
     >>> with EnergyMeter() as meter:
     ...     work()
-    >>> meter.to_dict(queries)["joules_per_query"]
+    >>> joules = meter.to_dict(queries)["joules_per_query"]
     """
 
     def __init__(self, root: Path | None = None) -> None:

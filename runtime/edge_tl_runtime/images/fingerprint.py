@@ -109,9 +109,8 @@ def _ones(words: NDArray[np.uint32]) -> NDArray[np.uint8]:
 class SeenPhotos:
     """Recognises the photos that a model has seen.
 
-    >>> seen = SeenPhotos.of(spec.training_images)
-    >>> seen.role_of_file(data) or seen.role_of_picture(frame)
-    'trained_on'
+    seen = SeenPhotos.of(spec.training_images)
+    seen.role_of_file(data) or seen.role_of_picture(frame)  # 'trained_on'
     """
 
     def __init__(self, images: TrainingImages) -> None:

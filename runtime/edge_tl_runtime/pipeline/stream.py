@@ -67,9 +67,10 @@ class Result:
 class Stream:
     """Iterates over the results of classifying every frame that the source gives.
 
-    >>> with open_source("0") as source:
+    >>> with open_source("bee.jpg") as source:  # or "0", a camera
     ...     for result in Stream(source, Classifier("model-int8.onnx")):
-    ...         print(result.label, result.confidence)
+    ...         print(result.label)
+    bees
     """
 
     def __init__(

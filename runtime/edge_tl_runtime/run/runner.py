@@ -22,7 +22,7 @@ WEDGED_S = 10.0
 class Runner:
     """Takes a stream to its end, or until it is stopped, and closes everything in good order.
 
-    >>> with open_source("0") as source:
+    >>> with open_source("bee.jpg") as source:  # or "0", a camera
     ...     Runner(Stream(source, classifier), [Outlet(Log(FileTarget(Path("log.jsonl"))), lossless=False)]).run()
     """
 
