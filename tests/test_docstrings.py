@@ -37,8 +37,13 @@ def commands() -> Iterator[tuple[str, click.Command]]:
         yield from ((f"{name} {sub}".strip(), item) for sub, item in inner.items())
 
 
-def test_every_command_and_argument_says_what_it_is():
+def test_every_command_and_option_says_what_it_is():
     assert [name for name, command in commands() if not command.help] == []
+    options = [
+        (name, item) for name, command in commands() for item in command.params if isinstance(item, click.Option)
+    ]
+    assert len(options) > 150
+    assert [(name, item.opts) for name, item in options if not item.help] == []
 
 
 def public() -> Iterator[tuple[str, object]]:
@@ -80,23 +85,21 @@ def shop(tmp_path, monkeypatch, color_graph, color_spec) -> dict[str, object]:
     classifier = Classifier("model-int8.onnx")
     unsure = np.zeros(3, np.float32)
     return {
-
-            "cv2": cv2,
-            "Path": Path,
-            "classifier": classifier,
-            "Classifier": Classifier,
-            "Ema": Ema,
-            "open_source": open_source
-        ,
-        "logits": unsure, "probabilities": classifier.probabilities(unsure), "now": 0.0,
-
-            "Stream": Stream,
-            "Log": Log,
-            "FileTarget": FileTarget,
-            "Outlet": Outlet,
-            "work": lambda: None,
-            "queries": 10
-        ,
+        "cv2": cv2,
+        "Path": Path,
+        "classifier": classifier,
+        "Classifier": Classifier,
+        "Ema": Ema,
+        "open_source": open_source,
+        "logits": unsure,
+        "probabilities": classifier.probabilities(unsure),
+        "now": 0.0,
+        "Stream": Stream,
+        "Log": Log,
+        "FileTarget": FileTarget,
+        "Outlet": Outlet,
+        "work": lambda: None,
+        "queries": 10,
     }
 
 

@@ -23,8 +23,14 @@ def command() -> None:
 @click.option(
     "--arch", default="efficientnet_lite0", show_default=True, help="Backbone whose features judge the labels."
 )
-@click.option("--weights", default="pretrained", show_default=True)
-@click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda", "mps"]))
+@click.option("--weights", default="pretrained", show_default=True, help="Of the backbone.")
+@click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
+    help="auto takes a GPU when there is one.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def check(data: str, output: Path, arch: str, weights: str, device: str, as_json: bool) -> None:
     """Check DATA, a folder, manifest or data set as `edge-tl train` takes it, and write a page

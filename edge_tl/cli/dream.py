@@ -18,7 +18,15 @@ from edge_tl.cli.options import collect, options
 @click.option(
     "--class", "classes", multiple=True, required=True, help="A label, a word of one, or an index; repeatable."
 )
-@click.option("-o", "--output", "folder", type=click.Path(path_type=Path), default=Path("dreams"), show_default=True)
+@click.option(
+    "-o",
+    "--output",
+    "folder",
+    type=click.Path(path_type=Path),
+    default=Path("dreams"),
+    show_default=True,
+    help="Folder for the pictures.",
+)
 @click.option("--photo", type=click.Path(path_type=Path), help="A photo to start from and to stay near.")
 @options(DreamSettings)
 @click.option("--json", "as_json", is_flag=True, help="Print the document as JSON.")

@@ -39,7 +39,13 @@ if TYPE_CHECKING:
     help="Labelled photos to calibrate and evaluate on, never the same ones; the run's own.",
 )
 @click.option("--weights", default="pretrained", show_default=True, help="For a backbone's name instead of a run.")
-@click.option("--calibration-photos", default=200, show_default=True, type=click.IntRange(1))
+@click.option(
+    "--calibration-photos",
+    default=200,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Photos that INT8 is calibrated on.",
+)
 @click.option(
     "--target",
     default="auto",
@@ -72,7 +78,7 @@ if TYPE_CHECKING:
 @click.option(
     "--layers/--no-layers", default=True, show_default=True, help="Measure what each layer alone costs, for the page."
 )
-@click.option("--seed", default=0, show_default=True, type=int)
+@click.option("--seed", default=0, show_default=True, type=int, help="Decides which photos calibrate.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(
     model: str,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.command(short_help="Classify photos.")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("images", nargs=-1, required=True)
-@click.option("--top-k", default=5, show_default=True, type=click.IntRange(1))
+@click.option("--top-k", default=5, show_default=True, type=click.IntRange(1), help="Classes in each answer.")
 @session_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line for each photo.")
 def command(

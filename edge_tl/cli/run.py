@@ -152,14 +152,20 @@ SECTIONS = {
 @click.option(
     "--smooth", default="none", show_default=True, metavar="KIND", help="ema:SECONDS or vote:K/N over the frames."
 )
-@click.option("--top-k", default=5, show_default=True, type=click.IntRange(1))
+@click.option("--top-k", default=5, show_default=True, type=click.IntRange(1), help="Classes in each answer.")
 @click.option("--headless", is_flag=True, help="Show no window.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line for each frame.")
 @click.option("--web", is_flag=True, help="Serve a live page on this machine.")
 @click.option(
     "--web-host", default="127.0.0.1", show_default=True, help="Other than this machine: a token is required."
 )
-@click.option("--web-port", default=8080, show_default=True, type=click.IntRange(0, 65535))
+@click.option(
+    "--web-port",
+    default=8080,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="Of the page; 0: any that is free.",
+)
 @click.option("--web-token", default="", envvar="EDGE_TL_WEB_TOKEN", help="The page's token; made up when needed.")
 @click.option("--log", type=click.Path(path_type=Path), help="Append JSON lines to a file that rotates.")
 @click.option(
