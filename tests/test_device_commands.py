@@ -81,7 +81,7 @@ def test_predict_fails_for_a_named_photo_and_goes_on(color_model, color_photos):
     folder = edge_tl("predict", color_model, color_photos / "red", "--json")
     assert folder.returncode == 0
     assert (
-        "used 2 photos, passed over 1 file: not a photo (text), though it is named .jpg; fetch it again (red/broken.jpg)"
+        "used 2 photos, passed over 1 file: not a photo (text), though it is named .jpg; fetch it again (broken.jpg)"
         in folder.stderr
     )
 

@@ -127,6 +127,13 @@ def test_frames_of_a_video_are_on_one_side_and_the_groups_are_said(tmp_path):
     assert not videos(grouped.train) & videos(grouped.val)
     assert Counter(grouped.val.targets) == {0: 8, 1: 8}
     assert "; 12 groups by name are kept together" in grouped.describe()
+    # The groups stay with the photos, so that folds keep them whole too.
+    for part in (grouped.train, grouped.val):
+        assert len(set(part.groups)) == len(videos(part))
+        assert len(set(zip(part.groups, (path.name.split("_frame")[0] for path in part.paths), strict=True))) == len(
+            videos(part)
+        )
+    assert plain.train.groups == ()
     again = load_labelled(root, grouped.train.labels, "val", val_fraction=0.2, grouping=Grouping("by-name"))
     assert again.paths == grouped.val.paths
     tested = load_splits(root, group="by-name", test=0.2)

@@ -330,3 +330,23 @@ def test_a_big_tiff_decodes_as_the_small_one(data):
     )
     big = b"II+\0\x08\0\0\0" + struct.pack("<Q", 16) + struct.pack("<Q", 9) + entries + bytes(8) + pixels.tobytes()
     np.testing.assert_array_equal(rgb(big), pixels)
+
+
+@pytest.mark.parametrize(
+    ("marker", "bits", "said"),
+    [
+        (0xC1, 12, "JPEG of 12 bits a sample"),
+        (0xC3, 16, "lossless JPEG of 16 bits a sample"),
+        (0xC5, 8, "hierarchical JPEG"),
+        (0xC0, 8, "damaged JPEG"),
+    ],
+)
+def test_a_jpeg_of_an_unusual_kind_is_named_and_not_called_damaged(marker: int, bits: int, said: str):
+    """Of an ordinary JPEG with another frame header: what decoders of 8 bits refuse before they look further."""
+    data = bytearray(cv2.imencode(".jpg", np.full((16, 16, 3), 90, np.uint8))[1].tobytes())
+    frame = data.index(b"\xff\xc0")
+    data[frame + 1], data[frame + 4] = marker, bits
+    if said.startswith("damaged"):
+        data[frame + 9] = 9  # so many colours has no photo
+    with pytest.raises(BadImage, match=said):
+        decode_photo(bytes(data))

@@ -67,14 +67,15 @@ def command(
 def _require_photos(image: str, model: Path) -> None:
     """Raises UsageError, with the command that takes it, for a video, a camera or a stream."""
     from edge_tl_runtime.core.errors import UsageError
-    from edge_tl_runtime.core.text import one_line, shell_command
-    from edge_tl_runtime.images.datasets.missing import looks_like_a_file, name_beside
+    from edge_tl_runtime.core.text import shell_command
+    from edge_tl_runtime.images.datasets.missing import looks_like_a_file
     from edge_tl_runtime.sources import VIDEO_ENDINGS, source_kind
 
-    if "://" not in image and looks_like_a_file(image) and not Path(image).exists():
-        raise UsageError(f"there is no file {one_line(image)}{name_beside(Path(image))}")
-    kind = "video" if Path(image).suffix.lower() in VIDEO_ENDINGS else source_kind(image)
-    if kind == "photos" or (kind == "video" and Path(image).suffix.lower() not in VIDEO_ENDINGS):
+    is_video = Path(image).suffix.lower() in VIDEO_ENDINGS
+    if "://" not in image and not is_video and looks_like_a_file(image) and not Path(image).exists():
+        return  # opening it says that it is not there, and what is
+    kind = "video" if is_video else source_kind(image)
+    if kind == "photos" or (kind == "video" and not is_video):
         return
     shown = {
         "camera": f"the camera {image}",

@@ -48,6 +48,7 @@ def write_data_page(found: Findings, target: Path) -> Path:
         "data.html.j2",
         version=version("edge-tl"),
         found=found,
+        odd={item.photo: item.why for item in found.odd},
         shown_path=shown_path,
         others=others,
         tiles=tiles,

@@ -18,7 +18,7 @@ from edge_tl_runtime.core.errors import BadImage, DataError
 from edge_tl_runtime.core.files import read_regular
 from edge_tl_runtime.images.formats.kinds import Damaged
 from edge_tl_runtime.images.formats.pixels import Decoded, as_opencv_reads
-from edge_tl_runtime.images.headers import decoder_bytes, jpeg_segments, picture_header
+from edge_tl_runtime.images.headers import decoder_bytes, jpeg_segments, picture_header, unusual_jpeg
 
 Frame = NDArray[np.uint8]
 """uint8 (H, W, 3), BGR."""
@@ -75,7 +75,7 @@ def decode_noted(data: bytes) -> Decoded:
         raise BadImage("truncated PNG (its end is missing)")
     try:
         if kind == "JPEG":
-            return Decoded(as_opencv_reads(data, cv2.IMREAD_COLOR, kind))
+            return _decoded_jpeg(data)
         # What other kinds need is not loaded where there are only JPEGs.
         from edge_tl_runtime.images.formats.decoders import decode
 
@@ -86,6 +86,17 @@ def decode_noted(data: bytes) -> Decoded:
         raise BadImage(f"damaged {kind} ({reason or 'decoder error'})") from None
     except (struct.error, IndexError, ValueError, Damaged):
         raise BadImage(f"damaged {kind} (its parts do not fit together)") from None
+
+
+def _decoded_jpeg(data: bytes) -> Decoded:
+    """What the decoder refuses is named where the header says that it is a JPEG of an unusual kind, and no damaged one."""
+    try:
+        return Decoded(as_opencv_reads(data, cv2.IMREAD_COLOR, "JPEG"))
+    except (BadImage, cv2.error):
+        unusual = unusual_jpeg(data)
+        if unusual:
+            raise BadImage(f"{unusual}, which is not read here; save it as a plain JPEG or a PNG") from None
+        raise
 
 
 def require_folder(root: Path) -> Path:

@@ -60,6 +60,24 @@ def jpeg_segments(data: bytes) -> tuple[Size, int]:
     return (width, height), scan
 
 
+def unusual_jpeg(data: bytes) -> str:
+    """What sets a JPEG apart from those that every decoder reads, such as `JPEG of 12 bits a sample`; "" where nothing does.
+
+    By the frame header (ITU-T T.81, table B.1): the precision, and processes other than baseline, extended and progressive.
+    """
+    frame, _ = _jpeg_frame(data)
+    if frame == 0:
+        return ""
+    marker, bits = data[frame + 1], data[frame + 4]
+    if marker in (0xC3, 0xC7, 0xCB, 0xCF):
+        return f"lossless JPEG of {bits} bits a sample"
+    if bits != 8:
+        return f"JPEG of {bits} bits a sample"
+    if marker in (0xC5, 0xC6, 0xCD, 0xCE):
+        return "hierarchical JPEG"
+    return "JPEG with arithmetic coding" if marker in (0xC9, 0xCA) else ""
+
+
 _PNG_START = 1 << 20
 """Where a PNG's tRNS stands: before its pixels, after profiles and texts."""
 MAX_SEGMENTS = 20_000

@@ -13,6 +13,7 @@ from edge_tl_runtime.core.errors import BadImage, SourceError, UsageError
 from edge_tl_runtime.core.files import read_regular
 from edge_tl_runtime.core.text import one_line
 from edge_tl_runtime.core.threads import map_in_order
+from edge_tl_runtime.images.datasets.missing import looks_like_a_file, name_beside
 from edge_tl_runtime.images.datasets.survey import Unreadable, look, survey, why_none_of
 from edge_tl_runtime.images.decode import Frame, decode_photo, read_file
 from edge_tl_runtime.images.formats.several import picture_count
@@ -53,6 +54,9 @@ class Photos(Source):
             self.paths = self._matching(name)
         if not self.paths:
             found_instead = why_none_of(self.skipped)
+            # A name that is not shown as it stands may hold a password: then no part of it is repeated.
+            if looks_like_a_file(name) and not path.exists() and shown_address(name) == name and "://" not in name:
+                raise SourceError(f"no photos at {name}: no such file{name_beside(path)}")
             raise SourceError(
                 f"no photos at {shown_address(name)}{found_instead}"
                 + ("" if found_instead else "; give a photo, a folder, a pattern, a video or a camera index")

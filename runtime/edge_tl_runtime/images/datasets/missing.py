@@ -26,7 +26,7 @@ def name_beside(path: Path) -> str:
         there = folder
         while not there.exists() and there != there.parent:
             there = there.parent
-        return f": the folder {one_line(folder)} does not exist{_nearest(there, folder.relative_to(there).parts[0])}"
+        return f", and no folder {one_line(folder)}{_nearest(there, folder.relative_to(there).parts[0])}"
     return _nearest(folder, path.name)
 
 

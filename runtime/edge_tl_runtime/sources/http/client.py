@@ -20,6 +20,7 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import replace
 from email.message import Message
+from functools import cache
 from typing import Any
 
 from edge_tl_runtime.core.errors import SourceError
@@ -212,7 +213,7 @@ class Client:
         self._url = bare.url
         self._first_s, self._silence_s = first_s, silence_s
         self._note = ""
-        self._opener = self._make(ssl.create_default_context())
+        self._opener = self._make(_authorities())
 
     def get(self, headers: dict[str, str] | None = None) -> Reply:
         """Raises SourceError, with what went wrong; an answer of 304 is a reply."""
@@ -284,6 +285,12 @@ class Client:
             _Digest(passwords),
             _Basic(passwords),
         )
+
+
+@cache
+def _authorities() -> ssl.SSLContext:
+    """Checks certificates against those that the system trusts. Reading them takes some 60 ms, once for all connections."""
+    return ssl.create_default_context()
 
 
 def _is_private(host: str) -> bool:
