@@ -4,10 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := $(VENV)/.demo-ready
 READY := $(VENV)/.ready
-# Processes that share the tests: WORKERS=2 where two cores are idle.
-WORKERS ?= 1
+# Processes that share the tests; WORKERS=1 where memory is short or a failure is looked for.
+WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest
-SHARED_OUT := $(if $(filter-out 1,$(WORKERS)),--numprocesses $(WORKERS) --dist loadfile)
+SHARED_OUT := $(if $(filter-out 1,$(WORKERS)),--numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder)
 # The address of PyTorch's index of CPU wheels: leaves out 4 GB of CUDA where there is no GPU..
 TORCH_INDEX ?=
 

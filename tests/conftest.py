@@ -8,6 +8,12 @@ import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+# Before anything loads OpenMP or BLAS, here and in what tests start: where several workers share the cores, a second thread
+# only waits, busily, for the first.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    for library in ("OMP", "MKL", "OPENBLAS"):
+        os.environ.setdefault(f"{library}_NUM_THREADS", "1")
+
 import cv2
 import numpy as np
 import onnx
@@ -27,6 +33,28 @@ settings.load_profile("repeatable")
 THAI = "ผึ้ง"
 COLORS = {"red": (0, 0, 255), "green": (0, 255, 0), THAI: (255, 0, 0)}  # BGR; the third class is blue
 RULE = ResizeRule(height=32, width=32, crop_pct=0.875, resample="area-cubic")
+
+
+LONGEST = (
+    *("test_finetune", "test_real_photos", "test_attacks_agree", "test_documentation", "test_adversarial_training"),
+    *("test_how_to", "test_train", "test_command_line", "test_demo", "test_quantize", "test_differentiable"),
+    *("test_report", "test_adopt", "test_adopt_loading", "test_schemas", "test_robustness", "test_pack"),
+)
+"""Modules whose tests take longest, so that no worker begins one of them when the other has nothing left to do."""
+TOGETHER = {"test_pack": "test_robustness", "test_schemas": "test_robustness"}
+"""Modules that share what takes long to make, and the name of their group."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Modules stay whole on one worker (--dist loadgroup), the longest begin first."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(TOGETHER.get(item.path.stem, item.path.stem)))
+    ranks = {name: rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(TOGETHER.get(item.path.stem, item.path.stem), len(LONGEST)))
 
 
 @pytest.fixture(scope="session")

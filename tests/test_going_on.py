@@ -14,6 +14,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from click.testing import CliRunner
+from stopwatch import HANGING
 from torch import nn
 
 from edge_tl.cli import cli
@@ -285,7 +286,7 @@ def test_processes_wait_for_one_that_is_late_and_go_on_together():
     waiting.start()
     assert not passed.wait(0.5)
     late()
-    assert passed.wait(30)
+    assert passed.wait(HANGING)
     here.close(), late.close()
 
 

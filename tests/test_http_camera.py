@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 from odd_servers import OddServer, Visit, basic, digest, jpeg, mjpeg, number_of, serving, without_tables
+from stopwatch import HANGING
 
 from edge_tl_runtime.core.errors import SourceError
 from edge_tl_runtime.images.decode import decode_photo
@@ -33,7 +34,7 @@ def numbers(url: str, count: int = 5, **more: object) -> list[int]:
     seen: list[int] = []
     try:
         device.open()
-        until = time.monotonic() + 120
+        until = time.monotonic() + HANGING
         while len(seen) < count and not device.ended:
             assert time.monotonic() < until, (seen, device.rejections)
             if device.grab():
@@ -130,7 +131,7 @@ def test_the_newest_picture_wins_and_the_others_are_counted():
     with serving(a=serve) as server:
         device = HttpCamera(request(server.url("/a")))
         device.open()
-        assert sent.wait(60)
+        assert sent.wait(HANGING)
         assert device.grab()
         frame = device.retrieve(None)
         device.close()

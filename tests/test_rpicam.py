@@ -13,6 +13,7 @@ import numpy as np
 import psutil
 import pytest
 from conftest import living
+from stopwatch import HANGING
 
 from edge_tl_runtime.core.errors import SourceError, UsageError
 from edge_tl_runtime.sources import LiveOptions, Patience, open_source, source_kind
@@ -58,7 +59,7 @@ def opened(**options: object) -> PiCamera:
 
 
 def frame_of(device: PiCamera) -> np.ndarray:
-    until = time.monotonic() + 20
+    until = time.monotonic() + HANGING
     while not device.grab():
         assert time.monotonic() < until
     frame = device.retrieve(None)
@@ -199,7 +200,7 @@ def test_no_program_is_left_when_the_runner_is_killed(board):
         below = psutil.Process(runner.pid).children(recursive=True)
         assert any("rpicam_vid.py" in " ".join(process.cmdline()) for process in below)
         runner.kill()
-    _, alive = psutil.wait_procs(below, timeout=5)
+    _, alive = psutil.wait_procs(below, timeout=HANGING)
     assert not alive
 
 

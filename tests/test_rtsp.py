@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 import pytest
+from stopwatch import HANGING
 
 av = pytest.importorskip("av", reason="PyAV is not installed: pip install 'edge-tl[video]'")
 
@@ -78,7 +79,7 @@ def test_a_camera_joined_midway_is_waited_for_and_the_frames_before_its_key_fram
     with RtspCamera(units, begin=5) as camera, opened(camera.url()) as source:
         for record in itertools.islice(source, 5):
             assert closest(record.frame)[1] < 6
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + HANGING
         for _ in source:
             if source.counts.reasons or time.monotonic() > deadline:
                 break

@@ -17,6 +17,7 @@ import onnx
 import pytest
 from conftest import COLORS, RULE
 from onnx import numpy_helper
+from stopwatch import HANGING
 from test_health import Paced
 
 from edge_tl_runtime.inference.classifier import Classifier
@@ -63,7 +64,7 @@ def put(path, data):
     os.replace(temporary, path)
 
 
-def wait_for(condition, seconds=5.0):
+def wait_for(condition, seconds=HANGING):
     limit = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < limit, "waited in vain"

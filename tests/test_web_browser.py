@@ -71,7 +71,7 @@ def shown(browser, **wanted):
         except (NoSuchElementException, StaleElementReferenceException):  # between two pages
             return False
 
-    until(is_so, 10)
+    until(is_so)
 
 
 def screen(browser, width, height):
@@ -115,15 +115,15 @@ def test_a_person_sees_the_label_the_bars_the_figures_and_the_loss_of_the_source
 def test_the_picture_moves_and_the_end_keeps_the_last_one(browser, page):
     browser.get(page.url)
     with Camera(page) as camera:
-        until(lambda: browser.execute_script(PIXEL) >= 0, 10)
-        until(lambda: abs(browser.execute_script(PIXEL) - camera.number % 250) < 25, 10)
+        until(lambda: browser.execute_script(PIXEL) >= 0)
+        until(lambda: abs(browser.execute_script(PIXEL) - camera.number % 250) < 25)
     assert not browser.get_log("browser")
 
     def last_is_shown():
         deliver(page, result_of({"ant": 0.8}, 0, grey(240)))
         return abs(browser.execute_script(PIXEL) - 240) < 3
 
-    until(last_is_shown, 10)
+    until(last_is_shown)
     page.close()
     shown(browser, state="ENDED", notice="the run has ended", label="ant")
     assert abs(browser.execute_script(PIXEL) - 240) < 3
@@ -132,7 +132,7 @@ def test_the_picture_moves_and_the_end_keeps_the_last_one(browser, page):
 def test_a_picture_that_breaks_off_alone_is_not_left_standing_as_live(browser, page):
     browser.get(page.url)
     with Camera(page) as camera:
-        until(lambda: browser.execute_script(PIXEL) >= 0, 10)
+        until(lambda: browser.execute_script(PIXEL) >= 0)
         for connection in list(page._server._server.server_state.connections):
             if connection.scope["path"] == "/picture":
                 page._server._loop.call_soon_threadsafe(connection.transport.abort)
@@ -141,7 +141,7 @@ def test_a_picture_that_breaks_off_alone_is_not_left_standing_as_live(browser, p
             page.status(status_of())
             time.sleep(0.3)
         until(lambda: page.viewers == 1)
-        until(lambda: abs(browser.execute_script(PIXEL) - camera.number % 250) < 25, 10)
+        until(lambda: abs(browser.execute_script(PIXEL) - camera.number % 250) < 25)
 
 
 def test_a_label_is_text_whatever_it_holds(browser, page):
@@ -199,7 +199,7 @@ def test_the_token_opens_the_page_once_and_for_all(browser):
         browser.get(page.url)
         with Camera(page):
             shown(browser, state="LIVE", label="bee")
-            until(lambda: browser.execute_script(PIXEL) >= 0, 10)
+            until(lambda: browser.execute_script(PIXEL) >= 0)
         assert "token" not in browser.current_url
         assert browser.execute_script("return document.cookie") == ""
         # A browser may ask for an icon before it has read that the page brings its own.

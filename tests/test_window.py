@@ -12,6 +12,7 @@ import time
 import cv2
 import numpy as np
 import pytest
+from stopwatch import HANGING, Stopwatch
 
 from edge_tl_runtime.sinks.window import window_obstacle
 
@@ -64,7 +65,7 @@ def run(display, color_model):
 
 
 def window_of(display, process, title="edge-tl"):
-    limit = time.monotonic() + 20
+    limit = time.monotonic() + HANGING
     while time.monotonic() < limit:
         assert process.poll() is None, process.communicate()
         found = subprocess.run(
@@ -82,14 +83,14 @@ def window_of(display, process, title="edge-tl"):
 
 def picture(display, window, tmp_path):
     path = tmp_path / "shot.png"
-    subprocess.run(["import", "-window", window, str(path)], env=display, check=True, timeout=20)
+    subprocess.run(["import", "-window", window, str(path)], env=display, check=True, timeout=HANGING)
     return cv2.imread(str(path))
 
 
 def ended(process, seconds=3.0):
-    sent = time.monotonic()
-    out, errors = process.communicate(timeout=10)
-    assert time.monotonic() - sent < seconds
+    watch = Stopwatch()
+    out, errors = process.communicate(timeout=HANGING)
+    assert watch.quiet() < seconds
     assert process.returncode == 0, errors
     assert "Traceback" not in errors
     return out, errors
@@ -181,7 +182,7 @@ def test_a_display_that_does_not_answer_is_one_line_and_no_abort(color_model, co
         [sys.executable, "-m", "edge_tl", "run", str(color_model), "--source", str(color_photos)],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=HANGING,
         env=environment,
         check=False,
     )

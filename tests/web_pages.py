@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import cv2
 import numpy as np
+from stopwatch import HANGING
 
 from edge_tl_runtime.inference.classifier import Prediction, Score
 from edge_tl_runtime.pipeline.decision import Decision
@@ -83,7 +84,7 @@ class Reply:
     def __init__(self, page, path="/", method="GET", headers=None, whole=True, lazy=False):
         """lazy: a viewer whose machine takes little before it is read."""
         port = urlsplit(page.url).port
-        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=HANGING)
         if lazy:
             self.connection.sock = socket.socket()
             self.connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
@@ -123,7 +124,7 @@ class Reply:
                 return json.loads(line[6:])
 
 
-def until(condition, seconds=5.0):
+def until(condition, seconds=HANGING):
     limit = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < limit, "waited in vain"
