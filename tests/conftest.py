@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 # Before anything loads OpenMP or BLAS, here and in what tests start: where several workers share the cores, a second thread
 # only waits, busily, for the first.
@@ -45,16 +46,15 @@ TOGETHER = {"test_pack": "test_robustness", "test_schemas": "test_robustness"}
 """Modules that share what takes long to make, and the name of their group."""
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Modules stay whole on one worker (--dist loadgroup), the longest begin first."""
-    if "PYTEST_XDIST_WORKER" not in os.environ:
-        return
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
+@pytest.hookimpl(hookwrapper=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
+    """Modules stay whole on one worker (--dist loadgroup), the longest begin first. A wrapper: xdist reads marks early."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        for item in items:
             item.add_marker(pytest.mark.xdist_group(TOGETHER.get(item.path.stem, item.path.stem)))
-    ranks = {name: rank for rank, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: ranks.get(TOGETHER.get(item.path.stem, item.path.stem), len(LONGEST)))
+        ranks = {name: rank for rank, name in enumerate(LONGEST)}
+        items.sort(key=lambda item: ranks.get(TOGETHER.get(item.path.stem, item.path.stem), len(LONGEST)))
+    yield
 
 
 @pytest.fixture(scope="session")
@@ -88,6 +88,14 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def stripes(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """`stripes.Made`: what takes long to make, for all modules once. Those that use it import PyTorch; others need not."""
+    from stripes import Made
+
+    return Made(tmp_path_factory)
 
 
 @pytest.fixture(scope="session")

@@ -14,10 +14,11 @@ import pytest
 from conftest import write_photo
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_robustness import QUICK, evaluate
-from test_robustness import graph as graph
-from test_robustness import pair as pair
-from test_robustness import photos as photos
+from stripes import QUICK, evaluate
+from stripes import make_pack as make
+from stripes import packed as packed
+from stripes import pair as pair
+from stripes import photos as photos
 
 from edge_tl.adversarial.packing import write_pack
 from edge_tl.cli import run
@@ -40,18 +41,6 @@ from edge_tl_runtime.robustness.corrupted_accuracy import corrupted_accuracy
 from edge_tl_runtime.robustness.corruptions import named_corruptions
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-def make(model: Path, data: Path, target: Path, **changes) -> dict:
-    return write_pack(model, data, target, replace(QUICK, **changes), silent, lambda text: None)
-
-
-@pytest.fixture(scope="module")
-def packed(pair, photos, tmp_path_factory) -> Path:
-    target = tmp_path_factory.mktemp("packs") / "bench.pack"
-    assert make(pair, photos, target)["complete"]
-    assert [path.name for path in target.parent.iterdir()] == ["bench.pack"]
-    return target
 
 
 @pytest.fixture(scope="module")

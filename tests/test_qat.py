@@ -11,6 +11,7 @@ import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from stripes import patches
 from torch import nn
 from torch.nn import functional
 
@@ -53,20 +54,6 @@ class Blocks(nn.Module):
         x = self.stem(x)
         wide = self.widen(x)
         return self.head(x + self.narrow(wide * self.gate(wide)))
-
-
-def patches(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Stripes of three directions in two pairs of colours, uint8 (N, 32, 32, 3), and which of the six each is."""
-    rng = np.random.default_rng(seed)
-    targets = rng.integers(0, 6, count)
-    rows, columns = np.mgrid[:32, :32]
-    angle = (targets % 3) * np.pi / 3 + rng.normal(0, 0.12, count)
-    period, phase = rng.uniform(5, 9, count), rng.uniform(0, 2 * np.pi, count)
-    along = np.cos(angle)[:, None, None] * rows + np.sin(angle)[:, None, None] * columns
-    wave = np.sin(2 * np.pi * along / period[:, None, None] + phase[:, None, None])
-    colours = np.array([[1.0, 0.4, -0.6], [-0.6, 0.4, 1.0]])[targets // 3] + rng.normal(0, 0.35, (count, 3))
-    pixels = 128 + 45 * wave[..., None] * colours[:, None, None] + rng.normal(0, 30, (count, 32, 32, 3))
-    return pixels.clip(0, 255).astype(np.uint8), targets.astype(np.int64)
 
 
 def infer(model: bytes, pixels: np.ndarray) -> np.ndarray:

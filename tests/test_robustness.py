@@ -5,111 +5,31 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
-import cv2
 import numpy as np
 import onnx
 import pytest
-import torch
 from onnx import helper, numpy_helper
-from test_qat import patches
-from torch import nn
+from stripes import SPEC, evaluate, patches
+from stripes import graph as graph
+from stripes import pair as pair
+from stripes import photos as photos
+from stripes import whole as whole
 
 from edge_tl.adversarial.evaluation.checkpoint import FOLDER
 from edge_tl.adversarial.evaluation.gradient_masking import EXPLANATIONS
-from edge_tl.adversarial.evaluation.report import DOCUMENT, evaluate_robustness
+from edge_tl.adversarial.evaluation.report import DOCUMENT
 from edge_tl.adversarial.evaluation.sweep import Campaign
 from edge_tl.adversarial.settings import AttackSettings
-from edge_tl.cli.console import silent
-from edge_tl_export import make_self_test, quantize, to_onnx
+from edge_tl_export import make_self_test
 from edge_tl_export.search.compare import open_model
 from edge_tl_runtime.core.errors import DataError, UsageError
-from edge_tl_runtime.core.files import sha256
 from edge_tl_runtime.images.decode import read_photo
 from edge_tl_runtime.images.preprocess import crop_resize
 from edge_tl_runtime.inference.classifier import Classifier
 from edge_tl_runtime.modelfile.onnx import sealed
-from edge_tl_runtime.modelfile.spec import ModelSpec, Normalization, ResizeRule
-
-SPEC = ModelSpec(
-    labels=("warm 0", "warm 60", "warm 120", "cold 0", "cold 60", "ลายเย็น"),
-    resize=ResizeRule(height=32, width=32, crop_pct=0.875, resample="area-cubic"),
-    normalization=Normalization(mean=(0.5,) * 3, std=(0.25,) * 3),
-    arch="stripes",
-)
-QUICK = AttackSettings(preset="quick", epsilons="2,8,32", photos=40, split="all")
-
-
-class Stripes(nn.Sequential):
-    def __init__(self) -> None:
-        super().__init__(
-            nn.Conv2d(3, 16, 5, 2, 2),
-            nn.ReLU(),
-            nn.Conv2d(16, 24, 3, 2, 1),
-            nn.ReLU(),
-            nn.AdaptiveAvgPool2d(1),
-            nn.Flatten(),
-            nn.Linear(24, 6),
-        )
-
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture(scope="module")
-def graph() -> bytes:
-    """A network that was really trained to tell stripes apart."""
-    torch.manual_seed(0)
-    network = Stripes()
-    pixels, targets = patches(1500, 0)
-    inputs = (torch.from_numpy(pixels).float().permute(0, 3, 1, 2) / 255 - 0.5) / 0.25
-    labels = torch.from_numpy(targets)
-    optimizer = torch.optim.Adam(network.parameters(), 0.01)
-    for step in range(160):
-        batch = torch.arange(64 * step, 64 * step + 64) % len(labels)
-        loss = nn.functional.cross_entropy(network(inputs[batch]), labels[batch])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    return to_onnx(network.eval(), SPEC)
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory) -> Path:
-    root = tmp_path_factory.mktemp("stripes")
-    for place, (picture, target) in enumerate(zip(*patches(60, 9), strict=True)):
-        folder = root / SPEC.labels[target]
-        folder.mkdir(exist_ok=True)
-        # With a border, so that the crop has something to cut off.
-        framed = cv2.copyMakeBorder(picture[..., ::-1], 3, 2, 3, 2, cv2.BORDER_REFLECT)
-        (folder / f"{place}.png").write_bytes(cv2.imencode(".png", framed)[1].tobytes())
-    return root
-
-
-def seal(path: Path, model: bytes, precision: str = "fp32", parent: str = "") -> Path:
-    logits, samples = open_model(model, path.name), list(patches(8, 5)[0])
-    spec = replace(SPEC, precision=precision, parent_sha256=parent)
-    path.write_bytes(sealed(model, replace(spec, self_test=make_self_test(logits, spec, samples, precision))))
-    return path
-
-
-@pytest.fixture(scope="module")
-def pair(graph, tmp_path_factory) -> Path:
-    """An INT8 file beside the FP32 file that it was made from."""
-    folder = tmp_path_factory.mktemp("pair")
-    twin = seal(folder / "model.onnx", graph)
-    return seal(folder / "model-int8.onnx", quantize(graph, [patches(64, 2)[0]]), "int8", sha256(twin.read_bytes()))
-
-
-def evaluate(model: Path, data: Path, folder: Path, settings: AttackSettings = QUICK, **changes) -> dict:
-    return evaluate_robustness(model, data, folder, replace(settings, **changes), silent, lambda text: None)
-
-
-@pytest.fixture(scope="module")
-def whole(pair, photos, tmp_path_factory) -> tuple[dict, Path]:
-    folder = tmp_path_factory.mktemp("whole")
-    return evaluate(pair, photos, folder, corruptions="mjpg"), folder
 
 
 def test_the_rates_add_up(whole):

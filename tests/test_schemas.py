@@ -15,12 +15,10 @@ from hostile import replaced
 from hypothesis import given
 from hypothesis import strategies as st
 from referencing import Registry, Resource
+from stripes import packed as packed
+from stripes import pair as pair
+from stripes import whole as whole
 from test_export import network as network
-from test_pack import packed as packed
-from test_robustness import graph as graph
-from test_robustness import pair as pair
-from test_robustness import photos as photos
-from test_robustness import whole as whole
 from test_spec import json_values, make, names
 
 from edge_tl.cli import run
