@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 # Processes that share the tests; WORKERS=1 where memory is short or a failure is looked for.
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest
-SHARED_OUT := $(if $(filter-out 1,$(WORKERS)),--numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder)
+SHARED_OUT := $(if $(filter-out 1,$(WORKERS)),--numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder)
 # The address of PyTorch's index of CPU wheels: leaves out 4 GB of CUDA where there is no GPU..
 TORCH_INDEX ?=
 

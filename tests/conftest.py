@@ -42,19 +42,13 @@ LONGEST = (
     *("test_report", "test_adopt", "test_adopt_loading", "test_schemas", "test_robustness", "test_pack"),
 )
 """Modules whose tests take longest, so that no worker begins one of them when the other has nothing left to do."""
-TOGETHER = {"test_pack": "test_robustness", "test_schemas": "test_robustness"}
-"""Modules that share what takes long to make, and the name of their group."""
 
 
-@pytest.hookimpl(hookwrapper=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
-    """Modules stay whole on one worker (--dist loadgroup), the longest begin first. A wrapper: xdist reads marks early."""
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest modules begin first where workers share them (--dist loadfile --no-loadscope-reorder)."""
     if "PYTEST_XDIST_WORKER" in os.environ:
-        for item in items:
-            item.add_marker(pytest.mark.xdist_group(TOGETHER.get(item.path.stem, item.path.stem)))
         ranks = {name: rank for rank, name in enumerate(LONGEST)}
-        items.sort(key=lambda item: ranks.get(TOGETHER.get(item.path.stem, item.path.stem), len(LONGEST)))
-    yield
+        items.sort(key=lambda item: ranks.get(item.path.stem, len(LONGEST)))
 
 
 @pytest.fixture(scope="session")
