@@ -109,7 +109,14 @@ class FoundPlugin:
     problem: str
 
     def to_dict(self) -> dict[str, str]:
-        return {"kind": self.plugin.kind, **self.plugin.to_dict(), "problem": self.problem}
+        found = self.plugin
+        return {
+            "kind": found.kind,
+            "name": found.name,
+            "package": found.package,
+            "version": found.version,
+            "problem": self.problem,
+        }
 
     def __str__(self) -> str:
         found = self.plugin

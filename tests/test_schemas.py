@@ -1,4 +1,4 @@
-"""The schemas in docs/schemas: documents of the real commands pass, damaged ones do not, and no key goes undescribed."""
+"""The schemas: documents of the real commands pass, damaged ones do not, and no key goes undescribed."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from test_spec import json_values, make, names
 
 from edge_tl.cli import run
 from edge_tl.cli.console import silent
+from edge_tl.schemas import DOCUMENTS, schema
 from edge_tl_export import ExportSettings, export_model
 from edge_tl_runtime.bench.pack.archive import Archive
 from edge_tl_runtime.core.errors import BadModelError
@@ -30,7 +31,8 @@ from edge_tl_runtime.modelfile.onnx import read_spec
 from edge_tl_runtime.modelfile.spec import Accuracy, ModelSpec, Scores, SelfTest
 
 FOLDER = Path(__file__).parents[1] / "docs" / "schemas"
-NAMES = sorted(path.name.removesuffix(".schema.json") for path in FOLDER.glob("*.json"))
+BY_HAND = [path.name.removesuffix(".schema.json") for path in FOLDER.glob("*.json")]
+NAMES = sorted([*BY_HAND, *DOCUMENTS])
 KINDS = [name for name in NAMES if name != "parts"]
 FREE = {("training",), ("export",), ("parts", "agreement", "workstation")}
 """Places of documents that the program promises nothing about but that they are objects."""
@@ -39,6 +41,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def read(name: str) -> dict[str, Any]:
+    if name in DOCUMENTS:
+        return schema(name)
     return json.loads((FOLDER / f"{name}.schema.json").read_text("utf-8"))
 
 
@@ -71,12 +75,16 @@ def quick(color_model, color_photos, tmp_path, capsys) -> dict[str, list[Any]]:
     for name, arguments in {
         "evaluate": [color_model, color_photos, "--split", "all", "--corruptions", "camera", "--severities", "2"],
         "predict": [color_model, color_photos],
-        "run": [color_model, "--source", color_photos, "--headless", "--log", tmp_path / "log.jsonl"],
+        "run": [
+            *(color_model, "--source", color_photos, "--headless"),
+            *("--log", tmp_path / "log.jsonl", "--status", tmp_path / "status.json"),
+        ],
     }.items():
         capsys.readouterr()
         assert run([name, *map(str, arguments), "--json"]) == 0
         made[name] = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     made["run"] += [json.loads(line) for line in (tmp_path / "log.jsonl").read_text("utf-8").splitlines()]
+    made["status"] = [json.loads((tmp_path / "status.json").read_text("utf-8"))]
     assert all(made.values())
     return made
 

@@ -319,8 +319,7 @@ class _Report:
                 progress=done,
                 stop=self.evaluation.stop,
             )
-        document: Document = found.to_dict()
-        return document
+        return dict(found.to_dict())
 
     def _notes(self) -> list[str]:
         notes = []

@@ -9,10 +9,13 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from edge_tl_runtime.core.errors import UsageError
 from edge_tl_runtime.core.text import one_line
+
+if TYPE_CHECKING:
+    from edge_tl_runtime.core.documents import PluginDocument
 
 KINDS: Mapping[str, str] = {
     "sources": "source",
@@ -46,7 +49,7 @@ class Plugin:
                 f"{self}: cannot be imported ({told(error)}); update or uninstall {self.package}"
             ) from error
 
-    def to_dict(self) -> dict[str, str]:
+    def to_dict(self) -> PluginDocument:
         return {"name": self.name, "package": self.package, "version": self.version}
 
     def __str__(self) -> str:

@@ -7,11 +7,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Final
 
 from edge_tl_runtime.core.statistics import paired_interval
 
-KEPT, UNDECIDED, LOWER, TOO_LOW = "kept", "undecided", "lower", "too low"
+if TYPE_CHECKING:
+    from edge_tl_runtime.evaluation.documents import ClaimDocument, ClaimName
+
+KEPT: Final = "kept"
+UNDECIDED: Final = "undecided"
+LOWER: Final = "lower"
+TOO_LOW: Final = "too low"
 CLAIMS = (KEPT, UNDECIDED, LOWER, TOO_LOW)
 """kept: the whole interval of the loss is within what is allowed. undecided: the loss seen is, the interval is not, and holds 0.
 lower: as undecided, but chance does not explain the loss. too low: the loss seen is more than allowed."""
@@ -51,7 +57,7 @@ class AccuracyClaim:
         return self.drop <= self.allowed + _TOLERANCE
 
     @property
-    def claim(self) -> str:
+    def claim(self) -> ClaimName:
         """One of CLAIMS."""
         low, high = self.interval
         if not self.is_within:
@@ -93,7 +99,7 @@ class AccuracyClaim:
             return f"{lost} less accurate ({low:.1f} to {high:.1f}); {cannot} whether more than {allowed} are lost, {could}"
         return f"not shown to be worse; {cannot}, {could}"
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> ClaimDocument:
         """As documents hold it; losses in points."""
         return {
             "claim": self.claim,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,9 @@ from edge_tl_runtime.images.decode import decode_noted, read_file
 from edge_tl_runtime.images.fingerprint import ROLES, Role, SeenPhotos
 from edge_tl_runtime.images.preprocess import crop_resize
 from edge_tl_runtime.modelfile.spec import Accuracy, ModelSpec, ResizeRule, Scores
+
+if TYPE_CHECKING:
+    from edge_tl_runtime.evaluation.documents import EvaluationDocument
 
 UNEQUAL = 2.0
 """Photos of the largest class over those of the smallest, above which one class can hide behind another in top-1."""
@@ -149,7 +152,7 @@ class Evaluation:
             if rows[i] or columns[i]
         ]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> EvaluationDocument:
         """The document of `edge-tl evaluate --json`; the confusion matrix is given for up to 100 classes."""
         return {
             "top1": round(self.top1, 6),

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from edge_tl_runtime.evaluation.documents import ReliabilityDocument
 
 BINS = 15
 
@@ -28,7 +31,7 @@ class Reliability:
         gaps = np.abs(self.confidence - self.accuracy)
         return float((gaps * self.counts).sum() / max(1, self.counts.sum()))
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> ReliabilityDocument:
         return {
             "ece": round(self.ece, 6),
             "counts": self.counts.tolist(),

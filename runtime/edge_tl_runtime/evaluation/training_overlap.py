@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from edge_tl_runtime.core.errors import BadFrame, BadImage, DataError
 from edge_tl_runtime.core.threads import map_in_order
@@ -13,6 +13,9 @@ from edge_tl_runtime.images.datasets.dataset import LabelledPhotos
 from edge_tl_runtime.images.decode import decode_photo, read_file
 from edge_tl_runtime.images.fingerprint import ROLES, Role, SeenPhotos
 from edge_tl_runtime.modelfile.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from edge_tl_runtime.evaluation.documents import ByRole, OverlapDocument
 
 NAMED = 3
 """Photos that a line names; a document names MANY."""
@@ -95,7 +98,7 @@ class TrainingOverlap:
             f"{', '.join(self.left_out[:NAMED])}{more}{otherwise}"
         )
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> OverlapDocument:
         return {
             "known": not self.unknown,
             "why_unknown": self.unknown,
@@ -103,12 +106,13 @@ class TrainingOverlap:
             "copies_listed": round(self.copies, 6),
             "left_out": len(self.left_out),
             "left_out_names": list(self.left_out[:MANY]),
-            "photos": {role: None if self.unknown else self.counts.get(role, 0) for role in ROLES},
-            "top1": {
-                role: round(self.correct[role] / n, 6) if self.correct and (n := self.counts.get(role, 0)) else None
-                for role in ROLES
-            },
+            "photos": _by_role(lambda role: None if self.unknown else self.counts.get(role, 0)),
+            "top1": _by_role(self._top1),
         }
+
+    def _top1(self, role: Role) -> float | None:
+        n = self.counts.get(role, 0)
+        return round(self.correct[role] / n, 6) if self.correct and n else None
 
     def without(self, photos: LabelledPhotos) -> LabelledPhotos:
         """The photos that were not left out."""
@@ -118,6 +122,10 @@ class TrainingOverlap:
 
 
 _WORDS: dict[Role, str] = {"trained_on": "trained on", "validation": "validation", "new": "new"}
+
+
+def _by_role(figure: Callable[[Role], float | None]) -> ByRole:
+    return {"trained_on": figure("trained_on"), "validation": figure("validation"), "new": figure("new")}
 
 
 def what_is_known(spec: ModelSpec) -> TrainingOverlap:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnxruntime
@@ -23,6 +23,9 @@ from edge_tl_runtime.images.preprocess import crop_resize
 from edge_tl_runtime.inference.providers import PROVIDERS, find_provider
 from edge_tl_runtime.modelfile.onnx import parse_spec, read_model
 from edge_tl_runtime.modelfile.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from edge_tl_runtime.inference.documents import PredictionDocument, ScoreDocument
 
 INPUT_NAME = "pixels"
 OUTPUT_NAME = "logits"
@@ -39,7 +42,7 @@ class Score:
     confidence: float
     index: int
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> ScoreDocument:
         return {"label": self.label, "confidence": round(self.confidence, 6)}
 
 
@@ -61,7 +64,7 @@ class Prediction:
     def confidence(self) -> float:
         return self.top[0].confidence
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> PredictionDocument:
         return {
             **self.top[0].to_dict(),
             "top": [score.to_dict() for score in self.top],

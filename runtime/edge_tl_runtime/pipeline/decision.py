@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,9 @@ from edge_tl_runtime.core.errors import UsageError
 from edge_tl_runtime.inference.classifier import Score, best_scores
 from edge_tl_runtime.modelfile.spec import ModelSpec
 from edge_tl_runtime.pipeline.smoothing import Smoother
+
+if TYPE_CHECKING:
+    from edge_tl_runtime.pipeline.documents import DecisionDocument
 
 UNKNOWN = "unknown"
 
@@ -35,7 +38,7 @@ class Decision:
     known: bool
     top: tuple[Score, ...]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> DecisionDocument:
         return {
             "label": self.label,
             "confidence": round(self.confidence, 6),

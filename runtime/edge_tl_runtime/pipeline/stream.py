@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,9 @@ from edge_tl_runtime.images.preprocess import crop_resize
 from edge_tl_runtime.inference.classifier import Classifier, Prediction
 from edge_tl_runtime.pipeline.decision import Decider, Decision
 from edge_tl_runtime.sources import FrameRecord, Source, mask_credentials
+
+if TYPE_CHECKING:
+    from edge_tl_runtime.pipeline.documents import ResultDocument
 
 RATE_WINDOW_S = 2.0
 
@@ -49,7 +52,7 @@ class Result:
         """The same result around pixels that may be kept, or NO_FRAME."""
         return replace(self, record=self.record.with_frame(frame))
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> ResultDocument:
         """One line of `edge-tl run --json`."""
         raw = self.prediction.top[0]
         return {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import cv2
 import numpy as np
@@ -21,6 +21,15 @@ from edge_tl_runtime.images.decode import Frame, read_photo
 from edge_tl_runtime.images.preprocess import crop_resize
 from edge_tl_runtime.modelfile.spec import ResizeRule
 from edge_tl_runtime.robustness.corruptions import CAMERA, IMAGENET_C, MIN_SIDE, corrupt, find_corruption
+
+if TYPE_CHECKING:
+    from edge_tl_runtime.robustness.documents import (
+        CorruptedHitsDocument,
+        CorruptionDocument,
+        CorruptionsDocument,
+        HitsDocument,
+        MeansDocument,
+    )
 
 CAMERA_SIDE = 480
 """Lines of the frame that camera corruptions are applied to; a larger photo is shrunk to it first."""
@@ -43,7 +52,7 @@ class Hits:
     def ci95(self) -> tuple[float, float]:
         return wilson(self.count, self.n)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> HitsDocument:
         return {"rate": self.rate, "count": self.count, "n": self.n, "ci95": list(self.ci95)}
 
 
@@ -114,7 +123,7 @@ class CorruptedAccuracy:
             if set(members) <= set(self.names)
         }
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> CorruptionsDocument:
         """The document `corruptions` of `edge-tl evaluate --json`; rates and errors are fractions."""
         return {
             "clean": self.clean.to_dict(),
@@ -131,9 +140,9 @@ class CorruptedAccuracy:
             "skipped": [item.to_dict() for item in self.skipped],
         }
 
-    def _row(self, name: str) -> dict[str, Any]:
+    def _row(self, name: str) -> CorruptionDocument:
         corruption = find_corruption(name)
-        cells = {}
+        cells: dict[str, CorruptedHitsDocument] = {}
         for s, (severity, hits) in enumerate(self.by[name].items()):
             lost, won = discordant(self.clean_right, self.right[:, self.names.index(name), s])
             cells[str(severity)] = {
@@ -141,10 +150,16 @@ class CorruptedAccuracy:
                 "error_over_clean": self.clean.rate - hits.rate,
                 "error_over_clean_ci95": list(paired_interval(lost, won, self.n)),
             }
-        facts = {"name": name, "group": corruption.group, "stage": corruption.stage, "source": corruption.source}
-        return {**facts, "by_severity": cells, **self._means((name,))}
+        return {
+            "name": name,
+            "group": corruption.group,
+            "stage": corruption.stage,
+            "source": corruption.source,
+            "by_severity": cells,
+            **self._means((name,)),
+        }
 
-    def _means(self, names: Sequence[str]) -> dict[str, Any]:
+    def _means(self, names: Sequence[str]) -> MeansDocument:
         return {
             "mean": self.mean(*names),
             "mean_ci95": list(self.mean_ci95(*names)),

@@ -135,6 +135,6 @@ class Runner:
         if self._status is not None:
             self._status.write(document, now, force)
         for outlet in self.outlets:
-            outlet.status(document)
+            outlet.status(dict(document))
         text = f"{document['state']}, {document['fps']:g} fps, {document['label'] or 'no label yet'}"
         self._systemd.notify(text, alive=now - self.stream.source.beat < WEDGED_S)

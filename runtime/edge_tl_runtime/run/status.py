@@ -7,9 +7,10 @@ import os
 import socket
 import time
 from collections import deque
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +19,10 @@ from edge_tl_runtime.core.files import replace_text
 from edge_tl_runtime.core.text import one_line
 from edge_tl_runtime.machine.temperature import temperature_c, throttled
 from edge_tl_runtime.pipeline.stream import Result, Stream
+
+if TYPE_CHECKING:
+    from edge_tl_runtime.run.documents import StatusDocument
+    from edge_tl_runtime.sinks.documents import SinkCounts
 
 WINDOW = 1000
 """Frames that percentiles are taken over."""
@@ -31,7 +36,7 @@ class Health:
         self.stream = stream
         self.frames = 0
         self.swaps, self.model_notice = 0, ""
-        self.counts: dict[str, dict[str, Any]] = {}
+        self.counts: dict[str, SinkCounts] = {}
         """Per sink; kept up to date by the runner."""
         self._latencies: deque[float] = deque(maxlen=WINDOW)
         self._ages: deque[float] = deque(maxlen=WINDOW)
@@ -50,7 +55,7 @@ class Health:
     def latency_ms(self) -> dict[str, float]:
         return percentiles(self._latencies, (50, 95, 99))
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> StatusDocument:
         """JSON values only. frame_age_s: since the last result was there, null before the first. age_ms: of frames when their
         result came. latency_ms: crop, resize and inference. rss_mb, cpu_percent: of this process, without the capture process."""
         source, last = self.stream.source, self._last
@@ -128,7 +133,7 @@ class StatusFile:
         self.failed = 0
         replace_text(path, "{}\n")
 
-    def write(self, document: dict[str, Any], now: float, force: bool = False) -> None:
+    def write(self, document: Mapping[str, Any], now: float, force: bool = False) -> None:
         """A full disk is counted and forgiven: the next one may go well."""
         if now < self._due and not force:
             return

@@ -7,12 +7,16 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edge_tl_runtime.core.errors import EdgeTLError
 from edge_tl_runtime.core.text import one_line
 from edge_tl_runtime.pipeline.stream import Result
 from edge_tl_runtime.sources.base import NO_FRAME
+
+if TYPE_CHECKING:
+    from edge_tl_runtime.core.documents import PluginDocument
+    from edge_tl_runtime.sinks.documents import SinkCounts
 
 IDLE_S = 0.5
 RETRY_S = 5.0
@@ -34,7 +38,7 @@ class Sink:
     pixels = False
     depth = 256
     notice = ""
-    plugin: dict[str, str] | None = None
+    plugin: PluginDocument | None = None
     """Name, package and version of a sink that another package adds."""
 
     @property
@@ -108,9 +112,9 @@ class Outlet:
                     self._take()
                     self.dropped += 1
 
-    def counts(self) -> dict[str, Any]:
+    def counts(self) -> SinkCounts:
         lost = self.sink.lost
-        found: dict[str, Any] = {"written": self.written - lost, "dropped": self.dropped, "failed": self.failed + lost}
+        found: SinkCounts = {"written": self.written - lost, "dropped": self.dropped, "failed": self.failed + lost}
         if self.sink.plugin is not None:
             found["plugin"] = self.sink.plugin
         amiss = self._error or self.sink.notice

@@ -8,11 +8,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edge_tl_runtime.images.datasets.survey import Unreadable
 from edge_tl_runtime.images.decode import Frame
+
+if TYPE_CHECKING:
+    from edge_tl_runtime.core.documents import PluginDocument
 
 WAKE_S = 0.2
 """How often a wait for a frame looks whether it was asked to stop."""
@@ -91,7 +95,7 @@ class Source:
         self.skipped: list[Unreadable] = []
         self.skipped_count = 0
         self.counts = Counts()
-        self.plugin: dict[str, str] | None = None
+        self.plugin: PluginDocument | None = None
         """Name, package and version where another package adds this source."""
         self.stopping = False
         self.stopping_asked = False

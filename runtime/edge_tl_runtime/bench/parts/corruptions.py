@@ -38,7 +38,8 @@ class Corruptions(OnPhotos):
         variants = 1 + len(names) * len(severities)
         right = np.array(joined(found, "right"), np.bool_).reshape(-1, variants)
         grid = right[:, 1:].reshape(len(right), len(names), len(severities))
-        document = CorruptedAccuracy(names, severities, right[:, 0], grid, settings.seed, complete).to_dict()
+        measured = CorruptedAccuracy(names, severities, right[:, 0], grid, settings.seed, complete)
+        document: Document = dict(measured.to_dict())
         return {**document, "workstation": _workstation(bench, document)}
 
 

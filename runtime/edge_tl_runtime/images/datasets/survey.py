@@ -9,7 +9,7 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from edge_tl_runtime.core.text import one_line
 from edge_tl_runtime.images.datasets.junk import is_junk
@@ -27,6 +27,9 @@ from edge_tl_runtime.images.formats.kinds import (
     is_plain,
     kind_of,
 )
+
+if TYPE_CHECKING:
+    from edge_tl_runtime.images.documents import SkippedDocument, SkippedGroup
 
 RAW_SUFFIXES = frozenset(
     {
@@ -85,8 +88,8 @@ class Unreadable:
     def __str__(self) -> str:
         return f"{self.path}: {self.reason}"
 
-    def to_dict(self) -> dict[str, str]:
-        return {"path": str(self.path), "reason": self.reason, "group": self.group.value}
+    def to_dict(self) -> SkippedDocument:
+        return {"path": str(self.path), "reason": self.reason, "group": cast("SkippedGroup", self.group.value)}
 
 
 class Survey(NamedTuple):

@@ -1,0 +1,36 @@
+"""What a prediction looks like as JSON."""
+
+from __future__ import annotations
+
+from typing import Annotated, TypedDict
+
+from msgspec import Meta
+
+from edge_tl_runtime.core.documents import NotNegative, Share
+
+
+class ScoreDocument(TypedDict):
+    """One class and its probability."""
+
+    label: str
+    confidence: Share
+
+
+class PredictionDocument(ScoreDocument):
+    """The model's answer for one photo.
+
+    top: the likeliest classes, likeliest first.
+    latency_ms: crop, resize and inference, without decoding.
+    """
+
+    top: Annotated[list[ScoreDocument], Meta(min_length=1)]
+    latency_ms: NotNegative
+
+
+class PredictLine(PredictionDocument):
+    """A line of edge-tl predict --json: one object for each photo.
+
+    source: the photo.
+    """
+
+    source: str

@@ -1,0 +1,65 @@
+"""What the status of a run looks like as JSON."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+from edge_tl_runtime.core.documents import Count, NotNegative, PluginDocument, Share
+from edge_tl_runtime.sinks.documents import SinkCounts
+
+
+class StatusDocument(TypedDict):
+    """The status of edge-tl run: its --status-file, /status of its page and its MQTT topic.
+
+    time: when this was written, ISO 8601.
+    state: of the source.
+    notice: what is wrong with the source; empty where nothing is.
+    uptime_s: seconds since the start.
+    latency_ms: percentiles of crop, resize and inference over the last 1000 frames; empty before the first.
+    age_ms: percentiles of the age of frames when their result came.
+    frame_age_s: since the last result, null before the first.
+    dropped: frames that came while another was worked on.
+    rejected: frames that could not be used.
+    repeated: frames that came again as they were.
+    torn: frames that were overwritten while they were read.
+    source_plugin: the package that adds the source; null for one of edge-tl.
+    skipped: files of the source that were passed over.
+    label: the label that is shown, null before the first frame.
+    sinks: counters of each sink, by its name.
+    rss_mb: resident memory of this process, without the capture process.
+    cpu_percent: of one core, of this process.
+    temperature_c: of the processor, null where it cannot be read.
+    throttled: whether the machine slows itself down, null where it does not say.
+    model_swaps: how often the model file was reloaded.
+    model_notice: why a newer model file was not loaded; empty where nothing is wrong.
+    """
+
+    time: str
+    state: str
+    notice: str
+    model: str
+    arch: str
+    precision: str
+    source: str
+    source_plugin: PluginDocument | None
+    uptime_s: NotNegative
+    frames: Count
+    fps: NotNegative
+    latency_ms: dict[str, NotNegative]
+    age_ms: dict[str, NotNegative]
+    frame_age_s: NotNegative | None
+    dropped: Count
+    rejected: Count
+    repeated: Count
+    torn: Count
+    reconnects: Count
+    skipped: Count
+    label: str | None
+    confidence: Share | None
+    sinks: dict[str, SinkCounts]
+    rss_mb: NotNegative
+    cpu_percent: float
+    temperature_c: float | None
+    throttled: bool | None
+    model_swaps: Count
+    model_notice: str
