@@ -19,6 +19,8 @@ from typing import Any, is_typeddict
 import click
 import msgspec
 
+from edge_tl.audit.documents import CheckDocument
+from edge_tl_export.documents import ExportDocument
 from edge_tl_runtime.core.files import write_text
 from edge_tl_runtime.inference.documents import PredictLine
 from edge_tl_runtime.pipeline.documents import RunLine
@@ -26,7 +28,9 @@ from edge_tl_runtime.robustness.documents import EvaluateDocument
 from edge_tl_runtime.run.documents import StatusDocument
 
 DOCUMENTS: dict[str, type] = {
+    "check": CheckDocument,
     "evaluate": EvaluateDocument,
+    "export": ExportDocument,
     "predict": PredictLine,
     "run": RunLine,
     "status": StatusDocument,
@@ -51,6 +55,7 @@ def _told(part: dict[str, Any]) -> dict[str, Any]:
     the object, lines `key: text` are about keys, also those of the classes it extends."""
     kind = _classes()[part["title"]]
     properties = {key: part["properties"][key] for key in kind.__annotations__}
+    properties = {key: _without_pattern_of_enum(value) for key, value in properties.items()}
     for each in reversed(list(_with_bases(kind))):
         for keys, about in _ABOUT_A_KEY.findall(inspect.getdoc(each) or ""):
             for key in keys.split(", "):
@@ -58,6 +63,11 @@ def _told(part: dict[str, Any]) -> dict[str, Any]:
     about = _sentence((inspect.getdoc(kind) or "").partition("\n\n")[0])
     required = [key for key in properties if key in part["required"]]
     return {**part, "description": about, "properties": properties, "required": required}
+
+
+def _without_pattern_of_enum(value: dict[str, Any]) -> dict[str, Any]:
+    """`one_of` gives both: the pattern is what msgspec checks, the list is what a person reads."""
+    return {key: inner for key, inner in value.items() if key != "pattern" or "enum" not in value}
 
 
 def _classes() -> dict[str, type]:

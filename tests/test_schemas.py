@@ -11,6 +11,7 @@ from typing import Any
 import jsonschema
 import pytest
 import test_export
+import torch
 from hostile import replaced
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,9 +19,11 @@ from referencing import Registry, Resource
 from stripes import packed as packed
 from stripes import pair as pair
 from stripes import whole as whole
+from test_data import flawed as flawed
 from test_export import network as network
 from test_spec import json_values, make, names
 
+from edge_tl.audit.check import check
 from edge_tl.cli import run
 from edge_tl.cli.console import silent
 from edge_tl.schemas import DOCUMENTS, schema
@@ -90,7 +93,7 @@ def quick(color_model, color_photos, tmp_path, capsys) -> dict[str, list[Any]]:
 
 
 @pytest.fixture(scope="module")
-def made(pair, packed, whole, network, tmp_path_factory) -> dict[str, list[Any]]:
+def made(pair, packed, whole, network, flawed, tmp_path_factory) -> dict[str, list[Any]]:
     """Documents of the others, as the commands write them."""
     folder = tmp_path_factory.mktemp("made")
     small = ("--corruptions", "mjpg", "--severities", "3", "--queries", "5", "--epsilons", "8")
@@ -102,9 +105,11 @@ def made(pair, packed, whole, network, tmp_path_factory) -> dict[str, list[Any]]
     report = export_model(
         network, test_export.SPEC, folder, settings, calibration=parts[0], validation=parts[1], stage=silent
     )
+    checked = check(flawed, "efficientnet_lite0", "pretrained", silent, torch.device("cpu")).to_dict()
     models = [pair, pair.with_name("model.onnx"), report.files[-1].path]
     return {
         "contract": [json.loads(read_spec(path).to_json()) for path in models],
+        "check": [json.loads(json.dumps(checked))],
         "robustness": [json.loads((whole[1] / "robustness.json").read_text("utf-8"))],
         "pack": [Archive(packed).manifest],
         "bench": [json.loads(result.read_text("utf-8"))],

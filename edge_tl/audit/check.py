@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -24,6 +24,9 @@ from edge_tl_runtime.images.datasets.choosing import spread_over
 from edge_tl_runtime.images.datasets.dataset import LabelledPhotos, Splits, load_splits
 from edge_tl_runtime.images.datasets.survey import Unreadable
 from edge_tl_runtime.modelfile.spec import Scores
+
+if TYPE_CHECKING:
+    from edge_tl.audit.documents import CheckDocument
 
 EXAMPLES, LEAST_EXAMPLES, EXAMPLES_IN_ALL = 24, 3, 720
 """Photos of a class on its contact sheet: at most, at least, and of all classes together."""
@@ -133,7 +136,7 @@ class Findings:
     def _sizes(self) -> dict[str, int]:
         return self.counts["train"]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> CheckDocument:
         """The document of `edge-tl data check --json`."""
         return {
             "data": str(self.root),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from edge_tl_export.search.compare import MAX_DROP, Row
 from edge_tl_export.search.search import Candidate, Layer
 from edge_tl_runtime.images.datasets.survey import Unreadable
 from edge_tl_runtime.machine.cpu import cpu_name, this_target
+
+if TYPE_CHECKING:
+    from edge_tl_export.documents import ExportDocument, ModelFileDocument
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +54,7 @@ class ModelFile:
     opinions: tuple[Opinion, ...] = ()
     is_new: bool = True
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> ModelFileDocument:
         opinions = [opinion.to_dict() for opinion in self.opinions]
         return {"path": str(self.path), "sha256": self.sha256, **self.row.to_dict(), "engines": opinions}
 
@@ -117,7 +120,7 @@ class ExportReport:
         judged = [candidate for candidate in self.tried if candidate.row is not None]
         return sorted(judged, key=lambda c: (c.row.drop or 0) if c.row else 0.0)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> ExportDocument:
         """The document of `edge-tl export --json`."""
         last = self.files[-1].row
         return {

@@ -9,9 +9,9 @@ from __future__ import annotations
 import contextlib
 import importlib
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -20,6 +20,9 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from edge_tl_runtime.inference.classifier import INPUT_NAME, OUTPUT_NAME
+
+if TYPE_CHECKING:
+    from edge_tl_export.documents import RuntimeCheckDocument
 
 Engine = Callable[[bytes, NDArray[np.uint8]], NDArray[np.float32]]
 """A model file and pixels, uint8 (N, H, W, 3), to logits, float32 (N, C). Raises CannotRead."""
@@ -95,8 +98,18 @@ class Opinion:
             f"(allowed {self.tolerance:.2g}), label equal on {self.top1_equal} of {self.n}"
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "agrees": self.agrees}
+    def to_dict(self) -> RuntimeCheckDocument:
+        return {
+            "engine": self.engine,
+            "version": self.version,
+            "max_difference": self.max_difference,
+            "tolerance": self.tolerance,
+            "top1_equal": self.top1_equal,
+            "n": self.n,
+            "reason": self.reason,
+            "top1_least": self.top1_least,
+            "agrees": self.agrees,
+        }
 
 
 def second_opinions(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edge_tl_export.documents import RecipeDocument
 
 ACTIVATIONS = ("uint8", "int8")
 CALIBRATIONS = ("minmax", "average", "percentile", "entropy", "mse")
@@ -65,5 +68,16 @@ class Recipe:
         """This recipe with some choices made differently."""
         return replace(self, **changes)
 
-    def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "float_nodes": list(self.float_nodes)}
+    def to_dict(self) -> RecipeDocument:
+        return {
+            "activations": self.activations,
+            "weight_bits": self.weight_bits,
+            "per_channel": self.per_channel,
+            "calibration": self.calibration,
+            "pixels": self.pixels,
+            "equalize": self.equalize,
+            "correct_bias": self.correct_bias,
+            "rounding": self.rounding,
+            "hard_swish": self.hard_swish,
+            "float_nodes": list(self.float_nodes),
+        }

@@ -6,7 +6,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,9 @@ from edge_tl_runtime.inference.classifier import INPUT_NAME, OUTPUT_NAME, Sessio
 from edge_tl_runtime.inference.ood import Familiarity, fit_familiarity
 from edge_tl_runtime.machine.cpu import OtherPrograms
 from edge_tl_runtime.modelfile.spec import ResizeRule
+
+if TYPE_CHECKING:
+    from edge_tl_export.documents import RowDocument
 
 MAX_DROP = 0.005
 """Loss of top-1 against FP32, as a fraction, that a quantized file may have unless the caller says otherwise."""
@@ -151,7 +154,7 @@ class Row:
         speed = "faster" if self.is_faster else f"SLOWER than FP32 ({self.speedup:.2f}x)"
         return f"{speed}; {'accuracy not judged' if self.claim is None else self.claim.words}"
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> RowDocument:
         evaluation, against = self.evaluation, self.against
         return {
             "precision": self.precision,

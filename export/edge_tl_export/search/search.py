@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 from edge_tl_export.quantization.quantize import Quantizer
 from edge_tl_export.quantization.recipe import CALIBRATIONS, Recipe
 from edge_tl_export.search.compare import Comparison, Row, in_batches, sqnr
+
+if TYPE_CHECKING:
+    from edge_tl_export.documents import CandidateDocument, LayerDocument
 
 TARGET_RECIPES = {
     "x86-vnni": Recipe(),
@@ -55,15 +58,12 @@ class Candidate:
     def passes(self) -> bool:
         return self.row is not None and self.row.is_accurate and self.row.is_faster
 
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "recipe": self.recipe.to_dict(),
-            "trained": self.trained,
-            "bytes": len(self.model),
-            **({} if self.row is None else self.row.to_dict()),
-            "sqnr_db": round(self.sqnr, 2),
-        }
+    def to_dict(self) -> CandidateDocument:
+        what, size, sqnr = self.recipe.to_dict(), len(self.model), round(self.sqnr, 2)
+        if self.row is None:
+            return {"name": self.name, "recipe": what, "trained": self.trained, "bytes": size, "sqnr_db": sqnr}
+        row = self.row.to_dict()
+        return {"name": self.name, "recipe": what, "trained": self.trained, "bytes": size, **row, "sqnr_db": sqnr}
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Layer:
     sqnr: float
     agreement: float
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> LayerDocument:
         return {
             "name": self.name,
             "place": self.place,

@@ -8,6 +8,7 @@ imports none of this while it runs: their classes are named in annotations alone
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Annotated, Any, TypedDict, TypeVar
 
 import msgspec
@@ -24,6 +25,12 @@ AtLeastOne = Annotated[int, Meta(ge=1)]
 Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 Interval = Annotated[list[float], Meta(min_length=2, max_length=2, description="95 % interval: low, high.")]
 Labels = Annotated[list[str], Meta(min_length=2)]
+
+
+def one_of(words: Iterable[str]) -> Meta:
+    """The bound of a text that is one of these words, which stay the program's own: `Annotated[str, one_of(PRECISIONS)]`."""
+    listed = list(words)
+    return Meta(pattern=f"^(?:{'|'.join(map(re.escape, listed))})$", extra_json_schema={"enum": listed})
 
 
 class PluginDocument(TypedDict):

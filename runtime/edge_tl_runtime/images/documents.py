@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypedDict
+from typing import Annotated, TypedDict
 
-SkippedGroup = Literal[
-    "unreadable",
-    "needs an extra",
-    "other picture",
-    "video",
-    "empty",
-    "no picture",
-    "system file",
-    "link",
-    "no regular file",
-    "folder",
-]
+from edge_tl_runtime.core.documents import one_of
+from edge_tl_runtime.images.formats.kinds import Group
+
+SkippedGroup = Annotated[str, one_of(group.value for group in Group if group is not Group.PHOTO)]
 
 
 class _Grouped(TypedDict, total=False):

@@ -9,7 +9,7 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple
 
 from edge_tl_runtime.core.text import one_line
 from edge_tl_runtime.images.datasets.junk import is_junk
@@ -29,7 +29,7 @@ from edge_tl_runtime.images.formats.kinds import (
 )
 
 if TYPE_CHECKING:
-    from edge_tl_runtime.images.documents import SkippedDocument, SkippedGroup
+    from edge_tl_runtime.images.documents import SkippedDocument
 
 RAW_SUFFIXES = frozenset(
     {
@@ -89,7 +89,7 @@ class Unreadable:
         return f"{self.path}: {self.reason}"
 
     def to_dict(self) -> SkippedDocument:
-        return {"path": str(self.path), "reason": self.reason, "group": cast("SkippedGroup", self.group.value)}
+        return {"path": str(self.path), "reason": self.reason, "group": self.group.value}
 
 
 class Survey(NamedTuple):
