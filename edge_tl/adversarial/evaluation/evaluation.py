@@ -21,6 +21,7 @@ from edge_tl.adversarial.evaluation.checkpoint import Ledger
 from edge_tl.adversarial.evaluation.chosen_attacks import choose_attacks
 from edge_tl.adversarial.evaluation.evidence import Stored, store
 from edge_tl.adversarial.evaluation.fp32_counterpart import fp32_twin
+from edge_tl.adversarial.evaluation.gradient_masking import SanityCheck
 from edge_tl.adversarial.evaluation.presets import CONTROL, SMALLEST
 from edge_tl.adversarial.evaluation.sweep import Campaign, Line
 from edge_tl.adversarial.evaluation.target import BLACK_BOX, CONTROL_KIND, WHITE_BOX, Opened, Subject
@@ -42,6 +43,8 @@ PROVEN_ON = 32
 """Photos on which the differentiable rebuild must agree with the file before its gradients are used."""
 SANITY_PHOTOS = 16
 LARGE = 128
+PGD_NAME = "pgd"
+"""Of the attack with gradients that checks its own sanity."""
 """An epsilon within which any photo can become nearly any picture."""
 FAR = 30.0
 """The longest smallest perturbation that is looked for, in L2 of pixels in 0..1."""
@@ -171,8 +174,8 @@ class Evaluation:
         smallest = self._smallest(campaign, subject) if self.effort.smallest and self.target is None else None
         return Attacked(subject, logits, correct, attackable, campaign, tuple(lines), smallest)
 
-    def sanity(self, attacked: Attacked) -> list[tuple[str, str, bool | None]]:
-        """Checks whose answer is known: (name, figures, whether it holds; None where time ended before that was known)."""
+    def sanity(self, attacked: Attacked) -> list[SanityCheck]:
+        """Checks whose answer is known."""
         campaign, subject = attacked.campaign, attacked.subject
         route = subject.routes[0] if subject.routes else None
         model = route.model if route else subject.judge
@@ -180,9 +183,8 @@ class Evaluation:
             model, self.photos.pixels, Misclassification(self.photos.targets), 0
         )
         same = int((~unharmed.fooled == attacked.correct).sum())
-        found: list[tuple[str, str, bool | None]] = [
-            ("epsilon 0 is the clean accuracy", f"{same} of {len(self.photos)} photos alike", same == len(self.photos))
-        ]
+        alike = f"{same} of {len(self.photos)} photos alike"
+        found = [SanityCheck("epsilon 0 is the clean accuracy", alike, same == len(self.photos))]
         few = np.flatnonzero(attacked.attackable)[:SANITY_PHOTOS]
         mask = np.zeros(len(self.photos), np.bool_)
         mask[few] = True
@@ -190,7 +192,7 @@ class Evaluation:
         large = replace(campaign, attackable=mask, radii=(float(everything),))
         trials: list[tuple[str, str, Attack, Model]] = []
         if route is not None:
-            trials.append(("pgd", route.name, PGD(steps=20, restarts=2, loss="margin"), route.model))
+            trials.append((PGD_NAME, route.name, PGD(steps=20, restarts=2, loss="margin"), route.model))
         if self.target is None:
             trials += [
                 (name, "", attack, subject.judge)
@@ -205,7 +207,7 @@ class Evaluation:
             holds = True if fooled == tried else False if complete else None
             if not tried:
                 text, holds = "no photo is right without an attack, so nothing can be told", None
-            found.append((f"a large epsilon fools all: {name}", text, holds))
+            found.append(SanityCheck(f"a large epsilon fools all: {name}", text, holds, large=name))
         return found
 
     def evidence(self, attacked: Attacked) -> Evidence:

@@ -21,51 +21,78 @@ from edge_tl_runtime.evaluation.evaluate import Logits
 NOISE_SHARE = 0.5
 NOISE_AT_LEAST = 0.1
 
+ANSWERS_DIFFER = "answers differ"
+LARGE_RESISTED = "large perturbations do not fool it"
+NOISE_AS_WELL = "noise does as well"
+NO_GRADIENT = "no gradient"
+NO_WAY_IN = "no way in by gradients"
+ONE_STEP = "one step beats many"
+PROBABILITIES = "probabilities, not logits"
+QUANTIZED_BETTER = "quantized file looks more robust"
+QUERIES_BETTER = "query attack beats gradients"
+TRANSFER_BETTER = "transfer beats the file's own gradients"
+
 EXPLANATIONS: Mapping[str, str] = {
-    "query attack beats gradients": (
+    QUERIES_BETTER: (
         "An attack that only asks questions fooled photos that the attacks with gradients could not. It knows less, so the "
         "gradients must be misleading: something in the model hides them. Do not quote the robust accuracy; look for layers "
         "that round, saturate or draw random numbers."
     ),
-    "one step beats many": (
+    ONE_STEP: (
         "A single large step fooled more photos than many small ones, which can take the same step and more. The loss is so "
         "rugged that small steps get lost, which is typical of a model that learned to hide its gradients. "
         "Take attacks that need none."
     ),
-    "no gradient": (
+    NO_GRADIENT: (
         "For some photos the slope of the loss is exactly zero or not a number, so an attack that follows it cannot "
         "start. Scores that are scaled up, or layers that round or saturate, do that without making the model any harder to fool."
     ),
-    "transfer beats the file's own gradients": (
+    TRANSFER_BETTER: (
         "Pictures made against the FP32 file fooled this one more often than those made with its own gradients. Who has the file "
         "has the FP32 way too, but it shows that the gradients through the integers are poor and their figure too good."
     ),
-    "quantized file looks more robust": (
+    QUANTIZED_BETTER: (
         "INT8 resisted more photos than the FP32 file it was made from, by more than chance. Rounding hides gradients; it has "
         "not been seen to protect. Treat the difference as a failure of the attack."
     ),
-    "answers differ": (
+    ANSWERS_DIFFER: (
         "The same pixels got different scores when asked twice. Attacks that compare scores are misled by that, and one lucky "
         "answer counts as a success. Make the model deterministic, or average over many answers before attacking it."
     ),
-    "probabilities, not logits": (
+    PROBABILITIES: (
         "The outputs of the graph sum to 1: the last layer is a softmax. Where the model is sure it rounds to 1 and the loss has "
         "no slope left. Export the model without it."
     ),
-    "large perturbations do not fool it": (
+    LARGE_RESISTED: (
         "Even when nearly every pixel may take any value, some photos still get their label. No classifier can be right about a "
         "picture of anything: the attack is broken for this model."
     ),
-    "noise does as well": (
+    NOISE_AS_WELL: (
         "Random noise of the same size does nearly as much harm as the attack. Either the model cannot bear any noise, "
         "which the table of corruptions would show, or the attack does no better than chance."
     ),
-    "no way in by gradients": (
+    NO_WAY_IN: (
         "The graph cannot be rebuilt with gradients, so only attacks that ask questions were run. A stronger attacker would do "
         "better: the figures are upper bounds."
     ),
 }
 """What each alarm means and what to do, in plain words. A new alarm is a function below and an entry here."""
+
+
+@dataclass(frozen=True)
+class SanityCheck:
+    """A check whose answer is known. name: for a person. text: the figures. holds: None where time ended before that was known.
+
+    large: the attack that had to fool every photo at a large epsilon; "" where the check is another.
+    """
+
+    name: str
+    text: str
+    holds: bool | None
+    large: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"name": self.name, "text": self.text, "holds": self.holds}
 
 
 @dataclass(frozen=True)
@@ -94,9 +121,9 @@ def compare_attacks(lines: Sequence[Line], radii: Sequence[float], count: int) -
     steps = [line for line in white if line.name != "fgsm" and not line.attack.finds_smallest]
     own = [line for line in steps if line.route != "BPDA"]
     suspects = (
-        ("query attack beats gradients", [line for line in lines if line.kind == BLACK_BOX], white),
-        ("one step beats many", [line for line in white if line.name == "fgsm"], steps),
-        ("transfer beats the file's own gradients", [line for line in lines if line.kind == TRANSFER], own),
+        (QUERIES_BETTER, [line for line in lines if line.kind == BLACK_BOX], white),
+        (ONE_STEP, [line for line in white if line.name == "fgsm"], steps),
+        (TRANSFER_BETTER, [line for line in lines if line.kind == TRANSFER], own),
     )
     found = []
     for name, weaker, stronger in suspects:

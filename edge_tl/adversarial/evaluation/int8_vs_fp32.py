@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from edge_tl.adversarial.document import Document
 from edge_tl.adversarial.evaluation.evaluation import Attacked
+from edge_tl.adversarial.evaluation.gradient_masking import NOISE_AS_WELL
 from edge_tl.adversarial.evaluation.target import WHITE_BOX
 from edge_tl_runtime.core.statistics import discordant, mcnemar, paired_interval, rate
 
@@ -90,7 +91,7 @@ def about_quantization(document: Document) -> str | None:
     """What quantization did to robustness, in one sentence with its intervals."""
     if not document["paired"]:
         return None
-    if any(alarm["name"] != "noise does as well" for alarm in document["alarms"]):
+    if any(alarm["name"] != NOISE_AS_WELL for alarm in document["alarms"]):
         return "What quantization did to robustness cannot be said while an alarm stands."
     radius = next((r for r in document["paired"] if float(r) > 0), "0")
     if any(subject["worst"][radius]["bound"] for subject in document["subjects"].values()):

@@ -16,10 +16,18 @@ from numpy.typing import NDArray
 
 from edge_tl.adversarial.attacks.norms import NORMS
 from edge_tl.adversarial.document import DOCUMENT, FORMAT, Document
-from edge_tl.adversarial.evaluation.evaluation import Attacked, Evaluation, Evidence, Say
+from edge_tl.adversarial.evaluation.evaluation import PGD_NAME, Attacked, Evaluation, Evidence, Say
 from edge_tl.adversarial.evaluation.evidence import SURVIVAL, after_changes
 from edge_tl.adversarial.evaluation.gradient_masking import (
+    ANSWERS_DIFFER,
+    LARGE_RESISTED,
+    NO_GRADIENT,
+    NO_WAY_IN,
+    NOISE_AS_WELL,
+    PROBABILITIES,
+    QUANTIZED_BETTER,
     Alarm,
+    SanityCheck,
     compare_attacks,
     differing_answers,
     looks_like_probabilities,
@@ -75,7 +83,7 @@ class _Report:
         evaluation: Evaluation,
         attacked: Mapping[str, Attacked],
         evidence: Evidence,
-        sanity: Sequence[tuple[str, str, bool | None]],
+        sanity: Sequence[SanityCheck],
     ) -> None:
         self.evaluation, self.attacked, self.evidence, self.sanity = evaluation, attacked, evidence, sanity
         self.settings, self.photos = evaluation.settings, evaluation.photos
@@ -116,7 +124,7 @@ class _Report:
             "smallest": smallest(self.attacked, self.settings.seed),
             "quantization": None,
             "transfer": transfer(self.attacked, self.radii[1:]),
-            "sanity": [{"name": name, "text": text, "holds": holds} for name, text, holds in self.sanity],
+            "sanity": [check.to_dict() for check in self.sanity],
             "survival": self._survival(),
             "examples": self._examples(),
             "outcomes": self._outcomes(),
@@ -224,28 +232,28 @@ class _Report:
             known = [line for line in lines if not (line.name in added and line.attack.needs_gradients)]
             pairs = compare_attacks(known, self.radii[1:], self.n)
             singles = {
-                "answers differ": differing_answers(logits, few),
-                "probabilities, not logits": looks_like_probabilities(result.logits),
-                "noise does as well": noise_alarm(lines, self.radii[1:], self.n),
+                ANSWERS_DIFFER: differing_answers(logits, few),
+                PROBABILITIES: looks_like_probabilities(result.logits),
+                NOISE_AS_WELL: noise_alarm(lines, self.radii[1:], self.n),
             }
             own = next((route for route in result.subject.routes if route.kind == WHITE_BOX), None)
             places = np.flatnonzero(result.attackable)
             if own is None:
-                singles["no way in by gradients"] = "; ".join(item.why for item in result.subject.absent)
+                singles[NO_WAY_IN] = "; ".join(item.why for item in result.subject.absent)
             elif len(places) and not self.evaluation.stop():
                 criterion = result.campaign.criterion.take(places)
-                singles["no gradient"] = missing_gradients(own.model, self.photos.pixels[places], criterion)
+                singles[NO_GRADIENT] = missing_gradients(own.model, self.photos.pixels[places], criterion)
             pairs += [(name, text) for name, text in singles.items() if text]
             found += [Alarm(name, text, role) for name, text in pairs]
-        large = [item for item in self.sanity if "large" in item[0]]
-        reached = any(holds for _, _, holds in large)
-        for name, text, holds in large:
+        large = [check for check in self.sanity if check.large]
+        reached = any(check.holds for check in large)
+        for check in large:
             # Questions may be too few to reach it, which proves nothing once gradients did.
-            if holds is False and (name.endswith("pgd") or not reached):
-                found.append(Alarm("large perturbations do not fool it", text, "model"))
+            if check.holds is False and (check.large == PGD_NAME or not reached):
+                found.append(Alarm(LARGE_RESISTED, check.text, "model"))
         whole = not any(any(short.values()) for short in self.bound.values())
         text = quantized_looks_better(self.pairs) if whole else ""
-        return [*found, Alarm("quantized file looks more robust", text, "model")] if text else found
+        return [*found, Alarm(QUANTIZED_BETTER, text, "model")] if text else found
 
     def _survival(self) -> list[Document]:
         stored, still = self.evidence.stored, self.evidence.still
