@@ -19,6 +19,7 @@ from typing import Any, is_typeddict
 import click
 import msgspec
 
+from edge_tl.adversarial.documents import RobustnessDocument
 from edge_tl.audit.documents import CheckDocument
 from edge_tl_export.documents import ExportDocument
 from edge_tl_runtime.core.files import write_text
@@ -32,6 +33,7 @@ DOCUMENTS: dict[str, type] = {
     "evaluate": EvaluateDocument,
     "export": ExportDocument,
     "predict": PredictLine,
+    "robustness": RobustnessDocument,
     "run": RunLine,
     "status": StatusDocument,
 }

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 DOCUMENT = "robustness.json"
-FORMAT = 1
+FORMAT: Final = 1
 DREAMS_DOCUMENT = "dream.json"
 DREAMS_FORMAT = 1
 

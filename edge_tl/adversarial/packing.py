@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,7 @@ def write_pack(
     return _summary(target, identity, manifest)
 
 
-def _manifest(evaluation: Evaluation, report: Document, packing: _Packing) -> Document:
+def _manifest(evaluation: Evaluation, report: Mapping[str, Any], packing: _Packing) -> Document:
     """What `pack.json` holds; the lists of `packing` fill as its members are written."""
     settings, spec = evaluation.settings, evaluation.spec
     return {
@@ -78,7 +78,7 @@ def _manifest(evaluation: Evaluation, report: Document, packing: _Packing) -> Do
     }
 
 
-def _workstation(evaluation: Evaluation, report: Document) -> Document:
+def _workstation(evaluation: Evaluation, report: Mapping[str, Any]) -> Document:
     """Where the pack was made, and what `edge-tl attack` reports there."""
     kept = ("robust_accuracy_withheld", "alarms", "corruptions", "complete", "training_overlap", "notes")
     lines = report["subjects"]["model"]["attacks"]

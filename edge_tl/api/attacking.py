@@ -48,4 +48,4 @@ def attack(
         from edge_tl.report.robustness.page import write_robustness_page
     into = Path(f"attack-{path.stem}") if folder is None else Path(folder)
     document = evaluate_robustness(path, Path(photos), into, made, report.stage, report.say)
-    return AttackResult(into, write_robustness_page(into), document)
+    return AttackResult(into, write_robustness_page(into), dict(document))

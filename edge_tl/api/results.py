@@ -88,7 +88,7 @@ class DataCheck:
 
     def to_dict(self) -> dict[str, Any]:
         """What `edge-tl data check --json` prints."""
-        return self.findings.to_dict()
+        return dict(self.findings.to_dict())
 
     def _repr_html_(self) -> str:
         return html_table(f"{self.findings.layout}; page: {self.page}", ["finding", "number"], self.counts.items())

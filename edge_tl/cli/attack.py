@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def command(model: Path, data: Path, folder: Path | None, as_json: bool, **value
     click.echo(f"wrote {result.page}, {len(document['examples'])} adversarial pictures beside it")
 
 
-def _print(document: dict[str, Any]) -> None:
+def _print(document: Mapping[str, Any]) -> None:
     radii = [f"{radius:g}" for radius in document["threat"]["epsilons"]]
     unit = document["threat"]["unit"]
     for role, subject in document["subjects"].items():

@@ -10,9 +10,8 @@ from edge_tl_runtime.core.documents import AtLeastOne, Count, Interval, NotNegat
 from edge_tl_runtime.evaluation.documents import ClaimDocument
 from edge_tl_runtime.images.documents import SkippedDocument
 from edge_tl_runtime.machine.cpu import TARGETS
-from edge_tl_runtime.modelfile.spec import PRECISIONS
+from edge_tl_runtime.modelfile.documents import Precision
 
-Precision = Annotated[str, one_of(PRECISIONS)]
 Target = Annotated[str, one_of(TARGETS)]
 
 
@@ -188,3 +187,18 @@ class ExportDocument(TypedDict):
     changed: list[ChangedDocument]
     warnings: list[str]
     skipped: list[SkippedDocument]
+
+
+class FaithfulnessDocument(TypedDict):
+    """A network that was rebuilt from a file against that file, on the same photos.
+
+    largest: the largest difference between two scores.
+    step: of the scores, where the file rounds them.
+    """
+
+    n: Count
+    top1_equal: Count
+    largest: NotNegative
+    step: NotNegative
+    integer: bool
+    holds: bool

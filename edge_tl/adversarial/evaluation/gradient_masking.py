@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,6 +17,9 @@ from edge_tl.adversarial.evaluation.sweep import GROUP, Line
 from edge_tl.adversarial.evaluation.target import BLACK_BOX, CONTROL_KIND, TRANSFER, WHITE_BOX
 from edge_tl_runtime.core.statistics import SIGNIFICANT, discordant, surely_more
 from edge_tl_runtime.evaluation.evaluate import Logits
+
+if TYPE_CHECKING:
+    from edge_tl.adversarial.documents import AlarmDocument, SanityDocument
 
 NOISE_SHARE = 0.5
 NOISE_AT_LEAST = 0.1
@@ -91,7 +94,7 @@ class SanityCheck:
     holds: bool | None
     large: str = ""
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> SanityDocument:
         return {"name": self.name, "text": self.text, "holds": self.holds}
 
 
@@ -103,7 +106,7 @@ class Alarm:
     text: str
     subject: str
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> AlarmDocument:
         return {"name": self.name, "text": self.text, "explanation": EXPLANATIONS[self.name], "subject": self.subject}
 
 

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_tl.adversarial.document import Document
 from edge_tl.adversarial.evaluation.evaluation import Attacked
 from edge_tl.adversarial.evaluation.gradient_masking import NOISE_AS_WELL
 from edge_tl.adversarial.evaluation.target import WHITE_BOX
 from edge_tl_runtime.core.statistics import discordant, mcnemar, paired_interval, rate
+
+if TYPE_CHECKING:
+    from edge_tl.adversarial.documents import (
+        PairDocument,
+        QuantilesDocument,
+        RobustnessDocument,
+        SmallestDocument,
+        TransferDocument,
+    )
 
 Robust = Mapping[float, NDArray[np.bool_]]
 """By epsilon, bool (N,): photos that stay right under the worst attack."""
@@ -19,9 +28,9 @@ Robust = Mapping[float, NDArray[np.bool_]]
 BOOTSTRAPS = 2000
 
 
-def paired(model: Robust, twin: Robust) -> Document:
+def paired(model: Robust, twin: Robust) -> dict[str, PairDocument]:
     """How many photos only one of the two files holds, by epsilon, with the difference and its interval."""
-    pairs = {}
+    pairs: dict[str, PairDocument] = {}
     for radius, held in model.items():
         only_model, only_twin = discordant(held, twin[radius])
         pairs[f"{radius:g}"] = {
@@ -35,7 +44,7 @@ def paired(model: Robust, twin: Robust) -> Document:
     return pairs
 
 
-def smallest(attacked: Mapping[str, Attacked], seed: int) -> Document | None:
+def smallest(attacked: Mapping[str, Attacked], seed: int) -> SmallestDocument | None:
     """Quantiles of the smallest perturbations found, and their mean ratio in pairs (geometric, bootstrap interval)."""
     sizes = {
         role: result.smallest
@@ -44,12 +53,9 @@ def smallest(attacked: Mapping[str, Attacked], seed: int) -> Document | None:
     }
     if "model" not in sizes:
         return None
-    found: Document = {"norm": "l2", "unit": "L2 of pixels in 0..1"}
-    for role, values in sizes.items():
-        there = values[np.isfinite(values)]
-        quantiles = [float(x) for x in np.quantile(there, (0.1, 0.5, 0.9))]
-        found[role] = dict(zip(("p10", "median", "p90"), quantiles, strict=True)) | {"n": len(there)}
+    found: SmallestDocument = {"norm": "l2", "unit": "L2 of pixels in 0..1", "model": _quantiles(sizes["model"])}
     if "twin" in sizes:
+        found["twin"] = _quantiles(sizes["twin"])
         ratios = sizes["model"] / sizes["twin"]
         logs = np.log(ratios[np.isfinite(ratios) & (ratios > 0)])
         if len(logs) > 1:
@@ -61,14 +67,20 @@ def smallest(attacked: Mapping[str, Attacked], seed: int) -> Document | None:
     return found
 
 
-def transfer(attacked: Mapping[str, Attacked], radii: Sequence[float]) -> list[Document]:
+def _quantiles(values: NDArray[np.float64]) -> QuantilesDocument:
+    there = values[np.isfinite(values)]
+    p10, median, p90 = (float(x) for x in np.quantile(there, (0.1, 0.5, 0.9)))
+    return {"p10": p10, "median": median, "p90": p90, "n": len(there)}
+
+
+def transfer(attacked: Mapping[str, Attacked], radii: Sequence[float]) -> list[TransferDocument]:
     """Successes of each file's own gradients, as they are, judged by the other file too.
 
     At each epsilon those photos whose smallest success is there.
     """
     if "twin" not in attacked:
         return []
-    rows = []
+    rows: list[TransferDocument] = []
     names = {role: result.subject.name for role, result in attacked.items()}
     for radius in radii:
         for role, result in attacked.items():
@@ -87,14 +99,16 @@ def transfer(attacked: Mapping[str, Attacked], radii: Sequence[float]) -> list[D
     return rows
 
 
-def about_quantization(document: Document) -> str | None:
+def about_quantization(document: RobustnessDocument) -> str | None:
     """What quantization did to robustness, in one sentence with its intervals."""
     if not document["paired"]:
         return None
     if any(alarm["name"] != NOISE_AS_WELL for alarm in document["alarms"]):
         return "What quantization did to robustness cannot be said while an alarm stands."
     radius = next((r for r in document["paired"] if float(r) > 0), "0")
-    if any(subject["worst"][radius]["bound"] for subject in document["subjects"].values()):
+    subjects = document["subjects"]
+    both = [subjects["model"], *([subjects["twin"]] if "twin" in subjects else [])]
+    if any(subject["worst"][radius]["bound"] for subject in both):
         return (
             "What quantization did to robustness cannot be said: the time limit came before both files were attacked."
         )

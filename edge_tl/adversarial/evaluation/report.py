@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_tl.adversarial.attacks.norms import NORMS
-from edge_tl.adversarial.document import DOCUMENT, FORMAT, Document
+from edge_tl.adversarial.document import DOCUMENT, FORMAT
 from edge_tl.adversarial.evaluation.evaluation import PGD_NAME, Attacked, Evaluation, Evidence, Say
 from edge_tl.adversarial.evaluation.evidence import SURVIVAL, after_changes
 from edge_tl.adversarial.evaluation.gradient_masking import (
@@ -48,12 +48,18 @@ from edge_tl_runtime.machine.cpu import cpu_features, cpu_name
 from edge_tl_runtime.robustness.corrupted_accuracy import corrupted_accuracy
 from edge_tl_runtime.robustness.corruptions import SEVERITIES, named_corruptions
 
+if TYPE_CHECKING:
+    from edge_tl.adversarial import documents as doc
+    from edge_tl_runtime.core.documents import RateDocument
+    from edge_tl_runtime.modelfile.documents import ResizeDocument
+    from edge_tl_runtime.robustness.documents import CorruptionsDocument
+
 ASKED_TWICE = 16
 
 
 def evaluate_robustness(
     model: Path, data: Path, folder: Path, settings: AttackSettings, stage: Stage, say: Say
-) -> Document:
+) -> doc.RobustnessDocument:
     """Attack a model file on labelled photos; the report, also in folder/robustness.json, with its pictures beside it.
 
     Goes on with an evaluation of the same that was interrupted in `folder`. Raises UsageError, DataError, BadModelError,
@@ -67,7 +73,7 @@ def evaluate_robustness(
     return document
 
 
-def attack_all(evaluation: Evaluation) -> tuple[dict[str, Attacked], Document]:
+def attack_all(evaluation: Evaluation) -> tuple[dict[str, Attacked], doc.RobustnessDocument]:
     """Attack the file, and its FP32 twin where there is one, by role; and the report of it."""
     attacked = {"model": evaluation.attack(evaluation.subject)}
     if evaluation.twin is not None:
@@ -94,12 +100,12 @@ class _Report:
         self.pairs = paired(self.robust["model"], self.robust["twin"]) if "twin" in attacked else {}
         self.alarms = self._alarms()
 
-    def document(self) -> Document:
+    def document(self) -> doc.RobustnessDocument:
         model = self.attacked["model"]
         withheld = any(alarm.subject == "model" for alarm in self.alarms)
         robust = self._worst("model")
         proof = model.subject.faithfulness
-        document: Document = {
+        document: doc.RobustnessDocument = {
             "format": FORMAT,
             "model": model.subject.summary(),
             "twin": self.attacked["twin"].subject.summary() if "twin" in self.attacked else None,
@@ -107,7 +113,7 @@ class _Report:
             "training_overlap": self.photos.overlap.to_dict(),
             "n": self.n,
             "data_sha256": self.photos.digest,
-            "resize": self.evaluation.spec.resize.known(),
+            "resize": cast("ResizeDocument", self.evaluation.spec.resize.known()),
             "threat": self._threat(),
             "clean_accuracy": rate(int(model.correct.sum()), self.n),
             "robust_accuracy": None if withheld else robust,
@@ -117,7 +123,7 @@ class _Report:
             "withheld": withheld,
             "alarms": [alarm.to_dict() for alarm in self.alarms],
             "notes": self._notes(),
-            "subjects": {role: self._subject(role) for role in self.attacked},
+            "subjects": self._subjects(),
             "routes_absent": [{"route": item.name, "why": item.why} for item in model.subject.absent],
             "faithfulness": None if proof is None else {"text": str(proof), **proof.to_dict()},
             "paired": self.pairs,
@@ -130,7 +136,7 @@ class _Report:
             "outcomes": self._outcomes(),
             "corruptions": self._corruptions(),
             "environment": _environment(model, self.evaluation.device),
-            "settings": asdict(self.settings),
+            "settings": cast("doc.AttackSettingsDocument", asdict(self.settings)),
             "skipped": [item.to_dict() for item in self.photos.skipped],
             "seconds": round(time.monotonic() - self.evaluation.started, 1),
             "complete": not self.evaluation.stop(),
@@ -138,7 +144,7 @@ class _Report:
         document["quantization"] = about_quantization(document)
         return document
 
-    def _threat(self) -> Document:
+    def _threat(self) -> doc.ThreatDocument:
         labels, settings = self.evaluation.spec.labels, self.settings
         target = self.evaluation.target
         queries = [attack.queries for attack in self.evaluation.effort.black_box.values() if hasattr(attack, "queries")]
@@ -174,13 +180,13 @@ class _Report:
             short[radius] = any(not line.complete[radius].all() for line in result.lines if line.kind != CONTROL_KIND)
         return short
 
-    def _worst(self, role: str) -> Document:
+    def _worst(self, role: str) -> dict[str, RateDocument]:
         return {
             f"{radius:g}": rate(int(robust.sum()), self.n, bound=self.bound[role][radius])
             for radius, robust in self.robust[role].items()
         }
 
-    def _success_rate(self) -> Document | None:
+    def _success_rate(self) -> dict[str, RateDocument] | None:
         if self.evaluation.target is None:
             return None
         model = self.attacked["model"]
@@ -190,7 +196,11 @@ class _Report:
             for radius, robust in self.robust["model"].items()
         }
 
-    def _subject(self, role: str) -> Document:
+    def _subjects(self) -> doc.SubjectsDocument:
+        model = self._subject("model")
+        return {"model": model, "twin": self._subject("twin")} if "twin" in self.attacked else {"model": model}
+
+    def _subject(self, role: str) -> doc.SubjectDocument:
         result = self.attacked[role]
         return {
             "name": result.subject.name,
@@ -200,8 +210,10 @@ class _Report:
             "attacks": [self._line(line, int(result.attackable.sum())) for line in result.lines],
         }
 
-    def _line(self, line: Line, tried: int) -> Document:
-        success, queries, curve = {}, {}, {}
+    def _line(self, line: Line, tried: int) -> doc.AttackRunDocument:
+        success: dict[str, RateDocument] = {}
+        queries: dict[str, doc.QueriesDocument] = {}
+        curve: dict[str, list[list[int]]] = {}
         plugin = self.evaluation.chosen.added.get(line.name)
         for radius in self.radii[1:]:
             fooled = line.fooled[radius]
@@ -255,11 +267,11 @@ class _Report:
         text = quantized_looks_better(self.pairs) if whole else ""
         return [*found, Alarm(QUANTIZED_BETTER, text, "model")] if text else found
 
-    def _survival(self) -> list[Document]:
+    def _survival(self) -> list[doc.SurvivalDocument]:
         stored, still = self.evidence.stored, self.evidence.still
         if not stored:
             return []
-        rows = [
+        rows: list[doc.SurvivalDocument] = [
             {"name": "PNG, read back by the runner", "threat": "same", "still": rate(int(still.sum()), len(stored))}
         ]
         result, rule = self.attacked["model"], self.evaluation.spec.resize
@@ -272,10 +284,10 @@ class _Report:
             for (name, _), count in zip(SURVIVAL, fooled, strict=True)
         ]
 
-    def _examples(self) -> list[Document]:
+    def _examples(self) -> list[doc.ExampleDocument]:
         result, spec = self.attacked["model"], self.evaluation.spec
         norm, labels = NORMS[self.settings.norm], spec.labels
-        examples = []
+        examples: list[doc.ExampleDocument] = []
         found = self.evidence
         for item, line, still, logits in zip(found.stored, found.attacks, found.still, found.logits, strict=True):
             if not still:
@@ -300,17 +312,18 @@ class _Report:
             )
         return sorted(examples, key=lambda example: -example["after"]["confidence"])
 
-    def _outcomes(self) -> Document:
+    def _outcomes(self) -> doc.OutcomesDocument:
         def text(flags: NDArray[np.bool_]) -> str:
             return "".join("1" if flag else "0" for flag in flags)
 
-        roles = {
-            role: {"correct": text(result.correct), "robust": {f"{r:g}": text(x) for r, x in self.robust[role].items()}}
-            for role, result in self.attacked.items()
-        }
-        return {"photos": list(self.photos.names), **roles}
+        def of(role: str) -> doc.RoleOutcomesDocument:
+            robust = {f"{radius:g}": text(held) for radius, held in self.robust[role].items()}
+            return {"correct": text(self.attacked[role].correct), "robust": robust}
 
-    def _corruptions(self) -> Document | None:
+        found: doc.OutcomesDocument = {"photos": list(self.photos.names), "model": of("model")}
+        return {**found, "twin": of("twin")} if "twin" in self.attacked else found
+
+    def _corruptions(self) -> CorruptionsDocument | None:
         if not self.settings.corruptions:
             return None
         names = named_corruptions(self.settings.corruptions)
@@ -327,7 +340,7 @@ class _Report:
                 progress=done,
                 stop=self.evaluation.stop,
             )
-        return dict(found.to_dict())
+        return found.to_dict()
 
     def _notes(self) -> list[str]:
         notes = []
@@ -355,7 +368,7 @@ class _Report:
             notes.append(f"gradients on {self.evaluation.device}; every answer that counts is onnxruntime's")
         return [*notes, *self.photos.overlap.lines()]
 
-    def _headline(self, robust: Document, withheld: bool) -> str:
+    def _headline(self, robust: Mapping[str, RateDocument], withheld: bool) -> str:
         clean = rate(int(self.attacked["model"].correct.sum()), self.n)
         start = f"clean accuracy {_words(clean)}"
         if withheld:
@@ -375,14 +388,14 @@ class _Report:
         return f"{start}; robust accuracy " + ", ".join(parts)
 
 
-def _words(share: Mapping[str, Any]) -> str:
+def _words(share: RateDocument) -> str:
     if share["rate"] is None:
         return "n/a"
     low, high = share["ci95"]
     return f"{100 * share['rate']:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
 
 
-def _environment(attacked: Attacked, device: str) -> Document:
+def _environment(attacked: Attacked, device: str) -> doc.EnvironmentDocument:
     return {
         "machine": platform.machine(),
         "cpu": cpu_name(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from edge_tl_export.torch_graph.module import DifferentiableGraph
 from edge_tl_runtime.core.files import sha256
 from edge_tl_runtime.inference.classifier import Classifier, SessionSettings
 from edge_tl_runtime.modelfile.onnx import read_model
+
+if TYPE_CHECKING:
+    from edge_tl.adversarial.documents import AttackedModelDocument
 
 WHITE_BOX, TRANSFER, BLACK_BOX, CONTROL_KIND = "white-box", "transfer", "black-box", "control"
 
@@ -58,7 +61,7 @@ class Subject:
         """The file without gradients: what black-box attacks get."""
         return Model(self.classifier.logits)
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> AttackedModelDocument:
         spec = self.classifier.spec
         return {
             "path": str(self.path),

@@ -151,7 +151,7 @@ def _union(subject: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     tried, union = subject["attackable"], {}
     for key, left in subject["worst"].items():
         fooled = subject["clean"]["count"] - left["count"]
-        union[key] = rate(fooled, tried, bound=left.get("bound", False))
+        union[key] = dict(rate(fooled, tried, bound=left.get("bound", False)))
     return union
 
 

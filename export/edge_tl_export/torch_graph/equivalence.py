@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
@@ -14,6 +14,9 @@ from torch import nn
 
 from edge_tl_runtime.evaluation.evaluate import Logits
 from edge_tl_runtime.inference.classifier import OUTPUT_NAME
+
+if TYPE_CHECKING:
+    from edge_tl_export.documents import FaithfulnessDocument
 
 AT_ONCE = 16
 FLOAT_SHARE = 1e-4
@@ -43,8 +46,15 @@ class Faithfulness:
             f"({unit}: {self.step:.2g})"
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "holds": self.holds}
+    def to_dict(self) -> FaithfulnessDocument:
+        return {
+            "n": self.n,
+            "top1_equal": self.top1_equal,
+            "largest": self.largest,
+            "step": self.step,
+            "integer": self.integer,
+            "holds": self.holds,
+        }
 
 
 def faithfulness(graph: nn.Module, model: bytes, logits: Logits, pixels: NDArray[np.uint8]) -> Faithfulness:

@@ -27,6 +27,26 @@ Interval = Annotated[list[float], Meta(min_length=2, max_length=2, description="
 Labels = Annotated[list[str], Meta(min_length=2)]
 
 
+class HitsDocument(TypedDict):
+    """Photos classified right, a share of n, with Wilson's interval; rate is null when n is 0."""
+
+    rate: Share | None
+    count: Count
+    n: Count
+    ci95: Interval
+
+
+class _Bounded(TypedDict, total=False):
+    bound: bool
+
+
+class RateDocument(HitsDocument, _Bounded):
+    """A share of n, with Wilson's interval; rate is null when n is 0.
+
+    bound: true where an attack was cut short, so that a robust accuracy is at most this, a success at least.
+    """
+
+
 def one_of(words: Iterable[str]) -> Meta:
     """The bound of a text that is one of these words, which stay the program's own: `Annotated[str, one_of(PRECISIONS)]`."""
     listed = list(words)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from edge_tl_runtime.core.documents import RateDocument
 
 Z95 = 1.959963984540054
 SIGNIFICANT = 0.05
@@ -48,10 +51,12 @@ def mean_of_rates(
     return mean, max(0.0, mean - below), min(1.0, mean + above)
 
 
-def rate(count: int, n: int, **more: Any) -> dict[str, Any]:
-    """A share as documents hold it, with its Wilson interval; the rate is None when n is 0."""
+def rate(count: int, n: int, *, bound: bool | None = None) -> RateDocument:
+    """A share as documents hold it, with its Wilson interval; the rate is None when n is 0. bound: whether it is one, if that
+    was asked."""
     low, high = wilson(count, n)
-    return {"rate": None if not n else count / n, "count": count, "n": n, "ci95": [low, high], **more}
+    share: RateDocument = {"rate": None if not n else count / n, "count": count, "n": n, "ci95": [low, high]}
+    return share if bound is None else {**share, "bound": bound}
 
 
 def discordant(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> tuple[int, int]:

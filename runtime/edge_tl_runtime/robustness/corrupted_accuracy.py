@@ -23,11 +23,11 @@ from edge_tl_runtime.modelfile.spec import ResizeRule
 from edge_tl_runtime.robustness.corruptions import CAMERA, IMAGENET_C, MIN_SIDE, corrupt, find_corruption
 
 if TYPE_CHECKING:
+    from edge_tl_runtime.core.documents import HitsDocument
     from edge_tl_runtime.robustness.documents import (
         CorruptedHitsDocument,
         CorruptionDocument,
         CorruptionsDocument,
-        HitsDocument,
         MeansDocument,
     )
 

@@ -6,20 +6,11 @@ from typing import Annotated, Literal, TypedDict
 
 from msgspec import Meta
 
-from edge_tl_runtime.core.documents import AtLeastOne, Count, Interval, NotNegative, Share
+from edge_tl_runtime.core.documents import AtLeastOne, Count, HitsDocument, Interval, NotNegative, Share
 from edge_tl_runtime.evaluation.documents import EvaluationDocument
 from edge_tl_runtime.images.documents import SkippedDocument
 
 Severity = Annotated[int, Meta(ge=1, le=5)]
-
-
-class HitsDocument(TypedDict):
-    """Photos classified right, a share of n, with Wilson's interval; rate is null when n is 0."""
-
-    rate: Share | None
-    count: Count
-    n: Count
-    ci95: Interval
 
 
 class CorruptedHitsDocument(HitsDocument):

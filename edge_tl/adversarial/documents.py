@@ -1,0 +1,353 @@
+"""What an attack finds looks like as JSON."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypedDict
+
+from msgspec import Meta
+
+from edge_tl_export.documents import FaithfulnessDocument
+from edge_tl_runtime.core.documents import (
+    AtLeastOne,
+    Count,
+    Interval,
+    NotNegative,
+    PluginDocument,
+    RateDocument,
+    Sha256,
+    Share,
+    one_of,
+)
+from edge_tl_runtime.evaluation.documents import OverlapDocument
+from edge_tl_runtime.images.documents import SkippedDocument
+from edge_tl_runtime.modelfile.documents import Precision, ResizeDocument
+from edge_tl_runtime.robustness.documents import CorruptionsDocument
+
+Norm = Annotated[str, one_of(("linf", "l2"))]
+Role = Annotated[str, one_of(("model", "twin"))]
+AttackKind = Annotated[str, one_of(("white-box", "transfer", "black-box", "control"))]
+Epsilon = Annotated[str, Meta(pattern=r"^[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?$")]
+"""In /255 for linf, of pixels in 0..1 for l2; as text, for it is a key."""
+Flags = Annotated[str, Meta(pattern="^[01]*$")]
+RateByEpsilon = dict[Epsilon, RateDocument]
+
+
+class UnplacedModelDocument(TypedDict):
+    """A model file, wherever it lies."""
+
+    sha256: Sha256
+    precision: Precision
+    arch: str
+    classes: Annotated[int, Meta(ge=2)]
+
+
+class AttackedModelDocument(UnplacedModelDocument):
+    """A model file."""
+
+    path: str
+
+
+class ThreatDocument(TypedDict):
+    """What an attacker may do.
+
+    queries: the most questions to the file for each photo.
+    """
+
+    norm: Norm
+    where: str
+    goal: str
+    knowledge: list[str]
+    epsilons: Annotated[list[NotNegative], Meta(min_length=2)]
+    unit: str
+    queries: Count
+
+
+class AlarmDocument(TypedDict):
+    """A sign that a model looks robust because the attack failed.
+
+    text: the figures.
+    explanation: what it means and what to do.
+    subject: the file that it is about.
+    """
+
+    name: str
+    text: str
+    explanation: str
+    subject: Role
+
+
+class QueriesDocument(TypedDict):
+    """Questions asked until a photo was fooled; null where none was."""
+
+    median: NotNegative | None
+    p90: NotNegative | None
+
+
+class AttackRunDocument(TypedDict):
+    """One attack by one route.
+
+    paper: where the attack was published.
+    success: of the photos that were right without an attack.
+    curve: pairs: questions asked, photos fooled within so many.
+    plugin: the package that adds this attack; null for one of edge-tl.
+    """
+
+    name: str
+    route: str
+    kind: AttackKind
+    attack: str
+    paper: str
+    success: RateByEpsilon
+    queries: dict[Epsilon, QueriesDocument]
+    curve: dict[Epsilon, list[Annotated[list[Count], Meta(min_length=2, max_length=2)]]]
+    plugin: PluginDocument | None
+
+
+class SubjectDocument(TypedDict):
+    """One of the files that were attacked.
+
+    attackable: photos that were right without an attack, or those to be made into another class.
+    worst: what stays right under the worst attack.
+    """
+
+    name: str
+    clean: RateDocument
+    attackable: Count
+    worst: RateByEpsilon
+    attacks: list[AttackRunDocument]
+
+
+class _Twin(TypedDict, total=False):
+    twin: SubjectDocument
+
+
+class SubjectsDocument(_Twin):
+    """The files that were attacked; twin: the FP32 file that a quantized one was made from."""
+
+    model: SubjectDocument
+
+
+class AbsentRouteDocument(TypedDict):
+    """A way of attacking that was not possible."""
+
+    route: str
+    why: str
+
+
+class FaithfulnessTextDocument(FaithfulnessDocument):
+    """Whether the network that gradients were taken from is the file.
+
+    text: in words.
+    """
+
+    text: str
+
+
+class PairDocument(TypedDict):
+    """A file beside its FP32 counterpart on the same photos.
+
+    only_model: photos that only this file gets right.
+    difference: of robust accuracy, this file minus its counterpart.
+    p: McNemar's test.
+    """
+
+    only_model: Count
+    only_twin: Count
+    n: AtLeastOne
+    difference: float
+    ci95: Interval
+    p: Share
+
+
+class QuantilesDocument(TypedDict):
+    """Of the smallest perturbations found."""
+
+    p10: NotNegative
+    median: NotNegative
+    p90: NotNegative
+    n: AtLeastOne
+
+
+class _BesideTwin(TypedDict, total=False):
+    twin: QuantilesDocument
+    ratio: NotNegative
+    ci95: Interval
+    pairs: AtLeastOne
+
+
+class SmallestDocument(_BesideTwin):
+    """The smallest perturbations found.
+
+    ratio: of this file over its FP32 counterpart, geometric mean over pairs.
+    """
+
+    norm: str
+    unit: str
+    model: QuantilesDocument
+
+
+class TransferDocument(TypedDict):
+    """Successes of one file's gradients, shown to both files.
+
+    made: how many there are.
+    judged_by: share that fools each file, by its name.
+    """
+
+    epsilon: NotNegative
+    crafted_on: str
+    made: AtLeastOne
+    judged_by: dict[str, RateDocument]
+
+
+class SanityDocument(TypedDict):
+    """A check whose answer is known.
+
+    holds: null where time ended before that was known.
+    """
+
+    name: str
+    text: str
+    holds: bool | None
+
+
+class SurvivalDocument(TypedDict):
+    """How many successes still fool the file after a change.
+
+    threat: same: what the file is attacked with; weaker: more than the attacker planned for.
+    """
+
+    name: str
+    threat: Annotated[str, one_of(("same", "weaker"))]
+    still: RateDocument
+
+
+class AnswerDocument(TypedDict):
+    """A label and its probability."""
+
+    label: str
+    confidence: Share
+
+
+class ExampleDocument(TypedDict):
+    """A photo that was fooled.
+
+    size: of the change, in the unit of epsilon.
+    clean, adversarial: names of the pictures in the folder.
+    """
+
+    photo: str
+    truth: str
+    before: AnswerDocument
+    after: AnswerDocument
+    epsilon: NotNegative
+    size: NotNegative
+    attack: str
+    route: str
+    clean: str
+    adversarial: str
+
+
+class RoleOutcomesDocument(TypedDict):
+    """A 1 for each photo that is right, in the order of photos.
+
+    robust: under the worst attack.
+    """
+
+    correct: Flags
+    robust: dict[Epsilon, Flags]
+
+
+class _TwinOutcomes(TypedDict, total=False):
+    twin: RoleOutcomesDocument
+
+
+class OutcomesDocument(_TwinOutcomes):
+    """Which photos are right; photos: their names."""
+
+    photos: list[str]
+    model: RoleOutcomesDocument
+
+
+class EnvironmentDocument(TypedDict):
+    """Where an attack ran."""
+
+    machine: str
+    cpu: str
+    features: list[str]
+    threads: AtLeastOne
+    provider: str
+    gradients_on: str
+    python: str
+    versions: dict[str, str]
+
+
+class _TimeLimit(TypedDict, total=False):
+    time_limit: NotNegative
+
+
+class AttackSettingsDocument(_TimeLimit):
+    """What was asked for; time_limit: minutes. attacks: names given by --attacks; empty for the preset's."""
+
+    preset: str
+    norm: Norm
+    epsilons: str
+    photos: Count
+    split: str
+    target: str
+    source: str
+    queries: Count
+    corruptions: str
+    device: str
+    seed: Count
+    attacks: str
+
+
+class RobustnessDocument(TypedDict):
+    """What edge-tl attack writes as robustness.json; docs/attack.md says what each key means.
+
+    twin: the FP32 file that a quantized one was made from, null where there is none.
+    data: the photos, in words.
+    robust_accuracy: null where an alarm withholds it.
+    robust_accuracy_withheld: what an alarm withholds, null where none does.
+    success_rate: of attacks to one class; null otherwise.
+    paired: this file beside its FP32 counterpart, by epsilon.
+    quantization: what quantization did to robustness, in words.
+    outcomes: a 1 for each photo that is right, in the order of photos.
+    skipped: files that were passed over, each with the reason.
+    complete: false where a time limit came first.
+    """
+
+    format: Literal[1]
+    model: AttackedModelDocument
+    twin: AttackedModelDocument | None
+    data: str
+    training_overlap: OverlapDocument | None
+    n: AtLeastOne
+    data_sha256: Sha256
+    resize: ResizeDocument
+    threat: ThreatDocument
+    clean_accuracy: RateDocument
+    robust_accuracy: RateByEpsilon | None
+    robust_accuracy_withheld: RateByEpsilon | None
+    success_rate: RateByEpsilon | None
+    headline: str
+    withheld: bool
+    alarms: list[AlarmDocument]
+    notes: list[str]
+    subjects: SubjectsDocument
+    routes_absent: list[AbsentRouteDocument]
+    faithfulness: FaithfulnessTextDocument | None
+    paired: dict[Epsilon, PairDocument]
+    smallest: SmallestDocument | None
+    quantization: str | None
+    transfer: list[TransferDocument]
+    sanity: list[SanityDocument]
+    survival: list[SurvivalDocument]
+    examples: list[ExampleDocument]
+    outcomes: OutcomesDocument
+    corruptions: CorruptionsDocument | None
+    environment: EnvironmentDocument
+    settings: AttackSettingsDocument
+    skipped: list[SkippedDocument]
+    seconds: NotNegative
+    complete: bool
