@@ -32,6 +32,7 @@ def attack(name, route, kind, fooled, n):
         "name": name,
         "route": route,
         "kind": kind,
+        "attack": name,
         "paper": "Madry et al. 2018, arXiv 1706.06083",
         "success": {key: rate(count, n, bound=False) for key, count in zip(radii, fooled, strict=True)},
         "queries": {key: {"median": 3.0, "p90": 8.5} for key in radii},
@@ -87,6 +88,7 @@ def document_of(**changes):
             "goal": "any wrong class",
             "knowledge": ["the file and its FP32 twin"],
             "epsilons": [float(epsilon) for epsilon in EPSILONS],
+            "unit": "/255",
             "queries": 500,
         },
         "clean_accuracy": rate(16, PHOTOS),
@@ -99,14 +101,23 @@ def document_of(**changes):
         "notes": [],
         "subjects": {"model": model, "twin": twin},
         "routes_absent": [],
-        "faithfulness": {"text": "within 0.4 of an output step on 32 photos"},
+        "faithfulness": {
+            "text": "within 0.4 of an output step on 32 photos",
+            "n": 32,
+            "top1_equal": 32,
+            "largest": 0.04,
+            "step": 0.1,
+            "integer": True,
+            "holds": True,
+        },
         "paired": {
             "1": {"only_model": 2, "only_twin": 3, "n": 20, "difference": -0.05, "ci95": [-0.27, 0.18], "p": 1.0}
         },
         "smallest": {
             "norm": "l2",
-            "model": {"median": 0.31, "p10": 0.1, "p90": 0.9},
-            "twin": {"median": 0.30, "p10": 0.1, "p90": 0.8},
+            "unit": "L2 of pixels in 0..1",
+            "model": {"median": 0.31, "p10": 0.1, "p90": 0.9, "n": 16},
+            "twin": {"median": 0.30, "p10": 0.1, "p90": 0.8, "n": 17},
             "ratio": 1.02,
             "ci95": [0.95, 1.1],
         },
@@ -133,8 +144,19 @@ def document_of(**changes):
         "examples": [],
         "corruptions": None,
         "resize": asdict(RULE),
-        "environment": {"machine": "x86_64", "cpu": "a CPU", "features": ["avx2", "avx512f"], "threads": 2},
-        "settings": {"preset": "quick", "seed": 0},
+        "environment": {"machine": "x86_64", "cpu": "a CPU", "features": ["avx2", "avx512f"], "threads": 2}
+        | {"provider": "CPUExecutionProvider", "gradients_on": "cpu", "python": "3.11.7", "versions": {}},
+        "settings": {
+            "preset": "quick",
+            "norm": "linf",
+            "epsilons": "",
+            "photos": 0,
+            "split": "val",
+            "target": "",
+            "source": "",
+        }
+        | {"queries": 0, "corruptions": "", "device": "auto", "seed": 0},
+        "skipped": [],
         "seconds": 61.2,
         "complete": True,
         **changes,
@@ -206,19 +228,36 @@ WITHHELD = {
 }
 
 
+def cell(count):
+    """Accuracy under one corruption at one severity, beside 16 of 20 without."""
+    return rate(count, PHOTOS, error_over_clean=(16 - count) / PHOTOS, error_over_clean_ci95=[-0.2, 0.5])
+
+
+def means(mean):
+    return {"mean": mean, "mean_ci95": [0.2, 0.9], "error_over_clean": 0.8 - mean, "error_ratio": (1 - mean) / 0.2}
+
+
 CORRUPTED = {
     "clean": rate(16, PHOTOS),
     "mean_accuracy": 0.55,
+    "mean_accuracy_ci95": [0.34, 0.74],
     "mean_error_over_clean": 0.25,
+    "mean_error_ratio": 2.25,
+    "sets": {},
     "rows": [
-        {"name": name, "group": group, "by_severity": {"1": rate(one, PHOTOS), "5": rate(five, PHOTOS)}, "mean": mean}
+        {"name": name, "group": group, "stage": "frame", "source": "a camera"}
+        | {"by_severity": {"1": cell(one), "5": cell(five)}, **means(mean)}
         for name, group, one, five, mean in (
             ("mjpg", "camera", 16, 10, 0.65),
             ("low_light", "camera", 12, 4, 0.4),
             ("fog", "weather", 14, 10, 0.6),
         )
     ],
+    "severities": [1, 5],
+    "camera_side": 480,
+    "seed": 0,
     "complete": False,
+    "skipped": [],
 }
 
 

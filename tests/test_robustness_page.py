@@ -293,6 +293,20 @@ def test_the_scale_of_epsilons_is_undone_by_its_inverse():
         ('{"format": 2}', "another format"),
         ('{"format": 1}', "model is None"),
         (json.dumps({**document_of(), "subjects": {}}), "no attacks on the file itself"),
+        (
+            json.dumps({**document_of(), "threat": {**document_of()["threat"], "queries": "5"}}),
+            "threat.queries is wrong: expected `int`, got `str`; run `edge-tl attack` again",
+        ),
+        (
+            json.dumps({**document_of(), "clean_accuracy": rate(16, PHOTOS) | {"ci95": [0.5]}}),
+            "clean_accuracy.ci95 is wrong",
+        ),
+        (
+            json.dumps(
+                {**document_of(), "smallest": {"norm": "l2", "unit": "", "model": {"median": 1, "p10": 0, "p90": 2}}}
+            ),
+            "smallest.model.n is missing",
+        ),
     ],
 )
 def test_what_cannot_be_read_is_said_in_a_line(tmp_path, text, words):

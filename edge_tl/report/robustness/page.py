@@ -12,12 +12,14 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from edge_tl.adversarial.document import DOCUMENT, FORMAT
+from edge_tl.adversarial.documents import RobustnessDocument
 from edge_tl.report.common.documents import Needed, read_document
 from edge_tl.report.common.html import png, render, styled, svg
 from edge_tl.report.robustness import pictures as pictures
 from edge_tl.report.robustness import plots as plots
 from edge_tl.report.robustness.dreams import Gallery, read_gallery
 from edge_tl.report.run.page import flat
+from edge_tl_runtime.core.documents import checked
 from edge_tl_runtime.core.errors import UsageError
 from edge_tl_runtime.core.files import write_bytes, write_text
 from edge_tl_runtime.core.statistics import rate
@@ -74,6 +76,12 @@ def read_robustness(folder: Path) -> dict[str, Any]:
         raise UsageError(
             f"{folder / DOCUMENT} is damaged: it has no attacks on the file itself; run `edge-tl attack` again"
         )
+    # Documents of earlier releases with this format do not have it.
+    document.setdefault("training_overlap", None)
+    try:
+        checked(document, RobustnessDocument)
+    except ValueError as error:
+        raise UsageError(f"{folder / DOCUMENT} is damaged: {error}; run `edge-tl attack` again") from None
     return document
 
 
