@@ -24,7 +24,7 @@ from edge_tl_runtime.inference.classifier import Classifier
 from edge_tl_runtime.pipeline.stream import Stream
 from edge_tl_runtime.sources import open_source
 
-EXPORT = ExportSettings(quantization="int8", calibration_size=100)
+EXPORT = ExportSettings(quantization="int8", calibration_size=100, layers=False)
 FRAMES_A_PHOTO = 5
 VIDEO_SIZE = (640, 480)
 
@@ -58,7 +58,7 @@ def run_demo(folder: Path, stage: Stage, say: Callable[[str], None]) -> DemoResu
         training = train(photos, folder / "run", TrainSettings(recipe="probe"), stage, say)
         assert training is not None  # None is for the further processes of torchrun
     with timed("export"):
-        report = deploy(str(folder / "run"), None, EXPORT, None, "pretrained", 0, stage, say)
+        report = deploy(str(folder / "run"), None, EXPORT, None, TrainSettings.weights, EXPORT.seed, stage, say)
     with timed("video"):
         video = folder / "surfaces.avi"
         truth = write_video(video, photos / "val")

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 from edge_tl.report.export.page import write_export_page
 from edge_tl.training.run_folder import WEIGHTS, Run, open_run
+from edge_tl.training.settings import TrainSettings
 from edge_tl_export import ExportReport, ExportSettings, Stage, export_file, export_model
 from edge_tl_export.quantization.calibration import FEW, shares
 from edge_tl_runtime.core.errors import DataError, UsageError
 from edge_tl_runtime.core.files import sha256
+from edge_tl_runtime.core.settings import typed
 from edge_tl_runtime.evaluation.training_overlap import unseen
 from edge_tl_runtime.images.datasets.dataset import LabelledPhotos, load_labelled, split_photos
 from edge_tl_runtime.images.datasets.grouping import Grouping
 from edge_tl_runtime.modelfile.onnx import read_spec
 from edge_tl_runtime.modelfile.spec import ModelSpec
 
-PRETRAINED = "pretrained"
 VAL_FRACTION = 0.8
 """Of photos that no training split: the larger part evaluates, for ranges need fewer than an accuracy does."""
 
@@ -45,7 +47,7 @@ def deploy(
         say(f"note: {option} is for INT8 and changes nothing here")
     path = Path(model)
     if path.suffix == ".onnx" or (path.is_file() and path.suffix != Path(WEIGHTS).suffix):
-        if weights != PRETRAINED:
+        if weights != TrainSettings.weights:
             raise UsageError(f"--weights is for the name of a backbone; {path} has its own, leave it out")
         return _deploy_file(path, folder, settings, photos, seed, stage, say)
     source = open_run(model, weights)
@@ -71,14 +73,9 @@ def _unused(settings: ExportSettings) -> list[str]:
     """Options of INT8 that were given without it."""
     if settings.quantization == "int8":
         return []
-    plain = ExportSettings()
-    named = {
-        "target": "--target",
-        "search": "--search",
-        "qat_epochs": "--qat",
-        "calibration_size": "--calibration-photos",
-    }
-    return [option for key, option in named.items() if getattr(settings, key) != getattr(plain, key)]
+    for_int8 = ("target", "search", "qat_epochs", "calibration_size")
+    table = {item.name: item for item in fields(settings)}
+    return [typed(table[name]) for name in for_int8 if getattr(settings, name) != table[name].default]
 
 
 def _deploy_file(

@@ -205,7 +205,7 @@ def by_hand(logits):
 @pytest.mark.parametrize("quantization", ["int8", "fp16"])
 def test_each_exported_file_carries_thresholds_of_its_own_logits(photos, tmp_path, quantization):
     calibration, validation = photos
-    settings = ExportSettings(quantization=quantization, max_drop=1)
+    settings = ExportSettings(quantization=quantization, max_drop=100, layers=False)
     report = export_model(
         tiny(), SPEC, tmp_path, settings, calibration=calibration, validation=validation, stage=silent
     )

@@ -425,7 +425,7 @@ def test_a_search_judges_what_it_hands_over_and_knows_each_layer(tmp_path):
 
 def test_no_int8_file_is_written_that_loses_more_than_allowed(tmp_path, monkeypatch):
     calibration, validation = photos_in(tmp_path / "photos", 20)
-    settings = ExportSettings(quantization="int8", max_drop=0.0)
+    settings = ExportSettings(quantization="int8", max_drop=0, layers=False)
     monkeypatch.setattr("edge_tl_export.search.compare.Row.is_accurate", property(lambda row: row.precision != "int8"))
     (tmp_path / "model-int8.onnx").write_bytes(b"of an earlier export")
     report = export_model(
@@ -458,7 +458,7 @@ def test_few_photos_are_warned_of_and_an_operator_without_integers_stays_float(t
         build(extra=nn.Softplus),
         SPEC,
         tmp_path,
-        ExportSettings(quantization="int8", calibration_size=3, max_drop=1.0, target="arm"),
+        ExportSettings(quantization="int8", calibration_size=3, max_drop=100, layers=False, target="arm"),
         calibration=calibration,
         validation=validation,
         stage=silent,

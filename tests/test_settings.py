@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import re
+import subprocess
 import sys
+from pathlib import Path
 
+import click
 import pytest
 from test_documentation import understood
 
+import edge_tl_export
 from edge_tl.adversarial.settings import AttackSettings, DreamSettings, PackSettings
+from edge_tl.api.settings import settings_of
+from edge_tl.audit.settings import CheckSettings
 from edge_tl.cli import COMMANDS, GROUPS, cli, run
 from edge_tl.cli.examples import EXAMPLES
-from edge_tl.training.settings import TrainSettings
+from edge_tl.cli.options import collect
+from edge_tl.training.settings import FinetuneSettings, TrainSettings
 from edge_tl.training.settings_file import assembled, by_name, choose, written
+from edge_tl_export.settings import ExportSettings
+from edge_tl_runtime.bench.settings import BenchSettings
 from edge_tl_runtime.core.errors import UsageError
+from edge_tl_runtime.core.settings import called
+from edge_tl_runtime.evaluation.settings import EvaluateSettings
+from edge_tl_runtime.inference.settings import OpenSettings, PredictSettings
+from edge_tl_runtime.machine.settings import TuneSettings
+from edge_tl_runtime.run.plan import Plan
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -22,21 +37,141 @@ else:
     import tomli as tomllib
 
 
-def defaults(name: str, *words: str) -> dict[str, object]:
-    """What a command passes on where nothing is asked for."""
-    command = cli.get_command(None, name)
+def command_of(*words: str) -> tuple[click.Command, list[str]]:
+    """The command that words begin with, and the rest of them."""
+    command, rest = cli.get_command(None, words[0]), list(words[1:])
+    while isinstance(command, click.Group):
+        command = command.commands[rest.pop(0)]
     assert command is not None
-    with command.make_context(name, list(words)) as context:
+    return command, rest
+
+
+def defaults(*words: str) -> dict[str, object]:
+    """What a command passes on where nothing else is asked for."""
+    command, rest = command_of(*words)
+    with command.make_context(words[0], rest) as context:
         return context.params
 
 
-def test_run_takes_the_defaults_of_its_library_call():
-    """Sizes were multiplied twice: logs of the command line rotated at 11 TB in place of 10 MB."""
-    from edge_tl_runtime.run.assemble import Plan
+ASKED: dict[tuple[str, ...], tuple[type, ...]] = {
+    ("train", "photos"): (TrainSettings, FinetuneSettings),
+    ("run", "m.onnx"): (Plan, OpenSettings),
+    ("predict", "m.onnx", "a.jpg"): (PredictSettings, OpenSettings),
+    ("evaluate", "m.onnx", "photos"): (EvaluateSettings,),
+    ("export", "run"): (ExportSettings,),
+    ("tune", "m.onnx"): (TuneSettings,),
+    ("bench", "m.onnx"): (BenchSettings, OpenSettings),
+    ("attack", "m.onnx", "photos"): (AttackSettings,),
+    ("pack", "m.onnx", "photos"): (PackSettings,),
+    ("dream", "m.onnx", "--class", "a"): (DreamSettings,),
+    ("data", "check", "photos"): (CheckSettings,),
+}
+"""Settings of each command, beside the least that can be typed."""
+BORROWED = {
+    "evaluate": {"weights": TrainSettings},
+    "export": {"weights": TrainSettings},
+    "bench": {"split": EvaluateSettings},
+}
+"""Options made from one field of another class."""
+OF_THEIR_OWN = {"dream": {"folder"}}
+"""Options with a default that no settings class has: where files go."""
 
-    given = defaults("run", "m.onnx")
-    own = {item.name: item.default for item in dataclasses.fields(Plan) if item.name != "model"}
-    assert {name: given[name] for name in own} == own
+
+@pytest.mark.parametrize("words", ASKED, ids=lambda words: words[0])
+def test_a_command_that_is_asked_for_nothing_has_the_defaults_of_its_settings_and_no_others(words):
+    """Sizes were multiplied twice: logs of the command line rotated at 11 TB in place of 10 MB."""
+    given = defaults(*words)
+    known = {}
+    for settings in ASKED[words]:
+        if settings is Plan:
+            assert collect(Plan, {**given, "model": Path("m.onnx")}) == Plan(model=Path("m.onnx"))
+        else:
+            assert collect(settings, given) == settings()
+        known |= {called(item): item.default for item in dataclasses.fields(settings) if item.metadata}
+    for name, settings in BORROWED.get(words[0], {}).items():
+        known[name] = next(item.default for item in dataclasses.fields(settings) if item.name == name)
+    shown = {name: value for name, value in given.items() if name in known}
+    assert shown == {name: known[name] for name in shown}
+    required = {
+        param.name for param in command_of(*words)[0].params if isinstance(param, click.Argument) or param.required
+    }
+    others = set(given) - set(known) - required - OF_THEIR_OWN.get(words[0], set())
+    assert {name: given[name] for name in others if given[name] not in (None, False, ())} == {}
+
+
+def test_every_command_with_a_default_of_its_own_is_known():
+    """A command that gains a default goes into the table above, or is one that has no library call with settings."""
+    known = {words[:-1] if words[0] == "data" else words[:1] for words in ASKED}
+    without = {("demo",), ("adopt",)}
+    for name in COMMANDS:
+        command = cli.get_command(None, name)
+        parts = command.commands.items() if isinstance(command, click.Group) else [("", command)]
+        for part, one in parts:
+            valued = [p.name for p in one.params if isinstance(p, click.Option) and p.to_info_dict()["default"]]
+            if valued:
+                assert tuple(filter(None, (name, part))) in known | without, (name, part, valued)
+
+
+@pytest.mark.parametrize("name", ["run", "export", "attack", "train"])
+def test_long_helps_are_in_sections_and_none_of_their_options_is_lost(name, capsys):
+    command = cli.get_command(None, name)
+    assert run([name, "--help"]) == 0
+    shown = capsys.readouterr().out
+    names = [param.name for param in command.params]
+    places = [shown.index(f"\n{title}:\n") for title in command.sections.values()]
+    assert set(command.sections) <= set(names)
+    assert places == sorted(places)
+    for param in command.params:
+        if isinstance(param, click.Option) and not param.hidden:
+            assert len(re.findall(rf"^  (?:-\w, )?{re.escape(param.opts[-1])}[ /\n]", shown, re.MULTILINE)) == 1, (
+                param.name
+            )
+
+
+@pytest.mark.parametrize(("words", "points"), [((), 0.5), (("--max-drop", "0.5"), 0.5), (("--max-drop", "2"), 2.0)])
+def test_the_allowed_drop_is_in_points_until_it_is_computed_with(words, points):
+    made = collect(ExportSettings, defaults("export", "run", *words))
+    assert (made.max_drop, made.allowed_drop) == (points, points / 100)
+    assert settings_of(ExportSettings, {"max_drop": points}, "export") == made
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ({"max_drop": 100.5}, "max_drop is 100.5; it must be between 0 and 100"),
+        ({"max_drop": float("nan")}, "between 0 and 100"),
+        ({"max_drop": "0.5"}, "it takes a number"),
+        ({"max_drop": None}, "it takes a number"),
+        ({"calibration_photos": 0}, "calibration_photos is 0; it must be at least 1"),
+        ({"calibration_size": 5}, "did you mean calibration_photos?"),
+        ({"quantization": "int8"}, "did you mean quantize?"),
+        ({"quantize": "int4"}, "there are int8, fp16"),
+        ({"qat_epochs": -1}, "must be at least 0"),
+        ({"layers": 1}, "it takes True or False"),
+        ({"target": "pi"}, "there are auto"),
+        ({"search": "all"}, "there are first, full"),
+    ],
+)
+def test_a_wrong_setting_of_an_export_is_one_line_before_torch_is_loaded(value, said):
+    with pytest.raises(UsageError) as caught:
+        settings_of(ExportSettings, value, "export")
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "demo"])
+def test_help_loads_neither_torch_nor_onnxruntime(name):
+    code = f"import sys; from edge_tl.cli import run; run([{name!r}, '--help']); print(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    loaded = done.stderr.split()
+    assert "click" in loaded
+    assert not {"torch", "onnxruntime"} & set(loaded)
+
+
+def test_public_names_of_export_are_where_the_table_says():
+    assert sorted(edge_tl_export._PLACES) == sorted(edge_tl_export.__all__)
+    for name, place in edge_tl_export._PLACES.items():
+        assert getattr(edge_tl_export, name) is getattr(importlib.import_module(place), name)
 
 
 VALUES = {
@@ -160,16 +295,6 @@ def test_all_settings_are_listed_and_the_short_help_stays_short(capsys):
     assert [name for name in by_name() if f"  {name} " not in listed.replace("\n", " \n")] == []
     assert run(["train", "--help"]) == 0
     assert len(re.findall(r"^  -", capsys.readouterr().out, re.MULTILINE)) <= 30
-
-
-@pytest.mark.parametrize(
-    ("name", "settings"), [("attack", AttackSettings), ("pack", PackSettings), ("dream", DreamSettings)]
-)
-def test_options_have_the_defaults_of_their_fields(name, settings):
-    given = defaults(name, "m.onnx", *(["--class", "a"] if name == "dream" else ["photos"]))
-    for item in dataclasses.fields(settings):
-        if item.name in given:
-            assert given[item.name] == item.default, item.name
 
 
 def test_commands_are_listed_in_groups_each_once(capsys):

@@ -19,7 +19,9 @@ class AttackSettings:
     """What was asked for; written into the report as it is."""
 
     preset: str = option("standard", "How much is spent.", *PRESETS)
-    attacks: str = option("", "Attacks by name, with commas, instead of the preset's.")
+    attacks: str = option(
+        "", f"Run these instead of the preset's attacks: {', '.join(ATTACK_NAMES)}.", plugins="attacks", metavar="A,B"
+    )
     norm: str = option("linf", "Shape of the perturbations.", "linf", "l2")
     epsilons: str = option("", "Radii; linf: in /255, 0,1,2,4,8,16; l2: of pixels in 0..1, 0,0.25,0.5,1,2.")
     photos: int = option(0, "Photos to attack; 0: what the preset takes.", low=0)

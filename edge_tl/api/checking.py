@@ -8,15 +8,16 @@ from pathlib import Path
 from edge_tl.api.reporter import Reporter, reporter
 from edge_tl.api.results import DataCheck
 from edge_tl.api.train_extra import train_extra
+from edge_tl.audit.settings import CheckSettings
 
 
 def check(
     photos: str | os.PathLike[str],
-    page: str | os.PathLike[str] = "data-check.html",
+    page: str | os.PathLike[str] = CheckSettings.page,
     *,
-    arch: str = "efficientnet_lite0",
-    weights: str = "pretrained",
-    device: str = "auto",
+    arch: str = CheckSettings.arch,
+    weights: str = CheckSettings.weights,
+    device: str = CheckSettings.device,
     progress: bool | Reporter = False,
 ) -> DataCheck:
     """Find leaks, repeated photos, doubtful labels and bad files; as `edge-tl data check`.

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from edge_tl.api.reporter import Reporter
 from edge_tl_runtime.core.errors import UsageError
 from edge_tl_runtime.evaluation.evaluate import Evaluation, evaluate_model, photos_to_judge
+from edge_tl_runtime.evaluation.settings import SPLITS
 from edge_tl_runtime.evaluation.training_overlap import unseen
 from edge_tl_runtime.images.datasets.dataset import LabelledPhotos
 from edge_tl_runtime.modelfile.spec import ModelSpec
 
 Logits = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-SPLITS = ("val", "test", "train", "all")
 
 
 def evaluate_on(

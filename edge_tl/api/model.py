@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 import warnings
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -15,10 +14,14 @@ from edge_tl.api.reporter import Reporter, reporter
 from edge_tl.api.results import AttackResult
 from edge_tl.api.settings import settings_of
 from edge_tl.api.train_extra import train_extra
+from edge_tl.training.settings import TrainSettings
+from edge_tl_export.settings import ExportSettings
 from edge_tl_runtime.core.errors import UsageError
 from edge_tl_runtime.core.html import html_table, percent
 from edge_tl_runtime.evaluation.evaluate import Evaluation
+from edge_tl_runtime.evaluation.settings import EvaluateSettings
 from edge_tl_runtime.inference.classifier import Classifier, Prediction, SessionSettings
+from edge_tl_runtime.inference.settings import OpenSettings, PredictSettings
 from edge_tl_runtime.machine.open_classifier import open_classifier
 from edge_tl_runtime.modelfile.onnx import RUN_WEIGHTS
 from edge_tl_runtime.modelfile.spec import ModelSpec
@@ -66,7 +69,12 @@ class Model:
     """
 
     def __init__(
-        self, path: PathLike, *, threads: int | None = None, provider: str | None = None, profile: bool = True
+        self,
+        path: PathLike,
+        *,
+        threads: int | None = None,
+        provider: str | None = None,
+        profile: bool = OpenSettings.profile,
     ) -> None:
         """threads, provider: of the session; None: those of the profile that `edge-tl tune` wrote, or all cores and the
         processor. profile: whether to follow that profile. Raises BadModelError, UsageError."""
@@ -105,7 +113,7 @@ class Model:
         """ "fp32", "int8" or "fp16"."""
         return self.spec.precision
 
-    def predict(self, image: Any, *, channels: Channels | None = None, top: int = 5) -> Prediction:
+    def predict(self, image: Any, *, channels: Channels | None = None, top: int = PredictSettings.top_k) -> Prediction:
         """Classify one picture. May be called from several threads; they take turns.
 
         image: a path, the bytes of a photo file, a Pillow image, or an array, uint8, (H, W, 3) or grey (H, W).
@@ -120,7 +128,12 @@ class Model:
             return classifier.classify(frame, top)
 
     def evaluate(
-        self, photos: PathLike, *, split: str = "val", count: int | None = None, progress: bool | Reporter = False
+        self,
+        photos: PathLike,
+        *,
+        split: str = EvaluateSettings.split,
+        count: int | None = EvaluateSettings.count,
+        progress: bool | Reporter = False,
     ) -> Evaluation:
         """Accuracy on labelled photos that it was not trained on, as `edge-tl evaluate`.
 
@@ -139,7 +152,8 @@ class Model:
         and by an error too, or by `close`. progress=True prints what happens to the connection.
         Raises UsageError, SourceError; a live source connects, and raises, in the loop.
         """
-        from edge_tl_runtime.run.assemble import Plan, default_settings, open_stream, pace
+        from edge_tl_runtime.run.assemble import default_settings, open_stream, pace
+        from edge_tl_runtime.run.plan import Plan
 
         self.classifier  # noqa: B018  # raises when closed
         if isinstance(source, bool) or not isinstance(source, (int, str, os.PathLike)):
@@ -205,7 +219,9 @@ class Model:
         return html_table(str(self.path), ["", ""], rows)
 
 
-def load(path: PathLike, *, threads: int | None = None, provider: str | None = None, profile: bool = True) -> Model:
+def load(
+    path: PathLike, *, threads: int | None = None, provider: str | None = None, profile: bool = OpenSettings.profile
+) -> Model:
     """Open a model file. Needs numpy, onnxruntime and OpenCV alone. Raises BadModelError, UsageError."""
     return Model(path, threads=threads, provider=provider, profile=profile)
 
@@ -216,7 +232,7 @@ def export(
     *,
     quantize: str | None = None,
     photos: PathLike | None = None,
-    weights: str = "pretrained",
+    weights: str = TrainSettings.weights,
     progress: bool | Reporter = False,
     **settings: Any,
 ) -> Model:
@@ -229,19 +245,14 @@ def export(
     Where the quantized file is refused, the best file that was written is returned, with an EdgeTLWarning that says why;
     `Model.report` holds all that was measured. Raises UsageError, DataError, ExportError, OutputError, MissingPackage.
     """
-    if quantize not in (None, "int8", "fp16"):
-        raise UsageError(f'quantize is {quantize!r}; there are "int8", "fp16" and None')
+    made = settings_of(ExportSettings, {**settings, "quantize": quantize}, "export")
     report = reporter(progress)
     with train_extra("export"):
         from edge_tl.deploy import deploy
-        from edge_tl_export import ExportSettings
-    made = settings_of(ExportSettings, _by_field(settings, {item.name for item in fields(ExportSettings)}), "export")
-    if not 0 <= made.max_drop <= 1:
-        raise UsageError(f"max_drop is {settings['max_drop']} points; it must be between 0 and 100")
     exported = deploy(
         os.fspath(model),
         None if folder is None else Path(folder),
-        _with_quantization(made, quantize),
+        made,
         None if photos is None else Path(photos),
         weights,
         made.seed,
@@ -253,38 +264,6 @@ def export(
     opened = Model(exported.files[-1].path)
     opened.report = exported
     return opened
-
-
-def _by_field(settings: dict[str, Any], known: set[str]) -> dict[str, Any]:
-    """The command's names and units as those of ExportSettings."""
-    given = dict(settings)
-    for name in ("quantization", "calibration_size"):
-        if name in given:
-            instead = {"quantization": "quantize", "calibration_size": "calibration_photos"}[name]
-            raise UsageError(f"export has no setting {name!r}; did you mean {instead}?")
-    if "calibration_photos" in given:
-        given["calibration_size"] = given.pop("calibration_photos")
-    drop = given.get("max_drop")
-    if isinstance(drop, (int, float)) and not isinstance(drop, bool):
-        given["max_drop"] = drop / 100
-    layers = {"layers": True} if "layers" in known else {}
-    return {**layers, **given}
-
-
-def _with_quantization(settings: Any, quantize: str | None) -> Any:
-    from dataclasses import replace
-
-    from edge_tl_runtime.machine.cpu import TARGETS
-
-    choices = {"target": ("auto", *TARGETS), "search": ("first", "full")}
-    for name, allowed in choices.items():
-        if getattr(settings, name) not in allowed:
-            raise UsageError(f"{name} is {getattr(settings, name)!r}; there are {', '.join(allowed)}")
-    for name, least in {"calibration_size": 1, "qat_epochs": 0}.items():
-        if getattr(settings, name) < least:
-            shown = "calibration_photos" if name == "calibration_size" else name
-            raise UsageError(f"{shown} is {getattr(settings, name)}; it must be at least {least}")
-    return replace(settings, quantization=quantize)
 
 
 def _warn(line: str) -> None:

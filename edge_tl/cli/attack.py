@@ -5,30 +5,33 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import click
 
-from edge_tl.adversarial.settings import ATTACK_NAMES, AttackSettings
+from edge_tl.adversarial.settings import AttackSettings
 from edge_tl.cli.console import progress, say, table
-from edge_tl.cli.options import PluginOption, options
+from edge_tl.cli.options import Sections, options
 
 
-@click.command(short_help="How robust a model file is to pictures made to mislead it.")
+class AttackCommand(Sections):
+    """What is written, what is tried, on which photos, how it runs."""
+
+    sections: ClassVar = {
+        "folder": "Results",
+        "preset": "Attacks",
+        "photos": "Photos",
+        "queries": "How it runs",
+    }
+
+
+@click.command(cls=AttackCommand, short_help="How robust a model file is to pictures made to mislead it.")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option(
     "-o", "--output", "folder", type=click.Path(path_type=Path), help="Folder for report and pictures; attack-MODEL."
 )
-@click.option(
-    "--attacks",
-    cls=PluginOption,
-    kind="attacks",
-    default="",
-    metavar="A,B",
-    help=f"Run these instead of the preset's attacks: {', '.join(ATTACK_NAMES)}.",
-)
-@options(AttackSettings, without=("attacks",))
+@options(AttackSettings)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def command(model: Path, data: Path, folder: Path | None, as_json: bool, **values: Any) -> None:
     """Attack MODEL, an ONNX file, with gradients and without, on the labelled photos of DATA; INT8 files through their integers.

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edge_tl.cli.console import say, silent, table
-from edge_tl.cli.options import collect, options
+from edge_tl.cli.options import collect, option_of, options
 from edge_tl.cli.session import open_classifier, session_options
 from edge_tl_runtime.bench.settings import BenchSettings
+from edge_tl_runtime.evaluation.settings import EvaluateSettings
 
 if TYPE_CHECKING:
     from edge_tl_runtime.bench.benchmark import Subject
@@ -24,13 +25,7 @@ if TYPE_CHECKING:
 @click.argument("model", type=click.Path(path_type=Path), required=False)
 @click.argument("pack", type=click.Path(path_type=Path), required=False)
 @click.option("--data", type=click.Path(path_type=Path), help="Labelled photos instead of a pack.")
-@click.option(
-    "--split",
-    default="val",
-    show_default=True,
-    type=click.Choice(["val", "test", "train", "all"]),
-    help="Part of --data.",
-)
+@option_of(EvaluateSettings, "split", "Part of --data.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="File for the result; bench-MODEL.json.")
 @options(BenchSettings)
 @session_options

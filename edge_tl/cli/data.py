@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
+from edge_tl.audit.settings import CheckSettings
 from edge_tl.cli.console import percent, progress, say, silent, table
+from edge_tl.cli.options import options
 
 
 @click.group(short_help="Check a folder of photos before training; fetch a data set.")
@@ -17,22 +20,9 @@ def command() -> None:
 
 @command.command(short_help="Find leaks, duplicates, doubtful labels and bad files.")
 @click.argument("data")
-@click.option(
-    "-o", "--output", default="data-check.html", show_default=True, type=click.Path(path_type=Path), help="Page."
-)
-@click.option(
-    "--arch", default="efficientnet_lite0", show_default=True, help="Backbone whose features judge the labels."
-)
-@click.option("--weights", default="pretrained", show_default=True, help="Of the backbone.")
-@click.option(
-    "--device",
-    default="auto",
-    show_default=True,
-    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
-    help="auto takes a GPU when there is one.",
-)
+@options(CheckSettings)
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
-def check(data: str, output: Path, arch: str, weights: str, device: str, as_json: bool) -> None:
+def check(data: str, as_json: bool, **values: Any) -> None:
     """Check DATA, a folder, manifest or data set as `edge-tl train` takes it, and write a page
     with a contact sheet of each class and thumbnails of what was found."""
     from edge_tl.api.checking import check as check_photos
@@ -41,7 +31,7 @@ def check(data: str, output: Path, arch: str, weights: str, device: str, as_json
     from edge_tl_runtime.images.datasets.tally import say_adjusted, say_counts
 
     report = Reporter(silent if as_json else progress, say)
-    checked = check_photos(data, output, arch=arch, weights=weights, device=device, progress=report)
+    checked = check_photos(data, progress=report, **values)
     found, page = checked.findings, checked.page
     if as_json:
         click.echo(json.dumps(found.to_dict(), ensure_ascii=False))

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 import click
 
 from edge_tl.cli.console import percent, progress, say, say_skipped, table
+from edge_tl.cli.options import option_of, options
+from edge_tl.training.settings import TrainSettings
+from edge_tl_runtime.evaluation.settings import EvaluateSettings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,21 +31,9 @@ MAX_CLASSES = 40
 @click.command(short_help="Accuracy of a model on labelled photos.")
 @click.argument("model")
 @click.argument("data", type=click.Path(path_type=Path))
-@click.option(
-    "--split",
-    default="val",
-    show_default=True,
-    type=click.Choice(["val", "test", "train", "all"]),
-    help="Part of DATA to evaluate on, without photos that MODEL was trained on; train and all evaluate those too.",
-)
-@click.option("--weights", default="pretrained", show_default=True, help="For a backbone's name instead of a model.")
-@click.option(
-    "--corruptions",
-    help="Also under corruptions: camera, imagenet-c, all, a group (noise, blur, ...) or names, with commas.",
-)
-@click.option("--severities", default="1-5", show_default=True, help="Of the corruptions: 1-5, or 1,3,5.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Of the corruptions.")
-@click.option("--photos", "count", type=click.IntRange(1), help="Judge this many photos only, spread over the classes.")
+@options(EvaluateSettings, "split")
+@option_of(TrainSettings, "weights", "For a backbone's name instead of a model.")
+@options(EvaluateSettings, without=("split",))
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(
     model: str,

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 
 from edge_tl.cli.console import percent, progress, say, say_skipped, table
+from edge_tl.cli.options import Sections, collect, option_of, options
+from edge_tl.training.settings import TrainSettings
+from edge_tl_export.settings import ExportSettings
 from edge_tl_runtime.core.text import shell_command
-from edge_tl_runtime.machine.cpu import TARGETS
 
 if TYPE_CHECKING:
     from edge_tl_export import Row
 
 
-@click.command(short_help="Make verified ONNX files, FP32 and INT8, from a run or an ONNX file.")
+class ExportCommand(Sections):
+    """What is made, of what, what it must hold, how it runs."""
+
+    sections: ClassVar = {"folder": "Results", "photos": "Source", "calibration_photos": "Quantization"}
+
+
+@click.command(cls=ExportCommand, short_help="Make verified ONNX files, FP32 and INT8, from a run or an ONNX file.")
 @click.argument("model", metavar="RUN")
 @click.option(
     "-o",
@@ -25,76 +33,17 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="Folder for the files; the run's own, or that of the file.",
 )
-@click.option(
-    "--quantize",
-    is_flag=False,
-    flag_value="int8",
-    type=click.Choice(["int8", "fp16"]),
-    help="Also write a quantized file (int8 when no kind is given).",
-)
+@options(ExportSettings, "quantization")
 @click.option(
     "--photos",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
     help="Labelled photos to calibrate and evaluate on, never the same ones; the run's own.",
 )
-@click.option("--weights", default="pretrained", show_default=True, help="For a backbone's name instead of a run.")
-@click.option(
-    "--calibration-photos",
-    default=200,
-    show_default=True,
-    type=click.IntRange(1),
-    help="Photos that INT8 is calibrated on.",
-)
-@click.option(
-    "--target",
-    default="auto",
-    show_default=True,
-    type=click.Choice(["auto", *TARGETS]),
-    help="Kind of processor that INT8 is for; auto: this one.",
-)
-@click.option(
-    "--max-drop",
-    default=0.5,
-    show_default=True,
-    type=click.FloatRange(0, 100),
-    help="Points of top-1 that a quantized file may be seen to lose against FP32; none is written that loses more.",
-)
-@click.option(
-    "--search",
-    default="first",
-    show_default=True,
-    type=click.Choice(["first", "full"]),
-    help="Take the first INT8 file that passes, or judge every candidate and print the front.",
-)
-@click.option(
-    "--qat",
-    "qat_epochs",
-    default=0,
-    metavar="EPOCHS",
-    type=click.IntRange(0),
-    help="Train in INT8 for so many epochs on the training photos when no candidate passes.",
-)
-@click.option(
-    "--layers/--no-layers", default=True, show_default=True, help="Measure what each layer alone costs, for the page."
-)
-@click.option("--seed", default=0, show_default=True, type=int, help="Decides which photos calibrate.")
+@option_of(TrainSettings, "weights", "For a backbone's name instead of a run.")
+@options(ExportSettings, without=("quantization",))
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def command(
-    model: str,
-    folder: Path | None,
-    quantize: str | None,
-    photos: Path | None,
-    weights: str,
-    calibration_photos: int,
-    target: str,
-    max_drop: float,
-    search: str,
-    qat_epochs: int,
-    layers: bool,
-    seed: int,
-    as_json: bool,
-) -> None:
+def command(model: str, folder: Path | None, photos: Path | None, weights: str, as_json: bool, **values: Any) -> None:
     """Export RUN to verified ONNX files: a run folder, the name of a backbone (with its ImageNet head), or an FP32 file of
     edge-tl, exported or adopted.
 
@@ -104,19 +53,9 @@ def command(
     """
     from edge_tl.deploy import deploy
     from edge_tl.report.export.page import page_name
-    from edge_tl_export import ExportSettings
 
-    settings = ExportSettings(
-        quantization=quantize,
-        target=target,
-        max_drop=max_drop / 100,
-        search=search,
-        calibration_size=calibration_photos,
-        qat_epochs=qat_epochs,
-        layers=layers,
-        seed=seed,
-    )
-    report = deploy(model, folder, settings, photos, weights, seed, progress, say)
+    settings = collect(ExportSettings, values)
+    report = deploy(model, folder, settings, photos, weights, settings.seed, progress, say)
     for warning in report.warnings:
         say(f"warning: {warning}")
     say_skipped(report.skipped, root=photos if photos is not None and photos.is_dir() else None)
@@ -125,7 +64,7 @@ def command(
     if as_json:
         click.echo(json.dumps(report.to_dict(), ensure_ascii=False))
         return
-    if search == "full" and report.tried:
+    if settings.search == "full" and report.tried:
         table("every candidate, least noise first", COLUMNS, [_cells(c.name, c.row) for c in report.by_noise if c.row])
         table(
             "the front: none is both faster and less noisy",

@@ -4,36 +4,46 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar, cast
 
 import click
 
+from edge_tl.cli.kinds import KINDS
+from edge_tl_runtime.core.settings import FLAG, MEGABYTES, assembled, called
+
+_Settings = TypeVar("_Settings")
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 Settings = type[Any]
 
 
-def options(settings: Settings, without: Sequence[str] = ()) -> Callable[[_Command], _Command]:
+def options(settings: Settings, *only: str, without: Sequence[str] = ()) -> Callable[[_Command], _Command]:
     """A decorator that adds an option for every field that has a help line and is not rare, in the order of the class.
 
-    without: fields that keep their defaults.
+    only: these fields; none: all. without: fields that keep their defaults.
 
-    The settings live beside torch, which must not be imported for `--help` of other commands; that of a training may.
+    Settings are in modules that bring no torch, no onnxruntime and no OpenCV: `--help` of every command imports them.
     """
 
     def add(command: _Command) -> _Command:
         for item in reversed(_fields(settings)):
-            if item.name not in without and not item.metadata["rare"]:
-                command = _option(item)(command)
+            if item.name not in without and not item.metadata["rare"] and (not only or item.name in only):
+                command = _option(item, item.metadata["help"])(command)
         return command
 
     return add
 
 
-def collect(settings: Settings, values: Mapping[str, Any]) -> Any:
+def option_of(settings: Settings, name: str, text: str) -> Callable[[_Command], _Command]:
+    """A decorator that adds the option of one field with a help line of its own, for a command that takes no others of it."""
+    (item,) = (item for item in _fields(settings) if item.name == name)
+    return _option(item, text)
+
+
+def collect(settings: type[_Settings], values: Mapping[str, Any]) -> _Settings:
     """An instance from the values click gives. Fields that are settings themselves take theirs from the same values."""
-    own = {item.name: values[item.name] for item in _fields(settings) if item.name in values}
-    return settings(**own)
+    return assembled(settings, values)
 
 
 class PluginOption(click.Option):
@@ -53,18 +63,21 @@ class PluginOption(click.Option):
         return record and (record[0], f"{record[1]} From installed packages: {', '.join(names(self.kind)) or 'none'}.")
 
 
-class Sectioned(click.Command):
-    """A command whose help lists the options of `section`'s settings under a heading of their own."""
+class Sections(click.Command):
+    """A command whose help lists its options under headings. sections: the option that each begins with, to its heading."""
 
-    section: tuple[str, Settings]
+    sections: ClassVar[Mapping[str, str]] = {}
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        title, settings = self.section
-        apart = {item.name for item in _fields(settings)}
-        records = [(p.name in apart, p.get_help_record(ctx)) for p in self.get_params(ctx)]
-        for heading, wanted in (("Options", False), (title, True)):
-            with formatter.section(heading):
-                formatter.write_dl([record for is_apart, record in records if record and is_apart == wanted])
+        heading, rows = "Options", dict[str, list[tuple[str, str]]]()
+        for param in self.get_params(ctx):
+            heading = "Options" if param.name == "help" else self.sections.get(param.name or "", heading)
+            record = param.get_help_record(ctx) if isinstance(param, click.Option) else None
+            if record:
+                rows.setdefault(heading, []).append(record)
+        for title, records in rows.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
 
 
 def moved(settings: Settings, prefix: str = "") -> Callable[[_Command], _Command]:
@@ -93,18 +106,44 @@ def _fields(settings: Settings) -> list[dataclasses.Field[Any]]:
     return [item for item in dataclasses.fields(settings) if "help" in item.metadata]
 
 
-def _option(item: dataclasses.Field[Any]) -> Callable[[_Command], _Command]:
-    name, rules = "--" + item.name.replace("_", "-"), item.metadata
-    if isinstance(item.default, bool) or item.default is None:  # None: yes, no, or decided later
-        shown = item.default is not None
-        return click.option(f"{name}/--no-{name[2:]}", default=item.default, show_default=shown, help=rules["help"])
-    kind: Any = type(item.default)
+def _option(item: dataclasses.Field[Any], text: str) -> Callable[[_Command], _Command]:
+    rules, default = item.metadata, cast(Any, item.default)
+    flags = rules["flags"] or ("--" + called(item).replace("_", "-"),)
+    names = (*flags, called(item))
+    if rules["kind"] == FLAG:
+        if default:
+            return click.option(*names, flag_value=False, default=True, help=text)
+        return click.option(*names, is_flag=True, help=text)
+    if isinstance(default, bool) or (default is None and rules["kind"] is None):  # None: yes, no, or decided later
+        yes_or_no = f"{flags[0]}/--no-{flags[0][2:]}"
+        return click.option(
+            yes_or_no, called(item), default=default, show_default=default is not None, help=text or None
+        )
+    more: dict[str, Any] = {"metavar": rules["metavar"], "envvar": rules["env"]}
+    if rules["kind"] == MEGABYTES:
+        default = f"{default / 2**20:g}"  # as a person writes it, for its type takes it like any other value
+    if rules["bare"]:
+        more |= {"is_flag": False, "flag_value": rules["bare"]}
+    if rules["plugins"]:
+        more |= {"cls": PluginOption, "kind": rules["plugins"]}
+    if default == ():
+        more["multiple"] = True
+    else:
+        more |= {"default": default, "show_default": default not in (None, ""), "type": _type(item)}
+    return click.option(*names, help=text or None, **more)
+
+
+def _type(item: dataclasses.Field[Any]) -> Any:
+    """What click makes of the text of a value."""
+    rules = item.metadata
+    kind = rules["kind"] or type(item.default)
     if rules["choices"]:
-        kind = click.Choice(rules["choices"])
-    elif kind in (int, float):
-        bounds = (rules["low"], rules["high"])
-        if bounds != (None, None):
-            kind = click.IntRange(*bounds) if kind is int else click.FloatRange(*bounds)
-    return click.option(
-        name, default=item.default, show_default=item.default != "", type=kind, help=rules["help"] or None
-    )
+        return click.Choice(rules["choices"])
+    if isinstance(kind, str):
+        return KINDS[kind]
+    if issubclass(kind, Path):
+        return click.Path(path_type=Path)
+    bounds = (rules["low"], rules["high"])
+    if kind in (int, float) and bounds != (None, None):
+        return click.IntRange(*bounds) if kind is int else click.FloatRange(*bounds)
+    return kind

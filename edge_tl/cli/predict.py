@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 import click
 
 from edge_tl.cli.console import percent, say_skipped
+from edge_tl.cli.options import options
 from edge_tl.cli.session import open_classifier, session_options
+from edge_tl_runtime.inference.settings import PredictSettings
 
 if TYPE_CHECKING:
     from edge_tl_runtime.images.datasets.survey import Unreadable
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 @click.command(short_help="Classify photos.")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("images", nargs=-1, required=True)
-@click.option("--top-k", default=5, show_default=True, type=click.IntRange(1), help="Classes in each answer.")
+@options(PredictSettings)
 @session_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line for each photo.")
 def command(

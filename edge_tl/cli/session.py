@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
-
-import click
+from typing import TYPE_CHECKING
 
 from edge_tl.cli.console import say
+from edge_tl.cli.options import options
+from edge_tl_runtime.inference.settings import OpenSettings
 
 if TYPE_CHECKING:
     from edge_tl_runtime.inference.classifier import Classifier, SessionSettings
 
-_Command = TypeVar("_Command", bound=Callable[..., Any])
-
-_OPTIONS = (
-    click.option("--threads", type=click.IntRange(1), help="Threads of the model; the profile's or all cores."),
-    click.option("--provider", help="Execution provider: cpu, openvino, cuda...; the profile's or cpu."),
-    click.option("--no-profile", "profile", flag_value=False, default=True, help="Ignore what edge-tl tune found."),
-)
-
-
-def session_options(command: _Command) -> _Command:
-    """A decorator that adds --threads, --provider and --no-profile (as `profile`)."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+session_options = options(OpenSettings)
+"""A decorator that adds --threads, --provider and --no-profile (as `profile`)."""
 
 
 def open_classifier(

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 
 from edge_tl.cli.console import percent, progress, say, say_skipped, silent, table
-from edge_tl.cli.options import Sectioned, moved, options
+from edge_tl.cli.options import Sections, moved, options
 from edge_tl.training.settings import FinetuneSettings, TrainSettings
 from edge_tl.training.settings_file import by_name, choose
 from edge_tl_runtime.core.errors import EdgeTLError, OutputError, PeerFailed, UsageError
@@ -30,10 +30,10 @@ class Interrupted(EdgeTLError):
     exit_code = 128 + signal.SIGINT
 
 
-class TrainCommand(Sectioned):
+class TrainCommand(Sections):
     """Fine-tuning's options come after the others."""
 
-    section = ("Fine-tuning", FinetuneSettings)
+    sections: ClassVar = {fields(FinetuneSettings)[0].name: "Fine-tuning"}
 
 
 def _show_all(context: click.Context, parameter: click.Parameter, asked: bool) -> None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from edge_tl.cli.console import percent, progress, say, table
+from edge_tl.cli.options import options
+from edge_tl_runtime.machine.settings import TuneSettings
 
 if TYPE_CHECKING:
     from edge_tl_runtime.machine.tune import Measured
@@ -17,9 +19,7 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Find the fastest way to run a model file on this machine.")
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option(
-    "--seconds", default=45.0, show_default=True, type=click.FloatRange(1, 3600), help="Time for measuring, in all."
-)
+@options(TuneSettings)
 @click.option("--json", "as_json", is_flag=True, help="Print the profile as JSON.")
 def command(model: Path, seconds: float, as_json: bool) -> None:
     """Measure MODEL with every provider, number of threads and spinning on or off, and files of the same export beside it.

@@ -130,7 +130,7 @@ def load_run(path: Path) -> Run:
         raise BadModelError(f"{settings} is not JSON; train again or restore a copy") from None
 
 
-def open_run(name: str, weights: str = "pretrained") -> Run:
+def open_run(name: str, weights: str = TrainSettings.weights) -> Run:
     """A run folder, its weights file, or a backbone by name with its published head and `weights`."""
     path = Path(name)
     if not path.exists() and is_backbone(name):

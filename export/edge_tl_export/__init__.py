@@ -1,14 +1,24 @@
-"""PyTorch to ONNX: one graph from pixels to logits, quantization, and the checks a file must pass before it is handed over."""
+"""PyTorch to ONNX: one graph from pixels to logits, quantization, and the checks a file must pass before it is handed over.
 
-from edge_tl_export.errors import ExportError
-from edge_tl_export.export import Stage, export_file, export_model
-from edge_tl_export.export_report import ExportReport, ExportSettings, ModelFile
-from edge_tl_export.onnx_graph.export_graph import OPSET, PixelModel, to_onnx
-from edge_tl_export.onnx_graph.verify import Parity, make_self_test, parity
-from edge_tl_export.quantization.quantize import Quantizer, quantize, to_fp16
-from edge_tl_export.quantization.recipe import Recipe
-from edge_tl_export.search.compare import Comparison, Judge, Row
-from edge_tl_export.search.search import Candidate, Layer, Search
+Names are imported when they are used: what can be asked of an export (`edge_tl_export.settings`) is known without torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edge_tl_export.errors import ExportError
+    from edge_tl_export.export import Stage, export_file, export_model
+    from edge_tl_export.export_report import ExportReport, ModelFile
+    from edge_tl_export.onnx_graph.export_graph import OPSET, PixelModel, to_onnx
+    from edge_tl_export.onnx_graph.verify import Parity, make_self_test, parity
+    from edge_tl_export.quantization.quantize import Quantizer, quantize, to_fp16
+    from edge_tl_export.quantization.recipe import Recipe
+    from edge_tl_export.search.compare import Comparison, Judge, Row
+    from edge_tl_export.search.search import Candidate, Layer, Search
+    from edge_tl_export.settings import ExportSettings
 
 __all__ = [
     "OPSET",
@@ -35,3 +45,42 @@ __all__ = [
     "to_fp16",
     "to_onnx",
 ]
+
+_PLACES = {
+    "Candidate": "edge_tl_export.search.search",
+    "Comparison": "edge_tl_export.search.compare",
+    "ExportError": "edge_tl_export.errors",
+    "ExportReport": "edge_tl_export.export_report",
+    "ExportSettings": "edge_tl_export.settings",
+    "Judge": "edge_tl_export.search.compare",
+    "Layer": "edge_tl_export.search.search",
+    "ModelFile": "edge_tl_export.export_report",
+    "OPSET": "edge_tl_export.onnx_graph.export_graph",
+    "Parity": "edge_tl_export.onnx_graph.verify",
+    "PixelModel": "edge_tl_export.onnx_graph.export_graph",
+    "Quantizer": "edge_tl_export.quantization.quantize",
+    "Recipe": "edge_tl_export.quantization.recipe",
+    "Row": "edge_tl_export.search.compare",
+    "Search": "edge_tl_export.search.search",
+    "Stage": "edge_tl_export.export",
+    "export_file": "edge_tl_export.export",
+    "export_model": "edge_tl_export.export",
+    "make_self_test": "edge_tl_export.onnx_graph.verify",
+    "parity": "edge_tl_export.onnx_graph.verify",
+    "quantize": "edge_tl_export.quantization.quantize",
+    "to_fp16": "edge_tl_export.quantization.quantize",
+    "to_onnx": "edge_tl_export.onnx_graph.export_graph",
+}
+"""Where each public name is; the block above says the same to type checkers and editors, and a test compares them."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_PLACES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

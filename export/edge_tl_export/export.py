@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from edge_tl_export.export_report import Changed, ExportReport, ExportSettings
+from edge_tl_export.export_report import Changed, ExportReport
 from edge_tl_export.fp32_source import Fp32Source, from_file, from_network
 from edge_tl_export.onnx_graph.verify import check_repeatable, check_structure
 from edge_tl_export.quantization.calibration import CalibrationPhotos
@@ -20,6 +20,7 @@ from edge_tl_export.quantization.recipe import CALIBRATIONS
 from edge_tl_export.search.compare import Comparison, Judge, Row, in_batches, open_model, sqnr
 from edge_tl_export.search.qat import quantization_aware
 from edge_tl_export.search.search import EQUALIZE, HOPELESS, Candidate, Layer, Search
+from edge_tl_export.settings import ExportSettings
 from edge_tl_export.written import Made, check_targets, write_files
 from edge_tl_runtime.core.errors import DataError
 from edge_tl_runtime.core.files import make_folder
@@ -117,7 +118,7 @@ def _export(
     compared = source.verified(samples)
     with stage("judging", 0 if validation is None else len(validation)) as done:
         judge = None if validation is None else Judge(validation, spec.resize)
-        comparison = Comparison(source.fp32, spec.resize, judge, open_model, settings.max_drop, done)
+        comparison = Comparison(source.fp32, spec.resize, judge, open_model, settings.allowed_drop, done)
     found = _Found({"fp32": Made(source.fp32, comparison.reference, {})})
     if settings.quantization == "int8":
         _find_int8(found, source, photos, comparison, settings, stage)
@@ -129,7 +130,7 @@ def _export(
         files=files,
         parity=compared,
         target=settings.for_target,
-        max_drop=settings.max_drop,
+        max_drop=settings.allowed_drop,
         calibration_photos=photos.read,
         tried=tuple(found.tried),
         front=tuple(found.front),
@@ -214,7 +215,7 @@ def _find_int8(
     if left := quantizer.left_in_float(recipe):
         found.warnings.append(f"no integer kernels for {', '.join(left)}: they stay float")
     if chosen is None:
-        found.refused = f"INT8 was not written: {_why_none(search, settings.max_drop)}"
+        found.refused = f"INT8 was not written: {_why_none(search, settings.allowed_drop)}"
         return
     assert chosen.row is not None
     found.chosen = chosen.name

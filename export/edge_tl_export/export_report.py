@@ -11,37 +11,13 @@ from numpy.typing import NDArray
 
 from edge_tl_export.onnx_graph.other_runtimes import Opinion
 from edge_tl_export.onnx_graph.verify import Parity
-from edge_tl_export.search.compare import MAX_DROP, Row
+from edge_tl_export.search.compare import Row
 from edge_tl_export.search.search import Candidate, Layer
 from edge_tl_runtime.images.datasets.survey import Unreadable
-from edge_tl_runtime.machine.cpu import cpu_name, this_target
+from edge_tl_runtime.machine.cpu import cpu_name
 
 if TYPE_CHECKING:
     from edge_tl_export.documents import ExportDocument, ModelFileDocument
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExportSettings:
-    """quantization: "int8", "fp16" or None. target: one of `edge_tl_runtime.machine.cpu.TARGETS`; "auto" is this machine.
-
-    max_drop: loss of top-1 against FP32, as a fraction, up to which a quantized file is handed over.
-    search: "first" stops at the first file that passes, "full" judges every candidate. calibration_size: photos.
-    qat_epochs: epochs of quantization-aware training, where no candidate passes without.
-    layers: whether to measure what each layer alone costs, for the page.
-    """
-
-    quantization: str | None = None
-    target: str = "auto"
-    max_drop: float = MAX_DROP
-    search: str = "first"
-    calibration_size: int = 200
-    qat_epochs: int = 0
-    layers: bool = False
-    seed: int = 0
-
-    @property
-    def for_target(self) -> str:
-        return this_target() if self.target == "auto" else self.target
 
 
 @dataclass(frozen=True)

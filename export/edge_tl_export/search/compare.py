@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_tl_export.settings import ExportSettings
 from edge_tl_runtime.core.statistics import discordant, paired_interval
 from edge_tl_runtime.evaluation.accuracy_claim import AccuracyClaim
 from edge_tl_runtime.evaluation.evaluate import Evaluation, Logits, PixelReader, Progress, score
@@ -24,7 +25,7 @@ from edge_tl_runtime.modelfile.spec import ResizeRule
 if TYPE_CHECKING:
     from edge_tl_export.documents import RowDocument
 
-MAX_DROP = 0.005
+MAX_DROP = ExportSettings().allowed_drop
 """Loss of top-1 against FP32, as a fraction, that a quantized file may have unless the caller says otherwise."""
 WARM_UP, RUNS, MOST_RUNS = 10, 60, 20_000
 LEAST_SECONDS = 0.1

@@ -21,6 +21,7 @@ from edge_tl_runtime.core.threads import usable_cores
 from edge_tl_runtime.images.decode import Frame
 from edge_tl_runtime.images.preprocess import crop_resize
 from edge_tl_runtime.inference.providers import PROVIDERS, find_provider
+from edge_tl_runtime.inference.settings import PredictSettings
 from edge_tl_runtime.modelfile.onnx import parse_spec, read_model
 from edge_tl_runtime.modelfile.spec import ModelSpec
 
@@ -132,7 +133,7 @@ class Classifier:
             )
         return np.asarray(scores, dtype=np.float32)
 
-    def classify(self, frame: Frame, top: int = 5) -> Prediction:
+    def classify(self, frame: Frame, top: int = PredictSettings.top_k) -> Prediction:
         """Classify one frame, uint8 (H, W, 3), BGR, any size. Not for several threads at once: it reuses one input buffer."""
         started = time.perf_counter()
         logits = self.frame_logits(frame)

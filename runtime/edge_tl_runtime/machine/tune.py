@@ -26,6 +26,7 @@ from edge_tl_runtime.core.threads import usable_cores
 from edge_tl_runtime.inference.classifier import Classifier, SessionSettings
 from edge_tl_runtime.inference.providers import computing_providers, find_provider
 from edge_tl_runtime.machine.cpu import OtherPrograms, memory
+from edge_tl_runtime.machine.settings import TuneSettings
 from edge_tl_runtime.machine.tuning_profile import Choice, Machine, Profile
 from edge_tl_runtime.modelfile.onnx import parse_spec, read_model
 from edge_tl_runtime.modelfile.spec import ModelSpec
@@ -121,7 +122,7 @@ class Tuning:
         }
 
 
-def tune(path: Path, seconds: float = 45.0, progress: Progress = lambda done: None) -> Tuning:
+def tune(path: Path, seconds: float = TuneSettings.seconds, progress: Progress = lambda done: None) -> Tuning:
     """Measure every configuration of a model file and of its siblings; the profile is not written yet.
 
     seconds: of measuring in all; a call at hand is finished, so a large network takes a few more. progress: called with the

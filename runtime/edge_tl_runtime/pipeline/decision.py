@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from edge_tl_runtime.core.errors import UsageError
 from edge_tl_runtime.inference.classifier import Score, best_scores
+from edge_tl_runtime.inference.settings import PredictSettings
 from edge_tl_runtime.modelfile.spec import ModelSpec
 from edge_tl_runtime.pipeline.smoothing import Smoother
 
@@ -59,7 +60,7 @@ class Decider:
         self,
         spec: ModelSpec,
         *,
-        top: int = 5,
+        top: int = PredictSettings.top_k,
         threshold: float = 0.0,
         allow: Sequence[str] = (),
         smoother: Smoother | None = None,

@@ -16,6 +16,7 @@ from edge_tl_runtime.core.errors import BadFrame, UsageError
 from edge_tl_runtime.images.decode import Frame
 from edge_tl_runtime.images.preprocess import crop_resize
 from edge_tl_runtime.inference.classifier import Classifier, Prediction
+from edge_tl_runtime.inference.settings import PredictSettings
 from edge_tl_runtime.pipeline.decision import Decider, Decision
 from edge_tl_runtime.sources import FrameRecord, Source, mask_credentials
 
@@ -80,7 +81,7 @@ class Stream:
         self,
         source: Source,
         classifier: Classifier,
-        top: int = 5,
+        top: int = PredictSettings.top_k,
         *,
         decider: Callable[[Classifier], Decider] | None = None,
         batch: int = 1,

@@ -6,7 +6,6 @@ import itertools
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 from edge_tl_runtime.core.errors import UsageError
@@ -17,6 +16,7 @@ from edge_tl_runtime.pipeline.decision import Decider, Familiar
 from edge_tl_runtime.pipeline.hot_reload import ModelWatch, stamp
 from edge_tl_runtime.pipeline.smoothing import parse_smoothing
 from edge_tl_runtime.pipeline.stream import Stream
+from edge_tl_runtime.run.plan import Plan
 from edge_tl_runtime.run.runner import Runner
 from edge_tl_runtime.run.status import StatusFile
 from edge_tl_runtime.sinks import (
@@ -36,58 +36,10 @@ from edge_tl_runtime.sinks import (
 )
 from edge_tl_runtime.sinks.draw.overlay import Overlay
 from edge_tl_runtime.sinks.text import CSV_COLUMNS
-from edge_tl_runtime.sources import LiveOptions, Patience, Source, Video, is_live, open_source, source_kind
+from edge_tl_runtime.sources import LiveOptions, Patience, Source, Video, open_source
 
 Say = Callable[[str], None]
 Load = Callable[[Path], Classifier]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What a run was asked for, as the options of `edge-tl run` name it; sizes of files are in bytes, times in seconds."""
-
-    model: Path
-    source: str = "0"
-    size: tuple[int, int] | None = None
-    fps: float | None = None
-    pixel_format: str = ""
-    max_fps: float | None = None
-    every: float | None = None
-    realtime: bool = False
-    wait: bool = False
-    stall: float = 10.0
-    first_frame: float = 15.0
-    frozen: float = 10.0
-    threshold: float = 0.0
-    unfamiliar: float | None = None
-    labels: str = ""
-    smooth: str = "none"
-    top_k: int = 5
-    headless: bool = False
-    as_json: bool = False
-    web: bool = False
-    web_host: str = "127.0.0.1"
-    web_port: int = 8080
-    web_token: str = ""
-    log: Path | None = None
-    csv_file: Path | None = None
-    log_size: int = 10 * 2**20
-    log_keep: int = 5
-    record: Path | None = None
-    snapshots: Path | None = None
-    snapshot_quota: int = 200 * 2**20
-    mqtt: str | None = None
-    mqtt_all: bool = False
-    sink: tuple[str, ...] = ()
-    status: Path | None = None
-    status_every: float = 5.0
-    batch: int = 1
-    watch_model: bool = False
-
-    @property
-    def live(self) -> bool:
-        """Whether frames come at somebody else's pace; a pipe's writer has one, whatever it writes."""
-        return is_live(self.source, self.realtime) or source_kind(self.source) == "standard input"
 
 
 def default_settings(plan: Plan) -> SessionSettings:

@@ -1,0 +1,19 @@
+"""What can be asked of `edge-tl data check`, with its default and its help line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_tl.training.settings import TrainSettings
+from edge_tl_runtime.core.settings import option
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckSettings:
+    """The page, and the backbone whose features look at the labels: the one that a training takes unless told otherwise."""
+
+    page: Path = option(Path("data-check.html"), "Page.", flags=("-o", "--output"))
+    arch: str = option(TrainSettings.arch, "Backbone whose features judge the labels.")
+    weights: str = option(TrainSettings.weights, "Of the backbone.")
+    device: str = option("auto", "auto takes a GPU when there is one.", "auto", "cpu", "cuda", "mps")

@@ -1,0 +1,31 @@
+"""What can be asked of `edge-tl evaluate`, with its default and its help line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edge_tl_runtime.core.settings import option
+
+SPLITS = ("val", "test", "train", "all")
+"""Parts of labelled photos that can be evaluated on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateSettings:
+    """Which photos, and under which corruptions (None: clean alone)."""
+
+    split: str = option(
+        "val",
+        "Part of DATA to evaluate on, without photos that MODEL was trained on; train and all evaluate those too.",
+        *SPLITS,
+    )
+    corruptions: str | None = option(
+        None,
+        "Also under corruptions: camera, imagenet-c, all, a group (noise, blur, ...) or names, with commas.",
+        kind=str,
+    )
+    severities: str = option("1-5", "Of the corruptions: 1-5, or 1,3,5.")
+    seed: int = option(0, "Of the corruptions.", low=0)
+    count: int | None = option(
+        None, "Evaluate this many photos only, spread over the classes.", kind=int, low=1, flags=("--photos",)
+    )
