@@ -191,7 +191,7 @@ def test_a_still_camera_that_fails_is_tried_again_and_its_last_picture_is_not_gi
     ("text", "seconds"), [("2", 2), ("2s", 2), ("500ms", 0.5), ("1m", 60), ("1.5 s", 1.5), ("1h", 3600), ("0.01", 0.01)]
 )
 def test_times_as_people_write_them(text, seconds):
-    from edge_tl.cli.run import Seconds
+    from edge_tl.cli.kinds import Seconds
 
     assert Seconds().convert(text, None, None) == pytest.approx(seconds)
 
@@ -200,7 +200,7 @@ def test_times_as_people_write_them(text, seconds):
 def test_times_that_make_no_sense(text):
     import click
 
-    from edge_tl.cli.run import Seconds
+    from edge_tl.cli.kinds import Seconds
 
     with pytest.raises(click.BadParameter, match="give one such as 2s"):
         Seconds().convert(text, None, None)
