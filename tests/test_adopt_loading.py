@@ -13,7 +13,7 @@ from foreign import LABELS, SIZE, Graph, answers, classifier, pixels
 from onnx import TensorProto, helper, numpy_helper
 from test_adopt_ends import SPEC, values
 
-from edge_tl.cli import run
+from edge_tl.cli import invoke as run
 from edge_tl_export.adoption.adopt import adopt, read_original, write_adopted
 from edge_tl_export.adoption.loading import load, load_bytes
 from edge_tl_runtime.core.errors import BadModelError, EdgeTLError

@@ -18,7 +18,7 @@ import pytest
 from conftest import COLORS, write_photo
 from stopwatch import HANGING, Stopwatch
 
-from edge_tl.cli import run
+from edge_tl.cli import invoke as run
 from edge_tl_runtime.bench.parts.all_parts import PARTS
 from edge_tl_runtime.bench.result import read_result
 from edge_tl_runtime.bench.summary import lines, tables
@@ -176,7 +176,7 @@ def test_wrong_use_is_one_line_before_anything_is_measured(color_model, tmp_path
 def test_bench_loads_no_training_library(color_model, tmp_path):
     heavy = "{'torch', 'onnx', 'scipy', 'matplotlib', 'PIL', 'cryptography'}"
     args = ["bench", str(color_model), "-o", str(tmp_path / "r.json"), *SHORT, "--parts", "latency,frame", "--json"]
-    code = f"import sys; from edge_tl.cli import run; c = run({args!r}); print(c, {heavy} & set(sys.modules), file=sys.stderr)"
+    code = f"import sys; from edge_tl.cli import invoke as run; c = run({args!r}); print(c, {heavy} & set(sys.modules), file=sys.stderr)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert result.stderr.splitlines()[-1] == "0 set()", result.stderr
     assert json.loads(result.stdout)["parts"]["latency"]["queries"] >= 20

@@ -14,7 +14,7 @@ from test_robustness_page import Page
 from test_web_browser import browser as browser
 from test_web_browser import screen
 
-from edge_tl.cli import run
+from edge_tl.cli import invoke as run
 from edge_tl.report.bench.compare import compare_benches, results_in
 from edge_tl_runtime.bench.result import read_result, sealed_result, write_result
 from edge_tl_runtime.core.errors import UsageError

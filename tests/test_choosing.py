@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from edge_tl.adversarial.evaluation.evaluation import Evaluation
 from edge_tl.adversarial.settings import AttackSettings
-from edge_tl.cli import run
+from edge_tl.cli import invoke as run
 from edge_tl.cli.console import silent
 from edge_tl_runtime.images.datasets.choosing import spread_over
 from tests.conftest import COLORS, write_photo

@@ -19,7 +19,8 @@ from conftest import write_photo
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from edge_tl.cli import ALSO_CALLED, COMMANDS, run
+from edge_tl.cli import ALSO_CALLED, COMMANDS
+from edge_tl.cli import invoke as run
 from edge_tl.data.surfaces import write_surfaces
 from edge_tl_runtime.core.errors import BadModelError
 from edge_tl_runtime.core.text import shell_command

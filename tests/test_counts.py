@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge_tl.cli import run as edge_tl
+from edge_tl.cli import invoke as edge_tl
 from edge_tl.data.surfaces import write_surfaces
 
 READABLE = 42

@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 
 from edge_tl.audit.check import check
-from edge_tl.cli import run
+from edge_tl.cli import invoke as run
 from edge_tl.cli.console import silent
 from edge_tl.data import download, named
 from edge_tl.data.download import DownloadError, Remote, fetch

@@ -199,7 +199,7 @@ def test_device_commands_need_no_training_library(color_model, color_photos):
                     raise ModuleNotFoundError(f"blocked: {name}", name=name.split(".")[0])
 
         sys.meta_path.insert(0, Blocker())
-        from edge_tl.cli import run
+        from edge_tl.cli import invoke as run
         model, photos = sys.argv[1:]
         assert run(["predict", model, photos, "--json"]) == 0
         assert run(["evaluate", model, photos]) == 0
@@ -229,7 +229,7 @@ def test_the_readme_shows_every_command():
 def test_help_names_every_command_and_imports_nothing_heavy():
     from edge_tl.cli import COMMANDS
 
-    code = "import sys; from edge_tl.cli import run; run(['--help']); print({'cv2', 'numpy', 'torch', 'rich'} & set(sys.modules))"
+    code = "import sys; from edge_tl.cli import invoke as run; run(['--help']); print({'cv2', 'numpy', 'torch', 'rich'} & set(sys.modules))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert result.stdout.rstrip().endswith("set()")
     for name in COMMANDS:

@@ -12,7 +12,8 @@ from pathlib import Path
 import click
 import pytest
 
-from edge_tl.cli import COMMANDS, cli, run
+from edge_tl.cli import COMMANDS, cli
+from edge_tl.cli import invoke as run
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from edge_tl.cli import run
+from edge_tl.cli import invoke as run
 from edge_tl.cli.console import silent
 from edge_tl.data.surfaces import write_surfaces
 from edge_tl.models import WeightsSource, build_network, find_backbone, is_backbone

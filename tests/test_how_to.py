@@ -14,7 +14,7 @@ import pytest
 import torch
 from test_adopt import Small, exported
 
-from edge_tl.cli import run
+from edge_tl.cli import invoke as run
 from edge_tl.data.surfaces import CLASSES, write_surfaces
 
 ROOT = Path(__file__).parents[1]

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_tl.cli import run
+from edge_tl.cli import invoke as run
 from edge_tl_runtime.core.errors import DataError
 from edge_tl_runtime.images.datasets.dataset import LabelledPhotos, load_labelled, load_splits
 from edge_tl_runtime.images.datasets.junk import is_junk

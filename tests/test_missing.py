@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_tl.cli import run
+from edge_tl.cli import invoke as run
 from edge_tl_runtime.core.errors import DataError
 from edge_tl_runtime.images.datasets.labels import unknown_label
 from edge_tl_runtime.images.datasets.missing import looks_like_a_file

@@ -15,7 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from test_training_images import files_of, scene
 
-from edge_tl.cli import run
+from edge_tl.cli import invoke as run
 from edge_tl.data.surfaces import write_surfaces
 from edge_tl.models.weights import CONTRACT_KEY
 from edge_tl.training.run_folder import load_run

@@ -21,7 +21,7 @@ from stripes import pair as pair
 from stripes import photos as photos
 
 from edge_tl.adversarial.packing import write_pack
-from edge_tl.cli import run
+from edge_tl.cli import invoke as run
 from edge_tl.cli.console import silent
 from edge_tl_runtime.bench.pack.archive import MANIFEST, write_archive
 from edge_tl_runtime.bench.pack.pack import Pack

@@ -15,7 +15,7 @@ from conftest import THAI
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_tl.cli import run
+from edge_tl.cli import invoke as run
 from edge_tl.cli.console import silent
 from edge_tl.data.surfaces import write_surfaces
 from edge_tl.models import WeightsSource, build_network, find_backbone

@@ -31,7 +31,7 @@ from conftest import THAI, write_photo
 from test_web_browser import browser as browser
 from test_web_browser import screen
 
-from edge_tl.cli import run
+from edge_tl.cli import invoke as run
 from edge_tl.report.robustness.compare import compare_robustness
 from edge_tl.report.robustness.page import PAGE, _by_group, read_robustness, write_robustness_page
 from edge_tl.report.robustness.pictures import heat, triplets

@@ -392,7 +392,7 @@ class Blocker:
         if name.split(".")[0] in self.names:
             raise ModuleNotFoundError(f"blocked: {name}", name=name.split(".")[0])
 sys.meta_path.insert(0, Blocker())
-from edge_tl.cli import run
+from edge_tl.cli import invoke as run
 live = ["run", sys.argv[1], "--source", "test://bars", "--headless", "--max-frames", "5"]
 assert run([*live, "--record", sys.argv[2]]) == 0
 assert run([*live, "--mqtt", "mqtt://127.0.0.1"]) == 2

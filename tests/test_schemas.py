@@ -24,7 +24,7 @@ from test_export import network as network
 from test_spec import json_values, make, names
 
 from edge_tl.audit.check import check
-from edge_tl.cli import run
+from edge_tl.cli import invoke as run
 from edge_tl.cli.console import silent
 from edge_tl.schemas import DOCUMENTS, schema
 from edge_tl_export import ExportSettings, export_model

@@ -17,7 +17,8 @@ import edge_tl_export
 from edge_tl.adversarial.settings import AttackSettings, DreamSettings, PackSettings
 from edge_tl.api.settings import settings_of
 from edge_tl.audit.settings import CheckSettings
-from edge_tl.cli import COMMANDS, GROUPS, cli, run
+from edge_tl.cli import COMMANDS, GROUPS, cli
+from edge_tl.cli import invoke as run
 from edge_tl.cli.examples import EXAMPLES
 from edge_tl.cli.options import collect
 from edge_tl.training.settings import FinetuneSettings, TrainSettings
@@ -161,7 +162,7 @@ def test_a_wrong_setting_of_an_export_is_one_line_before_torch_is_loaded(value, 
 
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name != "demo"])
 def test_help_loads_neither_torch_nor_onnxruntime(name):
-    code = f"import sys; from edge_tl.cli import run; run([{name!r}, '--help']); print(*sys.modules, file=sys.stderr)"
+    code = f"import sys; from edge_tl.cli import invoke as run; run([{name!r}, '--help']); print(*sys.modules, file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
     loaded = done.stderr.split()
     assert "click" in loaded

@@ -111,10 +111,10 @@ def cli(debug: bool) -> None:
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code."""
-    sys.exit(run(sys.argv[1:] if args is None else list(args)))
+    sys.exit(invoke(sys.argv[1:] if args is None else list(args)))
 
 
-def run(args: Sequence[str]) -> int:
+def invoke(args: Sequence[str]) -> int:
     """Run the command line; returns the exit code. An expected failure prints one line on standard error."""
     # What OpenCV and FFmpeg complain of is reported by us, once, with the name of the file or camera.
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
