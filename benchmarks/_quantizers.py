@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from edge_tl_export import Comparison, Quantizer, Search
+from edge_tl_export import Comparison, QuantizationSearch, Quantizer
 from edge_tl_export.search.compare import open_model
 from edge_tl_runtime.images.preprocess import DEFAULT_RESAMPLE
 from edge_tl_runtime.inference.classifier import INPUT_NAME
@@ -60,7 +60,7 @@ def ours(fp32: bytes, calibration: Pixels) -> bytes:
     """
     quantizer = Quantizer(fp32, list(_batches(calibration)))
     rule = ResizeRule(height=calibration.shape[1], width=calibration.shape[2], crop_pct=1, resample=DEFAULT_RESAMPLE)
-    search = Search(quantizer, calibration[:64], Comparison(fp32, rule, None, open_model), "x86-vnni")
+    search = QuantizationSearch(quantizer, calibration[:64], Comparison(fp32, rule, None, open_model), "x86-vnni")
     return search.ranked()[0].model
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from workshop import ROOT, WEIGHTS, Failed, last_lines
 
 from edge_tl.cli.console import say
-from edge_tl.training.run_folder import read_judged
+from edge_tl.training.run_folder import read_evaluated
 from edge_tl_runtime.images.datasets.survey import PICTURE_SUFFIXES
 
 SIDE = Path(__file__).resolve().with_name("_ultralytics_side.py")
@@ -218,8 +218,8 @@ def our_answers(bench: Bench, name: str, arch: str, recipe: str) -> Answers:
 
     files = [file for file in ("model.onnx", "model-int8.onnx") if (folder / file).exists()]
     found = {file: bench.kept(f"{folder.name}-{file}", lambda file=file: labels(file)) for file in files}
-    judged = read_judged(folder)["val"]
-    by_name = dict(zip(judged.names, judged.logits.argmax(1), strict=True))
+    evaluated = read_evaluated(folder)["val"]
+    by_name = dict(zip(evaluated.names, evaluated.logits.argmax(1), strict=True))
     torch_labels = [run["labels"][by_name[photo]] if photo in by_name else "" for photo in photos]
     quantized = {"ONNX INT8": found["model-int8.onnx"]["labels"]} if len(files) == 2 else {}
     names = {"model.onnx": "ONNX FP32", "model-int8.onnx": "ONNX INT8"}

@@ -32,7 +32,7 @@ from edge_tl.adversarial.attacks.base import Attack
 from edge_tl.adversarial.attacks.black_box import SquareAttack
 from edge_tl.adversarial.attacks.criteria import Misclassification
 from edge_tl.adversarial.attacks.deepfool import DeepFool
-from edge_tl.adversarial.attacks.model import Model
+from edge_tl.adversarial.attacks.model import AttackedModel
 from edge_tl.adversarial.attacks.norms import NORMS
 from edge_tl.adversarial.attacks.pgd import PGD
 from edge_tl_export.torch_graph.module import DifferentiableGraph
@@ -66,7 +66,7 @@ class Unit(nn.Module):
 class Bench:
     """pixels: uint8 (N, H, W, 3), all classified right. model: rebuild and judge in one. unit: the same for the others."""
 
-    model: Model
+    model: AttackedModel
     unit: Unit
     pixels: NDArray[np.uint8]
     classes: NDArray[np.int64]
@@ -96,7 +96,7 @@ class Bench:
         pixels = (adversarial.permute(0, 2, 3, 1) * 255).round().clamp(0, 255).to(torch.uint8).numpy()
         with torch.no_grad():
             labels = [self.unit(part).argmax(1).numpy() for part in adversarial.split(BATCH)]
-        return np.concatenate(labels) != self.classes, self.model.judged(pixels).argmax(1) != self.classes
+        return np.concatenate(labels) != self.classes, self.model.evaluated(pixels).argmax(1) != self.classes
 
 
 Peer = Callable[[Bench, str, float, int], torch.Tensor]
@@ -285,14 +285,14 @@ def open_bench(path: Path, data: Path, count: int) -> Bench:
         with torch.no_grad():
             return graph(torch.from_numpy(pixels)).numpy()
 
-    model = Model(judge, graph)
+    model = AttackedModel(judge, graph)
     kept: list[NDArray[np.uint8]] = []
     classes: list[int] = []
     for index in order:
         if len(kept) == count:
             break
         pixels = preprocess_batch([read_photo(photos.paths[index])], classifier.spec.resize)
-        if model.judged(pixels).argmax() == photos.targets[index]:
+        if model.evaluated(pixels).argmax() == photos.targets[index]:
             kept.append(pixels)
             classes.append(int(photos.targets[index]))
     return Bench(model, Unit(graph).eval(), np.concatenate(kept), np.array(classes))

@@ -28,7 +28,7 @@ from edge_tl_runtime.inference.classifier import Classifier
 from edge_tl_runtime.pipeline.stream import Result, Stream
 from edge_tl_runtime.run.runner import Runner
 from edge_tl_runtime.run.status import StatusFile
-from edge_tl_runtime.sinks import FileTarget, Log, Outlet
+from edge_tl_runtime.sinks import FileTarget, Log, QueuedSink
 from edge_tl_runtime.sources import Counts, LiveOptions, Patience, State, open_source
 from edge_tl_runtime.sources.patterns import PATTERNS, read_number
 
@@ -144,7 +144,7 @@ def main(model: Path, frames: int, fps: float) -> None:
     name = f"test://counter?size=64x48&fps={fps:g}&script={';'.join(STAGES)}"
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        outlet = Outlet(Log(FileTarget(Path(folder, "log.jsonl"))), lossless=False)
+        outlet = QueuedSink(Log(FileTarget(Path(folder, "log.jsonl"))), lossless=False)
         with open_source(name, LiveOptions(patience=PATIENCE)) as source:
             stream = Checked(source, classifier)
             source.on_idle = lambda: stream.ledger.look(source.state)

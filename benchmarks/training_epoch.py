@@ -23,7 +23,7 @@ from ratios import record
 from edge_tl.models import WeightsSource, build_network, find_backbone
 from edge_tl.training.finetune.finetune import Finetuner
 from edge_tl.training.settings import FinetuneSettings
-from edge_tl.training.validation import Judge
+from edge_tl.training.validation import Validator
 from edge_tl_runtime.core.malloc import keep_heap
 from edge_tl_runtime.images.datasets.dataset import load_training
 
@@ -61,7 +61,7 @@ def epochs(arch: str, weights: str, data: Path, device: torch.device, photos: in
     head = torch.nn.Linear(whole.head.in_features, len(train.labels))
     whole.set_head(head.weight, head.bias, train.labels)
     settings = FinetuneSettings(epochs=ROUNDS + 1, batch_size=BATCH)
-    tuner = Finetuner(whole, train, Judge(val.subset(range(1), "val"), whole.backbone.resize, ""), settings, device)
+    tuner = Finetuner(whole, train, Validator(val.subset(range(1), "val"), whole.backbone.resize, ""), settings, device)
     running = tuner.epochs()
     next(running)  # decodes
     ready = [(tuner.views.batch(1, b), torch.from_numpy(tuner.targets[b]).to(device)) for b in tuner._order(1)]

@@ -7,7 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from edge_tl.report.export.page import write_export_page
-from edge_tl.training.run_folder import WEIGHTS, Run, open_run
+from edge_tl.training.run_folder import WEIGHTS, StoredRun, open_run
 from edge_tl.training.settings import TrainSettings
 from edge_tl_export import ExportReport, ExportSettings, Stage, export_file, export_model
 from edge_tl_export.quantization.calibration import FEW, shares
@@ -123,7 +123,7 @@ def _parts(
     return calibration, validation
 
 
-def _training_data(run: Run, needed: bool) -> Path | None:
+def _training_data(run: StoredRun, needed: bool) -> Path | None:
     recorded = run.settings.get("data")
     path = Path(recorded) if recorded else None
     if path is not None and path.exists():

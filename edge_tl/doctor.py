@@ -1,4 +1,4 @@
-"""What this machine can do, and what is amiss with it: facts for `edge-tl doctor`. Never raises for what it finds."""
+"""What this machine can do, and what is wrong with it: facts for `edge-tl doctor`. Never raises for what it finds."""
 
 from __future__ import annotations
 
@@ -207,7 +207,7 @@ def diagnose(model: Path | None = None) -> Diagnosis:
 
 
 def check_model(path: Path) -> ModelCheck:
-    """Open a model as `run` would: seal, signature, self-test, profile."""
+    """Open a model as `run` would: checksum, signature, self-test, profile."""
     try:
         settings, ignored = choose_settings(path)
         spec = Classifier(path, settings).spec

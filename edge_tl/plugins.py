@@ -41,7 +41,7 @@ from edge_tl_runtime.core.errors import OutputError, SourceError, UsageError
 from edge_tl_runtime.core.plugins import KINDS, Plugin, checked, find, plugins
 
 if TYPE_CHECKING:
-    from edge_tl.adversarial.attacks.base import Attack, Search
+    from edge_tl.adversarial.attacks.base import Attack, AttackState
     from edge_tl.models.backbones import Backbone
     from edge_tl_runtime.inference.providers import Provider
     from edge_tl_runtime.modelfile.spec import Normalization
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 # Imported when they are asked for: an attack brings torch, which a source on the device must not.
 _PLACES = {
     "Attack": "edge_tl.adversarial.attacks.base",
-    "Search": "edge_tl.adversarial.attacks.base",
+    "AttackState": "edge_tl.adversarial.attacks.base",
     "Backbone": "edge_tl.models.backbones",
     "Provider": "edge_tl_runtime.inference.providers",
     "Normalization": "edge_tl_runtime.modelfile.spec",
@@ -77,6 +77,7 @@ _CHECKS = {
 
 __all__ = [
     "Attack",
+    "AttackState",
     "Backbone",
     "CaptureRequest",
     "Corruption",
@@ -87,7 +88,6 @@ __all__ = [
     "OutputError",
     "Provider",
     "Result",
-    "Search",
     "Sink",
     "SourceError",
     "UsageError",

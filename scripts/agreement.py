@@ -60,7 +60,7 @@ class Agreement:
     """One model on one board against this machine.
 
     whole: from the photo's bytes, decoded and resized on each side. graph: the board's pixels on both sides, so the network
-    alone. spread: standard deviation of the logits here, to judge a difference by. decoded_equal: photos that decode to the same
+    alone. spread: standard deviation of the logits here, to weigh a difference by. decoded_equal: photos that decode to the same
     frame; pixels_equal: those whose cropped and resized pixels are the same; pixels_largest: the largest difference of any,
     0 to 255. refused: what the file's self-test said on the board.
     """

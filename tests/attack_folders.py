@@ -61,7 +61,7 @@ def document_of(**changes):
             attack("noise", "", "control", (0, 0, 1), 16),
         ],
     )
-    twin = subject("FP32", 17, (9, 4, 0), [attack("pgd", "gradients", "white-box", (8, 13, 17), 17)])
+    counterpart = subject("FP32", 17, (9, 4, 0), [attack("pgd", "gradients", "white-box", (8, 13, 17), 17)])
     names = [f"{LABELS[1]}/{i:02}.jpg" for i in range(PHOTOS)]
     return {
         "format": 1,
@@ -86,7 +86,7 @@ def document_of(**changes):
             "norm": "linf",
             "where": "the network's input pixels, after crop and resize",
             "goal": "any wrong class",
-            "knowledge": ["the file and its FP32 twin"],
+            "knowledge": ["the file and its FP32 counterpart"],
             "epsilons": [float(epsilon) for epsilon in EPSILONS],
             "unit": "/255",
             "queries": 500,
@@ -99,7 +99,7 @@ def document_of(**changes):
         "withheld": False,
         "alarms": [],
         "notes": [],
-        "subjects": {"model": model, "twin": twin},
+        "subjects": {"model": model, "twin": counterpart},
         "routes_absent": [],
         "faithfulness": {
             "text": "within 0.4 of an output step on 32 photos",

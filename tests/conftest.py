@@ -24,7 +24,7 @@ import pytest
 from hypothesis import settings
 from onnx import TensorProto, helper, numpy_helper
 
-from edge_tl_runtime.modelfile.onnx import sealed
+from edge_tl_runtime.modelfile.onnx import with_checksum
 from edge_tl_runtime.modelfile.spec import ModelSpec, Normalization, ResizeRule, SelfTest, spread
 
 # The same examples on every machine; a failure found by chance is no news about the change that met it.
@@ -138,9 +138,9 @@ def color_spec(color_graph: bytes) -> ModelSpec:
 
 @pytest.fixture(scope="session")
 def color_model(color_graph: bytes, color_spec: ModelSpec, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The colour classifier as a sealed model file."""
+    """The colour classifier as a model file."""
     path = tmp_path_factory.mktemp("model") / "colors.onnx"
-    path.write_bytes(sealed(color_graph, color_spec))
+    path.write_bytes(with_checksum(color_graph, color_spec))
     return path
 
 

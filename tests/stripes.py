@@ -22,7 +22,7 @@ from edge_tl.cli.console import silent
 from edge_tl_export import make_self_test, quantize, to_onnx
 from edge_tl_export.search.compare import open_model
 from edge_tl_runtime.core.files import sha256
-from edge_tl_runtime.modelfile.onnx import sealed
+from edge_tl_runtime.modelfile.onnx import with_checksum
 from edge_tl_runtime.modelfile.spec import ModelSpec, Normalization, ResizeRule
 
 
@@ -65,7 +65,7 @@ class Stripes(nn.Sequential):
 def seal(path: Path, model: bytes, precision: str = "fp32", parent: str = "") -> Path:
     logits, samples = open_model(model, path.name), list(patches(8, 5)[0])
     spec = replace(SPEC, precision=precision, parent_sha256=parent)
-    path.write_bytes(sealed(model, replace(spec, self_test=make_self_test(logits, spec, samples, precision))))
+    path.write_bytes(with_checksum(model, replace(spec, self_test=make_self_test(logits, spec, samples, precision))))
     return path
 
 
@@ -113,9 +113,9 @@ class Made:
     @cached_property
     def pair(self) -> Path:
         folder = self._folders.mktemp("pair")
-        twin = seal(folder / "model.onnx", self.graph)
+        counterpart = seal(folder / "model.onnx", self.graph)
         int8 = quantize(self.graph, [patches(64, 2)[0]])
-        return seal(folder / "model-int8.onnx", int8, "int8", sha256(twin.read_bytes()))
+        return seal(folder / "model-int8.onnx", int8, "int8", sha256(counterpart.read_bytes()))
 
     @cached_property
     def whole(self) -> tuple[dict, Path]:

@@ -17,7 +17,7 @@ from edge_tl.data.surfaces import write_surfaces
 from edge_tl.models import WeightsSource, build_network, find_backbone
 from edge_tl.training.finetune.adversarial_training import (
     Robust,
-    RobustJudge,
+    RobustValidator,
     collapsed,
     kept_statistics,
     perturb,
@@ -30,7 +30,7 @@ from edge_tl.training.finetune.optimize import snapshot
 from edge_tl.training.run_folder import read_metrics
 from edge_tl.training.settings import FinetuneSettings, TrainSettings
 from edge_tl.training.train import train
-from edge_tl.training.validation import Judge
+from edge_tl.training.validation import Validator
 from edge_tl_runtime.core.errors import UsageError
 from edge_tl_runtime.images.datasets.dataset import load_training
 
@@ -62,7 +62,9 @@ def tuner(surfaces, network=None, **settings) -> Finetuner:
         lively(network.module)
     train_photos, val = load_training(surfaces)
     chosen = {"epochs": 3, "batch_size": 6, "learning_rate": 1e-3, "adversarial": "fgsm", **settings}
-    return Finetuner(network, train_photos, Judge(val, backbone.resize, ""), FinetuneSettings(**chosen), CPU, seed=1)
+    return Finetuner(
+        network, train_photos, Validator(val, backbone.resize, ""), FinetuneSettings(**chosen), CPU, seed=1
+    )
 
 
 def same(first, second) -> bool:
@@ -76,9 +78,14 @@ def same(first, second) -> bool:
 def test_views_stay_in_the_ball_and_among_pixel_values(eps, steps, relative, seed):
     rng = np.random.default_rng(seed)
     clean = torch.from_numpy(rng.choice([0.0, 1.0, 128.0, 255.0], (2, 5, 4, 3)).astype(np.float32))
-    slopes = torch.from_numpy(rng.normal(size=clean.shape).astype(np.float32))
+    loss_and_gradient = torch.from_numpy(rng.normal(size=clean.shape).astype(np.float32))
     views = perturb(
-        lambda pixels: (pixels * slopes).sum(), clean, random_start(clean, eps, rng), eps, steps, relative * eps
+        lambda pixels: (pixels * loss_and_gradient).sum(),
+        clean,
+        random_start(clean, eps, rng),
+        eps,
+        steps,
+        relative * eps,
     )
     assert (views - clean).abs().max() <= eps + 1e-4
     assert views.min() >= 0
@@ -230,11 +237,11 @@ def test_a_restored_training_ends_with_the_same_weights(surfaces, method):
 
 def test_the_judge_counts_as_numpy_does_without_an_attack(surfaces):
     tuned = tuner(surfaces)
-    robust = RobustJudge(tuned._model, tuned.judge, 0.0, CPU, 0).choose()
-    evaluation, loss = tuned.judge(tuned.infer)
+    robust = RobustValidator(tuned._model, tuned.evaluator, 0.0, CPU, 0).choose()
+    evaluation, loss = tuned.evaluator(tuned.infer)
     assert (robust.n, robust.correct) == (evaluation.n, evaluation.correct)
     assert robust.loss == pytest.approx(loss, rel=1e-4)
-    assert RobustJudge(tuned._model, tuned.judge, 8.0, CPU, 0).choose().loss > loss
+    assert RobustValidator(tuned._model, tuned.evaluator, 8.0, CPU, 0).choose().loss > loss
 
 
 def test_patience_listens_to_the_loss_under_attack(surfaces, monkeypatch):
@@ -292,7 +299,7 @@ def test_hardening_withstands_what_plain_training_does_not(surfaces):
     for method in ("none", "pgd"):
         tuned = tuner(surfaces, adversarial=method, eps=6.0, epochs=40, learning_rate=2e-3, adversarial_steps=3)
         list(tuned.epochs())
-        figures[method] = RobustJudge(tuned._model, tuned.judge, 6.0, CPU, 0).choose(10)
+        figures[method] = RobustValidator(tuned._model, tuned.evaluator, 6.0, CPU, 0).choose(10)
     assert figures["pgd"].loss < 0.7 * figures["none"].loss
 
 

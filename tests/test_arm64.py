@@ -28,7 +28,7 @@ from edge_tl.data.cache import cache_folder
 from edge_tl_runtime.core.errors import DataError, UsageError
 from edge_tl_runtime.core.files import sha256
 from edge_tl_runtime.machine.cpu import cpu_name_of, target_of
-from edge_tl_runtime.modelfile.onnx import read_spec, sealed
+from edge_tl_runtime.modelfile.onnx import read_spec, with_checksum
 
 ROOT = Path(__file__).parents[1]
 # Of the person, not of the tests: the emulated system is a download of 100 MB. Asked before a fixture moves the cache.
@@ -172,7 +172,7 @@ def test_answers_are_those_of_the_photos(color_model, color_photos):
 def test_a_file_whose_self_test_fails_still_answers(color_graph, color_spec, color_photos, tmp_path):
     wrong = replace(color_spec.self_test, logits=(0.0, 9.0, 0.0), top1=1)
     model = tmp_path / "wrong.onnx"
-    model.write_bytes(sealed(color_graph, replace(color_spec, self_test=wrong)))
+    model.write_bytes(with_checksum(color_graph, replace(color_spec, self_test=wrong)))
     with job([model], color_photos, 2) as (folder, _):
         (answers,) = Here().answers(folder, lambda done: None)
     assert "self-test" in answers.refused
@@ -328,7 +328,9 @@ def int8_model(data_dir, one_thread, tmp_path_factory) -> Path:
     int8 = quantize(fp32, [pixels], recipe)
     self_test = make_self_test(open_model(int8, "int8"), spec, list(pixels), "int8")
     path = tmp_path_factory.mktemp("arm64") / "model-int8.onnx"
-    path.write_bytes(sealed(int8, replace(spec, precision="int8", parent_sha256=sha256(fp32), self_test=self_test)))
+    path.write_bytes(
+        with_checksum(int8, replace(spec, precision="int8", parent_sha256=sha256(fp32), self_test=self_test))
+    )
     return path
 
 

@@ -19,9 +19,9 @@ from edge_tl.adversarial import (
     NORMS,
     PGD,
     Attack,
+    AttackedModel,
     DeepFool,
     Misclassification,
-    Model,
     SquareAttack,
     TargetedMisclassification,
 )
@@ -62,12 +62,12 @@ class Planes(nn.Module):
         return pixels.float().flatten(1) @ self.weights.flatten(1).T
 
 
-def judged_by(net: nn.Module) -> Model:
+def judged_by(net: nn.Module) -> AttackedModel:
     def judge(pixels: np.ndarray) -> np.ndarray:
         with torch.no_grad():
             return net(torch.from_numpy(pixels)).numpy()
 
-    return Model(judge, net)
+    return AttackedModel(judge, net)
 
 
 def photos(count: int, seed: int = 0) -> np.ndarray:
@@ -80,7 +80,7 @@ def sizes(adversarial: np.ndarray, clean: np.ndarray, norm: str) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def model() -> Model:
+def model() -> AttackedModel:
     return judged_by(SmallNet())
 
 
@@ -98,8 +98,8 @@ RADII = {"linf": (0, 1, 4, 12), "l2": (0, 9.0, 40.0, 150.0)}
 LARGE = {"linf": 255, "l2": 255.0 * SIDE * 3}
 
 
-def wishes(clean: np.ndarray, model: Model) -> dict[str, Misclassification | TargetedMisclassification]:
-    labels = model.judged(clean).argmax(1)
+def wishes(clean: np.ndarray, model: AttackedModel) -> dict[str, Misclassification | TargetedMisclassification]:
+    labels = model.evaluated(clean).argmax(1)
     return {"untargeted": Misclassification(labels), "targeted": TargetedMisclassification((labels + 1) % CLASSES)}
 
 
@@ -114,7 +114,7 @@ def test_what_is_found_is_inside_the_ball_and_fools_as_it_is_said_to(name, norm,
         assert result.adversarial.dtype == np.uint8
         assert result.adversarial.shape == clean.shape
         assert (sizes(result.adversarial, clean, norm) <= epsilon).all()
-        scores = model.judged(result.adversarial)
+        scores = model.evaluated(result.adversarial)
         own = scores[np.arange(4), wish.classes]
         others = scores.copy()
         others[np.arange(4), wish.classes] = -np.inf
@@ -129,7 +129,7 @@ def test_what_is_found_is_inside_the_ball_and_fools_as_it_is_said_to(name, norm,
 @pytest.mark.parametrize(("name", "norm"), EVERY)
 def test_within_nothing_photos_stay_as_they_are(name, norm, model):
     clean = photos(4)
-    labels = model.judged(clean).argmax(1)
+    labels = model.evaluated(clean).argmax(1)
     labels[1] = (labels[1] + 1) % CLASSES
     result = made_for(name, norm).run(model, clean, Misclassification(labels), 0)
     assert np.array_equal(result.adversarial, clean)
@@ -140,7 +140,7 @@ def test_within_nothing_photos_stay_as_they_are(name, norm, model):
 @pytest.mark.parametrize(("name", "norm"), EVERY)
 def test_a_photo_that_is_wrong_already_is_left_alone(name, norm, model):
     clean = photos(4)
-    labels = model.judged(clean).argmax(1)
+    labels = model.evaluated(clean).argmax(1)
     labels[2] = (labels[2] + 1) % CLASSES
     result = made_for(name, norm).run(model, clean, Misclassification(labels), RADII[norm][2])
     assert np.array_equal(result.adversarial[2], clean[2])
@@ -185,7 +185,7 @@ def test_a_target_is_reached(name, norm, model):
     wish = wishes(clean, model)["targeted"]
     result = made_for(name, norm).run(model, clean, wish, {"linf": 60, "l2": 900.0}[norm])
     assert result.fooled.all()
-    assert np.array_equal(model.judged(result.adversarial).argmax(1), wish.classes)
+    assert np.array_equal(model.evaluated(result.adversarial).argmax(1), wish.classes)
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -207,7 +207,7 @@ def test_the_smallest_does_not_depend_on_the_radius(norm, model):
 @pytest.mark.parametrize(("name", "norm"), [(name, norm) for name, norm in EVERY if name not in ("fgsm",)])
 def test_stopped_at_once_it_claims_nothing(name, norm, model):
     clean = photos(4)
-    labels = model.judged(clean).argmax(1)
+    labels = model.evaluated(clean).argmax(1)
     labels[0] = (labels[0] + 1) % CLASSES
     result = made_for(name, norm).run(model, clean, Misclassification(labels), RADII[norm][2], stop=lambda: True)
     assert result.fooled.tolist() == [True, False, False, False]
@@ -241,7 +241,7 @@ def test_queries_are_what_the_file_was_asked():
         with torch.no_grad():
             return net(torch.from_numpy(pixels)).numpy()
 
-    model = Model(counting, net)
+    model = AttackedModel(counting, net)
     clean = photos(6)
     labels = counting(clean).argmax(1)
     for name, norm in EVERY:
@@ -256,10 +256,10 @@ def test_queries_are_what_the_file_was_asked():
 @pytest.mark.parametrize("norm", NORMS)
 def test_square_is_the_runtimes_own(norm, model):
     clean = photos(4)
-    labels = model.judged(clean).argmax(1)
+    labels = model.evaluated(clean).argmax(1)
     epsilon = {"linf": 3, "l2": 60.0}[norm]
     ours = SquareAttack(norm=norm, queries=80, seed=2).run(model, clean, Misclassification(labels), epsilon)
-    direct = Square(norm=norm, queries=80, seed=2).run(model.judge, clean, labels, epsilon)
+    direct = Square(norm=norm, queries=80, seed=2).run(model.answer, clean, labels, epsilon)
     assert np.array_equal(ours.queries, direct.queries)
     assert np.array_equal(ours.fooled, direct.fooled)
     assert np.array_equal(ours.adversarial[ours.fooled], direct.adversarial[direct.fooled])
@@ -278,7 +278,7 @@ def test_one_step_is_the_sign_of_the_weights():
     weights = np.random.default_rng(0).standard_normal((2, SIDE, SIDE, 3)) / 1000
     clean = photos(3)
     model = judged_by(Planes(weights))
-    labels = model.judged(clean).argmax(1)
+    labels = model.evaluated(clean).argmax(1)
     result = FGSM().run(model, clean, Misclassification(labels), 2)
     up = np.stack([np.sign(weights[1 - label] - weights[label]) for label in labels])
     assert np.array_equal(result.adversarial, np.clip(clean + 2 * up, 0, 255).astype(np.uint8))
@@ -288,7 +288,7 @@ def test_one_step_is_the_sign_of_the_weights():
 def test_large_scores_blind_cross_entropy_and_not_the_others():
     weights = np.random.default_rng(0).standard_normal((4, SIDE, SIDE, 3))
     clean, model = photos(6), judged_by(Planes(weights))
-    wish = Misclassification(model.judged(clean).argmax(1))
+    wish = Misclassification(model.evaluated(clean).argmax(1))
     robust = {loss: (~PGD(loss=loss).run(model, clean, wish, 40).fooled).sum() for loss in LOSSES}
     assert robust["cross-entropy"] > 0
     assert robust["margin"] == robust["dlr"] == 0
@@ -323,7 +323,7 @@ def test_deepfool_on_planes_finds_the_distance(norm):
 def test_deepfool_on_the_colour_file_finds_the_distance(color_model, color_graph, solid):
     """From 255 of red and 0 of green to more green than red takes 128 in each."""
     classifier = Classifier(color_model)
-    model = Model(classifier.logits, DifferentiableGraph(color_graph))
+    model = AttackedModel(classifier.logits, DifferentiableGraph(color_graph))
     clean = np.stack([solid("red", 32, 32)[..., ::-1], solid("green", 32, 32)[..., ::-1]])
     wish = Misclassification(np.array([0, 1]))
     largest = DeepFool().run(model, clean, wish, 255)
@@ -491,12 +491,12 @@ def test_the_loss_of_the_judge_takes_the_slope_of_the_other():
         with torch.no_grad():
             return np.round(net(torch.from_numpy(pixels)).numpy() * 2) / 2 + np.array([0, 0, 3, 0, 0], np.float32)
 
-    model = Model(judge, net, backward_only=True)
+    model = AttackedModel(judge, net, backward_only=True)
     scores = judge(clean)
     labels = scores.argmax(1)
     wish = Misclassification(labels)
     pixels = torch.from_numpy(clean).float()
-    losses, slopes = model.slopes(pixels, scores, wish.margin)
+    losses, loss_and_gradient = model.loss_and_gradient(pixels, scores, wish.margin)
     ranked = np.argsort(-scores, axis=1, kind="stable")
     assert np.allclose(losses.numpy(), [row[b] - row[a] for row, (a, b) in zip(scores, ranked[:, :2], strict=True)])
     for i in range(4):
@@ -505,7 +505,8 @@ def test_the_loss_of_the_judge_takes_the_slope_of_the_other():
         tied = [k for k in range(CLASSES) if k != labels[i] and scores[i, k] == scores[i, ranked[i, 1]]]
         by_hand = [torch.autograd.grad(logits[k] - logits[labels[i]], inputs, retain_graph=True)[0][0] for k in tied]
         assert any(
-            torch.allclose(slopes[i], candidate, atol=1e-6) for candidate in [*by_hand, sum(by_hand) / len(by_hand)]
+            torch.allclose(loss_and_gradient[i], candidate, atol=1e-6)
+            for candidate in [*by_hand, sum(by_hand) / len(by_hand)]
         )
 
 
@@ -519,7 +520,7 @@ def test_a_judge_without_slopes_is_fooled_by_borrowed_ones(attack):
         with torch.no_grad():
             return np.round(net(torch.from_numpy(pixels)).numpy() * 4) / 4
 
-    model = Model(rounded, net, backward_only=True)
+    model = AttackedModel(rounded, net, backward_only=True)
     wish = Misclassification(rounded(clean).argmax(1))
     result = attack.run(model, clean, wish, 64)
     assert result.fooled.all()

@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import nn
 
-from edge_tl.adversarial import APGD, PGD, Attack, DeepFool, Misclassification, Model
+from edge_tl.adversarial import APGD, PGD, Attack, AttackedModel, DeepFool, Misclassification
 from edge_tl.adversarial.attacks.norms import NORMS
 from edge_tl.models import WeightsSource, build_network, find_backbone
 from edge_tl_export import PixelModel
@@ -47,12 +47,12 @@ class Bench:
         self.net = network.pixel_model(torch.device("cpu"))
         self.net.requires_grad_(False)
         self.unit = Unit(self.net).eval()
-        self.model = Model(self._judge, self.net)
+        self.model = AttackedModel(self._judge, self.net)
         photos = load_labelled(data / "imagenet-1k-sample", network.labels)
         some = np.random.default_rng(1).permutation(len(photos))[: 2 * COUNT]
         pixels = preprocess_batch([read_photo(photos.paths[i]) for i in some], backbone.resize)
         classes = np.asarray(photos.targets)[some]
-        right = np.flatnonzero(self.model.judged(pixels).argmax(1) == classes)[:COUNT]
+        right = np.flatnonzero(self.model.evaluated(pixels).argmax(1) == classes)[:COUNT]
         assert len(right) == COUNT
         self.pixels, self.classes = pixels[right], classes[right]
         self.floats = torch.from_numpy(self.pixels).permute(0, 3, 1, 2).contiguous() / 255
@@ -67,7 +67,7 @@ class Bench:
     def robust(self, found: torch.Tensor) -> float:
         """Percent that withstand floats in 0..1, (N, 3, H, W), after rounding to pixels."""
         pixels = (found.permute(0, 2, 3, 1) * 255).round().clamp(0, 255).to(torch.uint8).numpy()
-        return 100 * float((self.model.judged(pixels).argmax(1) == self.classes).mean())
+        return 100 * float((self.model.evaluated(pixels).argmax(1) == self.classes).mean())
 
     def art(self, name: str, some: Any = slice(None), **settings: object) -> torch.Tensor:
         estimators = importlib.import_module("art.estimators.classification")
@@ -126,7 +126,7 @@ def test_deepfool_comes_nearer_in_whole_pixels_than_arts_direction(bench):
         clean = torch.from_numpy(bench.pixels[[photo]]).float()
         shorter = np.arange(1.0, 0.9 * sizes[photo], 2)
         tries = torch.cat([NORMS["l2"].on_grid(clean, direction[None], radius) for radius in shorter])
-        judged = bench.model.judged(tries.to(torch.uint8).numpy())
-        assert (judged.argmax(1) == bench.classes[photo]).all()
+        evaluated = bench.model.evaluated(tries.to(torch.uint8).numpy())
+        assert (evaluated.argmax(1) == bench.classes[photo]).all()
     lengths = directions.flatten(1).norm(dim=1).numpy() * 255
     assert (sizes[some] >= 0.9 * lengths).all(), "shorter than the border is far?"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import COLORS, write_photo
 
-from edge_tl_runtime.bench.parts.accuracy import Accuracy
+from edge_tl_runtime.bench.parts.accuracy import AccuracyPart
 from edge_tl_runtime.bench.parts.corruptions import Corruptions
 from edge_tl_runtime.bench.parts.live_square import LiveSquare
 from edge_tl_runtime.bench.parts.part import Bench
@@ -49,7 +49,7 @@ def spoilt(color_photos: Path, solid) -> Path:
 
 
 def test_a_file_that_is_no_photo_is_counted_apart(color_model, spoilt):
-    found = Accuracy().run(bench(color_model, spoilt))
+    found = AccuracyPart().run(bench(color_model, spoilt))
     assert (found["top1"]["count"], found["top1"]["n"], found["unreadable"]) == (6, 7, 1)
 
 
@@ -84,6 +84,6 @@ def test_a_whole_piece_of_files_that_are_no_photos_ends_nothing(color_model, col
     for number in range(40):
         (color_photos / "green" / f"!{number:02d}.png").write_bytes(b"\x89PNG\r\n\x1a\nno more")
     subject = bench(color_model, color_photos, epsilons="100", queries=5, corruptions="mjpg", severities="3")
-    assert Accuracy().run(subject)["unreadable"] == 40
+    assert AccuracyPart().run(subject)["unreadable"] == 40
     assert Corruptions().run(subject)["clean"]["n"] == 6
     assert LiveSquare().run(subject)["accuracy"]["0"]["n"] == 6

@@ -23,7 +23,7 @@ from edge_tl_runtime.bench.parts.all_parts import PARTS
 from edge_tl_runtime.bench.result import read_result
 from edge_tl_runtime.bench.summary import lines, tables
 from edge_tl_runtime.core.files import sha256
-from edge_tl_runtime.modelfile.onnx import sealed
+from edge_tl_runtime.modelfile.onnx import with_checksum
 
 SPEED = "latency,frame,throughput,resources"
 SHORT = ("--seconds", "0.4", "--calls", "20", "--batches", "1,4", "--frame-size", "64x48", "--quick")
@@ -176,7 +176,7 @@ def test_wrong_use_is_one_line_before_anything_is_measured(color_model, tmp_path
 def test_bench_loads_no_training_library(color_model, tmp_path):
     heavy = "{'torch', 'onnx', 'scipy', 'matplotlib', 'PIL', 'cryptography'}"
     args = ["bench", str(color_model), "-o", str(tmp_path / "r.json"), *SHORT, "--parts", "latency,frame", "--json"]
-    code = f"import sys; from edge_tl.cli import invoke as run; c = run({args!r}); print(c, {heavy} & set(sys.modules), file=sys.stderr)"
+    code = f"import sys; from edge_tl.cli import invoke; c = invoke({args!r}); print(c, {heavy} & set(sys.modules), file=sys.stderr)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert result.stderr.splitlines()[-1] == "0 set()", result.stderr
     assert json.loads(result.stdout)["parts"]["latency"]["queries"] >= 20
@@ -187,7 +187,7 @@ def test_a_file_of_one_photo_a_call_is_measured_as_such(color_graph, color_spec,
     for value in (model.graph.input[0], model.graph.output[0]):
         value.type.tensor_type.shape.dim[0].dim_value = 1
     path = tmp_path / "one.onnx"
-    path.write_bytes(sealed(model.SerializeToString(), color_spec))
+    path.write_bytes(with_checksum(model.SerializeToString(), color_spec))
     result = edge_tl("bench", path, "-o", tmp_path / "r.json", *SHORT, "--parts", "throughput")
     assert result.returncode == 0, result.stderr
     assert [row["batch"] for row in read_result(tmp_path / "r.json")["parts"]["throughput"]["rows"]] == [1]
@@ -318,8 +318,8 @@ def test_the_command_killed_five_times_judges_photos_as_an_unbroken_one_does(col
             # Weak colour under strong noise, so that answers differ under corruption and attack.
             frame = 110 + solid(label) * 0.1 + rng.normal(0, 20, 3) + rng.normal(0, 40, (48, 64, 3))
             write_photo(tmp_path / "photos" / label / f"{number}.png", frame.clip(0, 255).astype(np.uint8))
-    judged = ("accuracy", "corruptions", "square")
-    asked = [color_model, "--data", tmp_path / "photos", "--split", "all", "--parts", ",".join(judged)]
+    evaluated = ("accuracy", "corruptions", "square")
+    asked = [color_model, "--data", tmp_path / "photos", "--split", "all", "--parts", ",".join(evaluated)]
     asked += ["--severities", "2", "--epsilons", "2,8", "--queries", "60", "-o"]
     whole, output = tmp_path / "whole.json", tmp_path / "killed.json"
     unbroken = edge_tl("bench", *asked, whole)
@@ -344,7 +344,7 @@ def test_the_command_killed_five_times_judges_photos_as_an_unbroken_one_does(col
         assert not output.exists()
     assert edge_tl("bench", *asked, output).returncode == 0
     ours, theirs = read_result(output), read_result(whole)
-    for name in judged:
+    for name in evaluated:
         assert ours["parts"][name] == theirs["parts"][name]
     assert ours["sittings"] == 6
     rates = [theirs["parts"]["square"]["accuracy"][radius]["rate"] for radius in ("0", "2", "8")]
@@ -386,7 +386,7 @@ def test_ctrl_c_is_one_line_and_the_same_command_goes_on(color_model, tmp_path):
 def test_another_model_does_not_go_on_with_this_ones_run(color_model, color_graph, color_spec, tmp_path):
     path = tmp_path / "r.json"
     other = tmp_path / "other.onnx"
-    other.write_bytes(sealed(color_graph, replace(color_spec, arch="other")))
+    other.write_bytes(with_checksum(color_graph, replace(color_spec, arch="other")))
     short = [*SHORT[2:], "--seconds", "5", "--parts", "latency", "--time-limit", "0.001"]
     assert edge_tl("bench", color_model, "-o", path, *short).returncode == 0
     result = edge_tl("bench", other, "-o", path, *short)

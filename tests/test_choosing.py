@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_tl.adversarial.evaluation.evaluation import Evaluation
+from edge_tl.adversarial.evaluation.evaluation import RobustnessEvaluation
 from edge_tl.adversarial.settings import AttackSettings
 from edge_tl.cli import invoke as run
 from edge_tl.cli.console import silent
@@ -71,7 +71,9 @@ def many(tmp_path, solid):
 
 def test_every_command_takes_the_same_photos(many, color_model, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    photos = Evaluation(color_model, many, tmp_path / "a", AttackSettings(photos=7, device="cpu"), silent, print).photos
+    photos = RobustnessEvaluation(
+        color_model, many, tmp_path / "a", AttackSettings(photos=7, device="cpu"), silent, print
+    ).photos
     chosen = [places[0] for places in zip(photos.names, strict=True)]
     capsys.readouterr()
     assert run(["evaluate", str(color_model), str(many), "--photos", "7", "--json"]) == 0

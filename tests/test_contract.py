@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from edge_tl_runtime.images.decode import read_photo
 from edge_tl_runtime.images.preprocess import RESAMPLES, crop_resize
 from edge_tl_runtime.inference.classifier import Classifier
-from edge_tl_runtime.modelfile.onnx import SEAL_KEY, SPEC_KEY, sealed
+from edge_tl_runtime.modelfile.onnx import CHECKSUM_KEY, SPEC_KEY, with_checksum
 from edge_tl_runtime.modelfile.spec import ResizeRule, Scores, SelfTest
 
 PAGE = (Path(__file__).parents[1] / "docs" / "contract.md").read_text("utf-8")
@@ -56,7 +56,7 @@ def test_the_reader_needs_three_packages():
 @pytest.mark.parametrize("name", ["photo.jpg", "photo.png"])
 def test_the_reader_says_what_edge_tl_says(script, color_graph, color_spec, tmp_path, name):
     model = tmp_path / "warm.onnx"
-    model.write_bytes(sealed(color_graph, replace(color_spec, scores=Scores(temperature=2.5))))
+    model.write_bytes(with_checksum(color_graph, replace(color_spec, scores=Scores(temperature=2.5))))
     photo = photo_of(tmp_path / name)
     said = classify(script, model, photo)
     assert said.returncode == 0, said.stderr
@@ -74,11 +74,11 @@ def test_the_reader_refuses_what_edge_tl_refuses(script, color_model, color_grap
     wrong = SelfTest(**{**{n: getattr(test, n) for n in test.__slots__}, "top1": (test.top1 + 1) % 3})
     unknown = replace(color_spec, resize=replace(color_spec.resize, resample="lanczos"))
     for content, reason in (
-        (data[:place] + b"M" + data[place + 1 :], "the seal does not match"),
+        (data[:place] + b"M" + data[place + 1 :], "the checksum does not match"),
         (color_graph, "no contract"),
-        (sealed(color_graph, unknown), "newer release"),
-        (sealed(color_graph, replace(color_spec, needs=("geometry",))), "newer release"),
-        (sealed(color_graph, replace(color_spec, self_test=wrong)), "the self-test failed"),
+        (with_checksum(color_graph, unknown), "newer release"),
+        (with_checksum(color_graph, replace(color_spec, needs=("geometry",))), "newer release"),
+        (with_checksum(color_graph, replace(color_spec, self_test=wrong)), "the self-test failed"),
     ):
         path = tmp_path / "bad.onnx"
         path.write_bytes(content)
@@ -90,8 +90,8 @@ def test_the_seal_is_of_everything_before_the_last_field(color_model):
     data = color_model.read_bytes()
     last = list(READER["fields"](data))[-1]
     assert last[0] == 14
-    assert SEAL_KEY.encode() in data[last[1] :]
-    assert PAGE.count(f"`{SEAL_KEY}`") >= 2
+    assert CHECKSUM_KEY.encode() in data[last[1] :]
+    assert PAGE.count(f"`{CHECKSUM_KEY}`") >= 2
     assert PAGE.count(f"`{SPEC_KEY}`") >= 1
     assert json.dumps(READER["contract"](data), sort_keys=True) == json.dumps(
         Classifier(color_model).spec.to_dict(), sort_keys=True

@@ -25,7 +25,7 @@ from edge_tl.cli.console import silent
 from edge_tl.data import download, named
 from edge_tl.data.download import DownloadError, Remote, fetch
 from edge_tl.data.duplicates import exact_groups, near_groups
-from edge_tl.data.pictures import Picture, look_at
+from edge_tl.data.pictures import ImageRecord, look_at
 from edge_tl.data.surfaces import write_surfaces
 from edge_tl.report.data.page import write_data_page
 from edge_tl_runtime.core.errors import DataError, OutputError
@@ -405,7 +405,7 @@ def test_a_changed_copy_is_a_near_duplicate(change, tmp_path):
 def test_a_file_that_is_no_photo_is_said(tmp_path):
     (tmp_path / "x.png").write_bytes(b"GIF89a")
     assert isinstance(look_at(tmp_path / "x.png"), Unreadable)
-    assert isinstance(look_at(write_photo(tmp_path / "y.png", np.zeros((3, 3, 3), np.uint8))), Picture)
+    assert isinstance(look_at(write_photo(tmp_path / "y.png", np.zeros((3, 3, 3), np.uint8))), ImageRecord)
 
 
 def test_the_command_checks_and_lists(flawed, tmp_path, capsys):

@@ -80,8 +80,8 @@ def test_another_seed_splits_differently(tmp_path):
 def test_a_model_is_judged_on_what_training_held_out(tmp_path):
     root = make(tmp_path, {"ant": 20, "bee": 20})
     held_out = load_training(root, val_fraction=0.25, seed=3)[1]
-    judged = load_labelled(root, ("ant", "bee"), "val", val_fraction=0.25, seed=3)
-    assert judged.paths == held_out.paths
+    evaluated = load_labelled(root, ("ant", "bee"), "val", val_fraction=0.25, seed=3)
+    assert evaluated.paths == held_out.paths
 
 
 @pytest.mark.parametrize(

@@ -113,11 +113,11 @@ def test_a_smoother_with_an_allow_list_names_the_right_class(color_spec):
 def test_an_unfamiliar_frame_is_unknown_whatever_its_probability(color_spec):
     asked = []
 
-    def familiar(logits):
+    def is_known(logits):
         asked.append(logits.copy())
         return bool(logits[0] > 0)
 
-    decider = Decider(color_spec, familiar=familiar)
+    decider = Decider(color_spec, is_known=is_known)
     row = np.array([0.99, 0.01, 0.0])
     assert decider.decide(np.array([1, 0, 0], np.float32), row, 0.0).label == "red"
     decision = decider.decide(np.array([-1, 0, 0], np.float32), row, 0.1)

@@ -229,7 +229,7 @@ def test_the_readme_shows_every_command():
 def test_help_names_every_command_and_imports_nothing_heavy():
     from edge_tl.cli import COMMANDS
 
-    code = "import sys; from edge_tl.cli import invoke as run; run(['--help']); print({'cv2', 'numpy', 'torch', 'rich'} & set(sys.modules))"
+    code = "import sys; from edge_tl.cli import invoke; invoke(['--help']); print({'cv2', 'numpy', 'torch', 'rich'} & set(sys.modules))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert result.stdout.rstrip().endswith("set()")
     for name in COMMANDS:
@@ -270,10 +270,10 @@ def foreign_model(color_graph, color_spec, tmp_path) -> Path:
     """An INT8 file for a target that no machine is."""
     from dataclasses import replace
 
-    from edge_tl_runtime.modelfile.onnx import sealed
+    from edge_tl_runtime.modelfile.onnx import with_checksum
 
     path = tmp_path / "foreign.onnx"
-    path.write_bytes(sealed(color_graph, replace(color_spec, precision="int8", export={"target": "quantum"})))
+    path.write_bytes(with_checksum(color_graph, replace(color_spec, precision="int8", export={"target": "quantum"})))
     return path
 
 

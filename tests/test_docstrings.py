@@ -19,10 +19,10 @@ import edge_tl_export
 import edge_tl_runtime
 from edge_tl.cli import COMMANDS, cli
 from edge_tl_runtime.inference.classifier import Classifier
-from edge_tl_runtime.modelfile.onnx import sealed
+from edge_tl_runtime.modelfile.onnx import with_checksum
 from edge_tl_runtime.pipeline.smoothing import Ema
 from edge_tl_runtime.pipeline.stream import Stream
-from edge_tl_runtime.sinks import FileTarget, Log, Outlet
+from edge_tl_runtime.sinks import FileTarget, Log, QueuedSink
 from edge_tl_runtime.sources import open_source
 
 PACKAGES = (edge_tl, edge_tl_export, edge_tl_runtime)
@@ -78,7 +78,7 @@ def shop(tmp_path, monkeypatch, color_graph, color_spec) -> dict[str, object]:
     """A folder as the examples assume it, with model-int8.onnx and bee.jpg, and the names they use."""
     monkeypatch.chdir(tmp_path)
     spec = replace(color_spec, labels=("bees", "ants", "wasps"))
-    Path("model-int8.onnx").write_bytes(sealed(color_graph, spec))
+    Path("model-int8.onnx").write_bytes(with_checksum(color_graph, spec))
     frame = np.zeros((40, 40, 3), np.uint8)
     frame[..., 2] = 250
     cv2.imwrite("bee.jpg", frame)
@@ -97,7 +97,7 @@ def shop(tmp_path, monkeypatch, color_graph, color_spec) -> dict[str, object]:
         "Stream": Stream,
         "Log": Log,
         "FileTarget": FileTarget,
-        "Outlet": Outlet,
+        "Outlet": QueuedSink,
         "work": lambda: None,
         "queries": 10,
     }

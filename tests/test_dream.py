@@ -42,11 +42,11 @@ def test_total_variation_is_what_numpy_counts():
 @pytest.mark.parametrize("index", [0, 1, 2])
 def test_a_dream_climbs_to_its_class(made, basis, index):
     found = made(DreamSettings(steps=40, learning_rate=0.05, frames=5, basis=basis, l2=0.0), index)
-    assert found.judged.logit > found.start.logit + 1
+    assert found.evaluated.logit > found.start.logit + 1
     if basis == "pixels":  # the other moves all colours together first, as photos have them
-        assert found.judged.rank == 1
+        assert found.evaluated.rank == 1
         assert found.pixels.reshape(-1, 3).mean(0).argmax() == index
-    assert found.rebuilt_logit == pytest.approx(found.judged.logit, abs=1e-3)
+    assert found.rebuilt_logit == pytest.approx(found.evaluated.logit, abs=1e-3)
     assert len(found.frames) == len(found.trace) == 5
 
 
@@ -56,7 +56,7 @@ def test_the_same_seed_dreams_the_same(made):
 
 def test_what_is_held_to_pictures_is_smoother_than_its_control(made):
     held = DreamSettings(steps=40, learning_rate=0.05, frames=5, tv=2000.0)
-    assert made(held).judged.tv < made(held.unheld()).judged.tv
+    assert made(held).evaluated.tv < made(held.unheld()).evaluated.tv
 
 
 @pytest.mark.parametrize("animation", ["gif", "mp4"])

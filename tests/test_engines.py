@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from edge_tl_export import to_onnx
-from edge_tl_export.onnx_graph.other_runtimes import ENGINES, Opinion, engine_version, second_opinions
+from edge_tl_export.onnx_graph.other_runtimes import ENGINES, RuntimeCheck, engine_version, second_opinions
 from edge_tl_export.quantization.prepare import prepare
 from edge_tl_export.quantization.qdq import quantized, quantized_tensors, weighted_nodes
 from edge_tl_export.quantization.ranges import observe
@@ -75,7 +75,7 @@ def scores(model: bytes) -> np.ndarray:
     return onnxruntime.InferenceSession(model).run(None, {"pixels": PIXELS})[0]
 
 
-def opinion(engine: str, model: bytes, reference: np.ndarray, precision: str) -> Opinion:
+def opinion(engine: str, model: bytes, reference: np.ndarray, precision: str) -> RuntimeCheck:
     (found,) = [o for o in second_opinions(model, reference, PIXELS, precision) if o.engine == engine]
     return found
 

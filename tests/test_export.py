@@ -16,22 +16,22 @@ from conftest import write_photo
 from torch import nn
 
 from edge_tl_export import (
+    CandidateRow,
     ExportError,
     ExportSettings,
     PixelModel,
-    Row,
     export_model,
     make_self_test,
     parity,
     quantize,
     to_onnx,
 )
-from edge_tl_export.search.compare import Against, PairedTime
+from edge_tl_export.search.compare import PairedComparison, PairedTime
 from edge_tl_runtime.core.errors import BadModelError, DataError, OutputError
 from edge_tl_runtime.evaluation.evaluate import score
 from edge_tl_runtime.images.datasets.dataset import LabelledPhotos, load_training
 from edge_tl_runtime.inference.classifier import Classifier
-from edge_tl_runtime.modelfile.onnx import read_spec, sealed
+from edge_tl_runtime.modelfile.onnx import read_spec, with_checksum
 from edge_tl_runtime.modelfile.spec import ModelSpec, Normalization, ResizeRule
 
 SPEC = ModelSpec(
@@ -163,7 +163,7 @@ def test_the_int8_self_test_notices_other_weights(graph, tmp_path):
         if tensor.data_type == onnx.TensorProto.INT8 and len(tensor.dims) > 1:
             values = onnx.numpy_helper.to_array(tensor)
             tensor.CopyFrom(onnx.numpy_helper.from_array(np.flip(values).copy(), tensor.name))
-    data = sealed(model.SerializeToString(), dataclasses.replace(SPEC, precision="int8", self_test=test))
+    data = with_checksum(model.SerializeToString(), dataclasses.replace(SPEC, precision="int8", self_test=test))
     path = tmp_path / "other.onnx"
     path.write_bytes(data)
     with pytest.raises(BadModelError, match="self-test"):
@@ -224,6 +224,6 @@ def test_pixel_model_normalises_as_the_formula_says():
 )
 def test_the_verdict_is_in_words(speedup, counts, words):
     evaluation = score(np.eye(3, dtype=np.float32), np.arange(3), SPEC.labels, "")
-    against = None if counts is None else Against(counts[2], counts[0], counts[1], 1.0, ())
-    row = Row("int8", 1, PairedTime(speedup, 1.0), evaluation, against)
+    against = None if counts is None else PairedComparison(counts[2], counts[0], counts[1], 1.0, ())
+    row = CandidateRow("int8", 1, PairedTime(speedup, 1.0), evaluation, against)
     assert row.verdict == words

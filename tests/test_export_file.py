@@ -29,7 +29,7 @@ from edge_tl_runtime.core.errors import BadModelError, DataError, EdgeTLError, U
 from edge_tl_runtime.core.files import sha256
 from edge_tl_runtime.images.datasets.dataset import LabelledPhotos, load_labelled, split_photos
 from edge_tl_runtime.inference.classifier import Classifier
-from edge_tl_runtime.modelfile.onnx import SPEC_KEY, parse_spec, read_spec, sealed
+from edge_tl_runtime.modelfile.onnx import SPEC_KEY, parse_spec, read_spec, with_checksum
 from edge_tl_runtime.modelfile.spec import ModelSpec, Normalization, ResizeRule
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -162,7 +162,9 @@ def test_an_adopted_file_is_quantized_and_keeps_its_contract(tmp_path, file, par
     proto = onnx.load(file)
     helper.set_model_props(proto, {"author": "somebody"})
     given.write_bytes(
-        sealed(proto.SerializeToString(), dataclasses.replace(read_spec(file), extra={"later": {"release": [1, 2]}}))
+        with_checksum(
+            proto.SerializeToString(), dataclasses.replace(read_spec(file), extra={"later": {"release": [1, 2]}})
+        )
     )
     before = given.read_bytes()
     report = export_file(
@@ -206,7 +208,7 @@ def test_into_another_folder_the_fp32_file_goes_along(tmp_path, file, parts, mon
 
 def with_spec(file: Path, target: Path, model: bytes | None = None, **changes) -> Path:
     spec = dataclasses.replace(read_spec(file), **changes)
-    target.write_bytes(sealed(file.read_bytes() if model is None else model, spec))
+    target.write_bytes(with_checksum(file.read_bytes() if model is None else model, spec))
     return target
 
 

@@ -17,7 +17,7 @@ from scipy.special import logsumexp
 from test_export import SPEC, silent, tiny
 
 from edge_tl.cli.inspect import command
-from edge_tl_export import Comparison, ExportSettings, Judge, export_model, quantize, to_onnx
+from edge_tl_export import Comparison, ExportSettings, FileEvaluator, export_model, quantize, to_onnx
 from edge_tl_export.search.compare import open_model
 from edge_tl_runtime.core.errors import BadModelError, UsageError
 from edge_tl_runtime.evaluation.evaluate import PixelReader
@@ -26,15 +26,15 @@ from edge_tl_runtime.inference.classifier import Classifier
 from edge_tl_runtime.inference.ood import (
     KEEP,
     MIN_PHOTOS,
-    Familiarity,
+    OODThresholds,
     energy,
-    familiarity_of,
-    fit_familiarity,
+    fit_ood_thresholds,
+    ood_thresholds_of,
     threshold,
 )
-from edge_tl_runtime.modelfile.onnx import parse_spec, sealed
+from edge_tl_runtime.modelfile.onnx import parse_spec, with_checksum
 
-EXAMPLE = Familiarity(thresholds={0.95: 2.5, 0.99: 1.25}, n=153, data="val of hymenoptera")
+EXAMPLE = OODThresholds(thresholds={0.95: 2.5, 0.99: 1.25}, n=153, data="val of hymenoptera")
 
 rows = arrays(np.float32, array_shapes(min_dims=1, max_dims=3, min_side=1), elements=st.floats(-200, 200, width=32))
 temperatures = st.floats(0.05, 20)
@@ -112,27 +112,27 @@ def test_new_photos_of_the_same_kind_are_kept_as_often_as_promised():
 
 def test_few_photos_and_scores_that_are_no_numbers_place_no_threshold():
     logits = np.random.default_rng(0).normal(size=(MIN_PHOTOS, 3)).astype(np.float32)
-    assert fit_familiarity(logits[1:], "val") is None
-    fitted = fit_familiarity(logits, "val")
+    assert fit_ood_thresholds(logits[1:], "val") is None
+    fitted = fit_ood_thresholds(logits, "val")
     assert (fitted.n, tuple(fitted.thresholds)) == (MIN_PHOTOS, KEEP)
-    assert all(fitted.is_familiar(row, 0.99) for row in logits)
+    assert all(fitted.is_known(row, 0.99) for row in logits)
     logits[3, 1] = np.nan
-    assert fit_familiarity(logits, "val") is None
+    assert fit_ood_thresholds(logits, "val") is None
 
 
 def test_a_frame_is_familiar_from_the_threshold_on():
     two = np.log(np.exp(2.5) / 2) * np.ones(2)
-    assert EXAMPLE.is_familiar(two + 1e-9)
-    assert not EXAMPLE.is_familiar(two - 1e-6)
-    assert EXAMPLE.is_familiar(two - 1e-6, keep=0.99)
+    assert EXAMPLE.is_known(two + 1e-9)
+    assert not EXAMPLE.is_known(two - 1e-6)
+    assert EXAMPLE.is_known(two - 1e-6, keep=0.99)
     with pytest.raises(UsageError, match=r"keeping 0\.9 of the photos; it has: 0\.95, 0\.99"):
-        EXAMPLE.is_familiar(two, keep=0.9)
+        EXAMPLE.is_known(two, keep=0.9)
 
 
 def test_it_travels_in_a_sealed_file(color_graph, color_spec):
     spec = replace(color_spec, export={"familiarity": EXAMPLE.to_dict()})
-    assert familiarity_of(parse_spec(sealed(color_graph, spec), "colors.onnx")) == EXAMPLE
-    assert familiarity_of(color_spec) is None
+    assert ood_thresholds_of(parse_spec(with_checksum(color_graph, spec), "colors.onnx")) == EXAMPLE
+    assert ood_thresholds_of(color_spec) is None
 
 
 thresholds = st.floats(-1e30, 1e30)
@@ -140,8 +140,8 @@ thresholds = st.floats(-1e30, 1e30)
 
 @given(thresholds, thresholds, st.integers(MIN_PHOTOS, 2**62), st.text(st.characters(categories=["L", "Nd", "Zs"])))
 def test_json_round_trip_gives_an_equal_value(first, second, n, data):
-    given_ = Familiarity(thresholds={0.99: min(first, second), 0.95: max(first, second)}, n=n, data=data)
-    assert Familiarity.from_dict(json.loads(json.dumps(given_.to_dict(), allow_nan=False))) == given_
+    given_ = OODThresholds(thresholds={0.99: min(first, second), 0.95: max(first, second)}, n=n, data=data)
+    assert OODThresholds.from_dict(json.loads(json.dumps(given_.to_dict(), allow_nan=False))) == given_
 
 
 @pytest.mark.parametrize(
@@ -171,18 +171,18 @@ def test_json_round_trip_gives_an_equal_value(first, second, n, data):
 )
 def test_a_damaged_document_is_refused(change):
     with pytest.raises(BadModelError, match="familiarity"):
-        Familiarity.from_dict({**EXAMPLE.to_dict(), **change})
+        OODThresholds.from_dict({**EXAMPLE.to_dict(), **change})
 
 
 @pytest.mark.parametrize("document", [None, [], "energy", 3, {}, *({k: 1} for k in EXAMPLE.to_dict())], ids=repr)
 def test_what_is_no_document_is_refused(document):
     with pytest.raises(BadModelError, match="familiarity"):
-        Familiarity.from_dict(document)
+        OODThresholds.from_dict(document)
 
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
-    """27 photos to calibrate on and 24 to judge on."""
+    """27 photos to calibrate on and 24 to evaluate on."""
     root = tmp_path_factory.mktemp("photos")
     rng = np.random.default_rng(0)
     for label in SPEC.labels:
@@ -211,22 +211,22 @@ def test_each_exported_file_carries_thresholds_of_its_own_logits(photos, tmp_pat
     )
     for file in report.files:
         classifier = Classifier(file.path)
-        familiarity = familiarity_of(classifier.spec)
-        assert (familiarity.n, familiarity.data) == (len(validation), classifier.spec.validation.data)
-        assert tuple(familiarity.thresholds.values()) == (by_hand(classifier.logits(pixels_of(validation))),) * 2
+        ood_thresholds = ood_thresholds_of(classifier.spec)
+        assert (ood_thresholds.n, ood_thresholds.data) == (len(validation), classifier.spec.validation.data)
+        assert tuple(ood_thresholds.thresholds.values()) == (by_hand(classifier.logits(pixels_of(validation))),) * 2
         shown = CliRunner().invoke(command, [str(file.path)]).output
-        assert familiarity.describe() in shown
+        assert ood_thresholds.describe() in shown
         assert "thresholds" not in shown
 
 
 def test_int8_has_other_thresholds_than_fp32(photos):
     calibration, validation = photos
     graph = to_onnx(tiny(), SPEC)
-    comparison = Comparison(graph, SPEC.resize, Judge(validation, SPEC.resize), open_model)
+    comparison = Comparison(graph, SPEC.resize, FileEvaluator(validation, SPEC.resize), open_model)
     model = quantize(graph, [pixels_of(calibration)])
     row = comparison.row("int8", model, "int8")
-    assert row.familiarity.thresholds[0.99] == by_hand(open_model(model, "int8")(pixels_of(validation)))
-    assert row.familiarity.thresholds[0.99] != comparison.reference.familiarity.thresholds[0.99]
+    assert row.ood_thresholds.thresholds[0.99] == by_hand(open_model(model, "int8")(pixels_of(validation)))
+    assert row.ood_thresholds.thresholds[0.99] != comparison.reference.ood_thresholds.thresholds[0.99]
 
 
 def test_a_file_judged_on_few_photos_carries_none(photos, tmp_path):

@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score, log_loss
 
 from edge_tl.training.calibrate import ENOUGH_TO_SHARPEN, calibrate
-from edge_tl.training.model_selection import Standing
+from edge_tl.training.model_selection import CandidateScore
 from edge_tl.training.probe.balance import class_weights, weighs
 from edge_tl.training.probe.cross_validation import cross_validate, wanted
 from edge_tl.training.probe.probe import classes_of_one_group, fit_probe, make_folds
@@ -39,16 +39,16 @@ def probabilities(logits: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("counts", [(60, 2), (60, 5), (3, 60), (40, 10, 2)])
 def test_small_classes_are_known_at_least_as_well_as_by_balanced_logistic_regression(counts):
-    judged, truth = clouds((200,) * len(counts), 99)
+    evaluated, truth = clouds((200,) * len(counts), 99)
     ours, theirs = [], []
     for seed in range(3):
         values, targets = clouds(counts, seed)
         names = [f"{seed}-{i}" for i in range(len(targets))]
-        logits = fit_probe(values, targets, names, len(counts)).logits(judged)
+        logits = fit_probe(values, targets, names, len(counts)).logits(evaluated)
         peer = LogisticRegression(class_weight="balanced", max_iter=2000).fit(values, targets)
         ours.append((balanced_accuracy_score(truth, logits.argmax(1)), -log_loss(truth, probabilities(logits))))
         theirs.append(
-            (balanced_accuracy_score(truth, peer.predict(judged)), -log_loss(truth, peer.predict_proba(judged)))
+            (balanced_accuracy_score(truth, peer.predict(evaluated)), -log_loss(truth, peer.predict_proba(evaluated)))
         )
     assert (np.mean(ours, 0) >= np.mean(theirs, 0)).all()
 
@@ -56,9 +56,9 @@ def test_small_classes_are_known_at_least_as_well_as_by_balanced_logistic_regres
 def test_balance_acts_on_the_probe():
     values, targets = clouds((60, 3), 0)
     names = [str(i) for i in range(63)]
-    judged, truth = clouds((200, 200), 5)
+    evaluated, truth = clouds((200, 200), 5)
     recall = {
-        how: (fit_probe(values, targets, names, 2, how).logits(judged).argmax(1)[truth == 1] == 1).mean()
+        how: (fit_probe(values, targets, names, 2, how).logits(evaluated).argmax(1)[truth == 1] == 1).mean()
         for how in ("none", "weights", "sampling", "auto")
     }
     assert recall["none"] + 0.2 < recall["weights"] == recall["sampling"] == recall["auto"]
@@ -132,7 +132,7 @@ def test_balanced_accuracy_is_said_where_classes_are_unequal_and_chooses_there()
     spared[0] = [0, 1]
     fair = score(spared, targets, ("ant", "bee"), "")
     assert fair.correct == good.correct
-    assert Standing("fair", fair, 1.0).beats(Standing("good", good, 0.1))
+    assert CandidateScore("fair", fair, 1.0).beats(CandidateScore("good", good, 0.1))
     json.dumps(good.to_dict())
 
 

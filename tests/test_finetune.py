@@ -32,7 +32,7 @@ from edge_tl.training.finetune.optimize import blend, make_optimizer, rate_facto
 from edge_tl.training.run_folder import load_run, read_metrics
 from edge_tl.training.settings import FinetuneSettings, TrainSettings
 from edge_tl.training.train import resume, train
-from edge_tl.training.validation import Judge
+from edge_tl.training.validation import Validator
 from edge_tl_runtime.core.errors import DataError, EdgeTLError, UsageError
 from edge_tl_runtime.core.settings import check as check_settings
 from edge_tl_runtime.images.datasets.dataset import load_training
@@ -61,7 +61,7 @@ def tuner(surfaces, seed=0, network=None, **settings) -> Finetuner:
     train_photos, val = load_training(surfaces)
     network = network or small_network()
     settings = FinetuneSettings(**{"epochs": 2, "batch_size": 8, "learning_rate": 1e-3, **settings})
-    return Finetuner(network, train_photos, Judge(val, network.backbone.resize, ""), settings, CPU, seed=seed)
+    return Finetuner(network, train_photos, Validator(val, network.backbone.resize, ""), settings, CPU, seed=seed)
 
 
 def weights(tuner: Finetuner) -> dict[str, torch.Tensor]:
@@ -296,7 +296,7 @@ def test_a_student_learns_its_teachers_answers(surfaces):
     student = small_network()
     with torch.no_grad():
         student.head.weight.mul_(0.1)
-    judge = Judge(val, student.backbone.resize, "")
+    judge = Validator(val, student.backbone.resize, "")
     settings = FinetuneSettings(
         epochs=3, batch_size=8, learning_rate=2e-3, distill_weight=1.0, head_rate=5.0, average="last"
     )

@@ -30,7 +30,7 @@ from edge_tl.training.finetune.finetune import Finetuner
 from edge_tl.training.finetune.mirror import look_alike, mirrored_pairs
 from edge_tl.training.settings import FinetuneSettings, TrainSettings
 from edge_tl.training.train import resume, train
-from edge_tl.training.validation import Judge
+from edge_tl.training.validation import Validator
 from edge_tl_runtime.core.errors import DataError, OutputError, PeerFailed, UsageError
 from edge_tl_runtime.images.datasets.dataset import load_training
 from edge_tl_runtime.modelfile.spec import ResizeRule
@@ -107,7 +107,7 @@ def small_tuner(data: Path, **settings: object) -> Finetuner:
     network.set_head(head.weight, head.bias, ("brick", "grass", "gravel"))
     photos, val = load_training(data)
     chosen = FinetuneSettings(**{"epochs": 1, "batch_size": 8, **settings})
-    return Finetuner(network, photos, Judge(val, backbone.resize, ""), chosen, CPU)
+    return Finetuner(network, photos, Validator(val, backbone.resize, ""), chosen, CPU)
 
 
 @pytest.mark.slow

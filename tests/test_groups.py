@@ -194,12 +194,12 @@ def test_photos_that_look_alike_are_found_and_the_split_is_found_again_without_l
     root = write_surfaces(tmp_path / "data", train=10, val=1) / "train"
     twins = {}
     for path in sorted(root.rglob("*.*"))[::4]:
-        twin = path.with_name(f"zz{len(twins)}.png")
-        twin.write_bytes(cv2.imencode(".png", np.ascontiguousarray(read_photo(path)[:, ::-1]))[1].tobytes())
-        twins[path] = twin
+        counterpart = path.with_name(f"zz{len(twins)}.png")
+        counterpart.write_bytes(cv2.imencode(".png", np.ascontiguousarray(read_photo(path)[:, ::-1]))[1].tobytes())
+        twins[path] = counterpart
     splits = load_splits(root, group="auto", find_alike=finder(silent))
-    for path, twin in twins.items():
-        assert (path in splits.val.paths) == (twin in splits.val.paths)
+    for path, counterpart in twins.items():
+        assert (path in splits.val.paths) == (counterpart in splits.val.paths)
     assert f"{30} groups by name and by what they look like are kept together" in splits.describe()
     record = Grouping("auto").record(splits.val.names)
     again = load_labelled(root, splits.train.labels, val_fraction=0.2, grouping=Grouping.of(record))

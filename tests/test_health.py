@@ -28,7 +28,7 @@ from edge_tl_runtime.pipeline.stream import Stream
 from edge_tl_runtime.run import status as module
 from edge_tl_runtime.run.runner import Runner
 from edge_tl_runtime.run.status import WINDOW, Health, StatusFile, Systemd, percentiles, rss_mb
-from edge_tl_runtime.sinks import Outlet, Sink
+from edge_tl_runtime.sinks import QueuedSink, Sink
 from edge_tl_runtime.sources import open_source
 from edge_tl_runtime.sources.base import FrameRecord, Source
 
@@ -326,7 +326,7 @@ class Collector(Sink):
 def test_a_run_tells_its_sinks_its_file_and_systemd(manager, color_model, solid, tmp_path):
     source, sink = Paced(solid("red")), Collector()
     stream = Stream(source, Classifier(color_model))
-    runner = Runner(stream, [Outlet(sink, lossless=False)], status=StatusFile(tmp_path / "s", 0.0))
+    runner = Runner(stream, [QueuedSink(sink, lossless=False)], status=StatusFile(tmp_path / "s", 0.0))
     threading.Timer(1.6, source.stop).start()
     runner.run()
     said = [heard(manager) for _ in range(2)]
@@ -345,7 +345,7 @@ def test_a_run_tells_its_sinks_its_file_and_systemd(manager, color_model, solid,
 def test_the_last_result_of_a_video_is_written_however_slow_the_sink(color_model, solid):
     sink = Collector(pause=0.15, depth=12)
     source = Paced(solid("red"), pause=0.0, count=14, live=False)
-    runner = Runner(Stream(source, Classifier(color_model)), [Outlet(sink, lossless=True)])
+    runner = Runner(Stream(source, Classifier(color_model)), [QueuedSink(sink, lossless=True)])
     runner.run()
     assert sink.indices == list(range(14))
     assert sink.closed
@@ -355,7 +355,7 @@ def test_the_last_result_of_a_video_is_written_however_slow_the_sink(color_model
 def test_a_person_who_ends_a_run_does_not_wait_for_a_slow_sink(color_model, solid):
     sink = Collector(pause=30, depth=12)
     source = Paced(solid("red"), live=False)
-    runner = Runner(Stream(source, Classifier(color_model)), [Outlet(sink, lossless=True)])
+    runner = Runner(Stream(source, Classifier(color_model)), [QueuedSink(sink, lossless=True)])
 
     def end():
         source.stop()
@@ -371,7 +371,7 @@ def test_a_person_who_ends_a_run_does_not_wait_for_a_slow_sink(color_model, soli
 def test_a_second_thought_ends_the_wait_for_a_slow_sink(color_model, solid):
     sink = Collector(pause=30)
     source = Paced(solid("red"), pause=0.0, count=5, live=False)
-    runner = Runner(Stream(source, Classifier(color_model)), [Outlet(sink, lossless=True)])
+    runner = Runner(Stream(source, Classifier(color_model)), [QueuedSink(sink, lossless=True)])
 
     def end():
         source.stopping_asked = True
@@ -390,7 +390,7 @@ def test_a_run_that_fails_closes_its_sinks(color_model, solid):
             raise ZeroDivisionError
 
     sink = Collector()
-    runner = Runner(Stream(Broken(solid("red")), Classifier(color_model)), [Outlet(sink, lossless=False)])
+    runner = Runner(Stream(Broken(solid("red")), Classifier(color_model)), [QueuedSink(sink, lossless=False)])
     with pytest.raises(ZeroDivisionError):
         runner.run()
     assert sink.indices == [0]
@@ -402,7 +402,7 @@ def test_a_document_that_cannot_be_made_ends_no_pulse(color_model, solid, monkey
     monkeypatch.setattr(threading, "excepthook", shown.append)
     monkeypatch.setattr("edge_tl_runtime.run.runner.PULSE_S", 0.02)
     sink, source = Collector(), Paced(solid("red"))
-    runner = Runner(Stream(source, Classifier(color_model)), [Outlet(sink, lossless=False)])
+    runner = Runner(Stream(source, Classifier(color_model)), [QueuedSink(sink, lossless=False)])
     real, calls = runner.health.document, []
 
     def document():
@@ -423,7 +423,7 @@ def test_threads_and_descriptors_are_given_back(color_model, solid):
 
     def once():
         source = Paced(solid("red"), pause=0.0, count=5, live=False)
-        Runner(Stream(source, classifier), [Outlet(Collector(), lossless=True)]).run()
+        Runner(Stream(source, classifier), [QueuedSink(Collector(), lossless=True)]).run()
 
     once()
     threads, handles = threading.active_count(), len(os.listdir("/proc/self/fd"))

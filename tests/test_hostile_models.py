@@ -25,7 +25,7 @@ from onnx import TensorProto, helper, numpy_helper
 from edge_tl_runtime.core.errors import BadModelError
 from edge_tl_runtime.inference import classifier as classifier_module
 from edge_tl_runtime.inference.classifier import Classifier
-from edge_tl_runtime.modelfile.onnx import SEAL_KEY, SPEC_KEY, parse_spec, read_spec, sealed
+from edge_tl_runtime.modelfile.onnx import CHECKSUM_KEY, SPEC_KEY, parse_spec, read_spec, with_checksum
 
 
 @pytest.mark.parametrize(
@@ -72,32 +72,32 @@ def test_a_seal_of_any_version_stays_valid(version, color_graph, color_spec):
     document = {**color_spec.to_dict(), "version": version}
     contract = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     begun = with_metadata(color_graph, (SPEC_KEY, contract))
-    whole = with_metadata(begun, (SEAL_KEY, hashlib.sha256(begun).hexdigest()))
+    whole = with_metadata(begun, (CHECKSUM_KEY, hashlib.sha256(begun).hexdigest()))
     spec = parse_spec(whole, "it")
     assert spec.to_dict() == document
-    again = parse_spec(sealed(whole, spec), "it")
+    again = parse_spec(with_checksum(whole, spec), "it")
     assert (again.version, again) == (2, color_spec)
 
 
 def test_metadata_of_others_may_be_large_and_the_contract_may_not(color_graph, color_spec):
     large = "x" * (17 * 2**20)
-    assert parse_spec(sealed(with_metadata(color_graph, ("notes", large)), color_spec), "x") == color_spec
+    assert parse_spec(with_checksum(with_metadata(color_graph, ("notes", large)), color_spec), "x") == color_spec
     assert "4 MB" in refused(BadModelError, lambda: parse_spec(with_metadata(color_graph, (SPEC_KEY, large)), "x"))
 
 
 def test_a_contract_too_large_to_be_read_is_not_sealed(color_graph, color_spec):
     long = changed(color_spec, training={"note": "x" * (5 * 2**20)})
-    assert "larger than" in refused(BadModelError, lambda: sealed(color_graph, long))
+    assert "larger than" in refused(BadModelError, lambda: with_checksum(color_graph, long))
 
 
 @pytest.mark.parametrize("value", ["half \ud83d pair", float("inf")], ids=["not text", "infinity"])
 def test_a_contract_that_cannot_be_written_is_not_sealed(value, color_graph, color_spec):
     spec = changed(color_spec, training={"data": value})
-    assert "cannot be written" in refused(BadModelError, lambda: sealed(color_graph, spec))
+    assert "cannot be written" in refused(BadModelError, lambda: with_checksum(color_graph, spec))
 
 
 def test_duplicated_metadata_is_refused(color_model, color_spec):
-    for key in (SPEC_KEY, SEAL_KEY):
+    for key in (SPEC_KEY, CHECKSUM_KEY):
         model = with_metadata(color_model.read_bytes(), (key, color_spec.to_json()))
         assert "appears twice" in refused(BadModelError, lambda m=model: parse_spec(m, "x"))
 
@@ -136,9 +136,9 @@ def test_graphs_nested_deeper_than_python_can_recurse_are_walked(color_graph, co
         attribute = delimited(6, graph)
         graph = delimited(1, delimited(5, attribute))
     model = color_graph + delimited(7, graph)
-    assert parse_spec(sealed(model, color_spec), "x") == color_spec
+    assert parse_spec(with_checksum(model, color_spec), "x") == color_spec
     with pytest.raises(BadModelError, match="cannot load"):
-        Classifier(saved(sealed(model, color_spec)))
+        Classifier(saved(with_checksum(model, color_spec)))
 
 
 def _paths_to_tensors() -> dict[str, list[FieldDescriptor]]:
@@ -199,17 +199,17 @@ def _planted(graph: bytes, way: list[FieldDescriptor]) -> tuple[onnx.ModelProto,
 @pytest.mark.parametrize("place", TENSORS)
 def test_weights_in_other_files_are_found_wherever_a_tensor_can_be(place, color_graph, color_spec):
     model, tensor = _planted(color_graph, TENSORS[place])
-    assert parse_spec(sealed(model.SerializeToString(), color_spec), "x") == color_spec
+    assert parse_spec(with_checksum(model.SerializeToString(), color_spec), "x") == color_spec
     tensor.data_location = TensorProto.DEFAULT
-    assert parse_spec(sealed(model.SerializeToString(), color_spec), "x") == color_spec
+    assert parse_spec(with_checksum(model.SerializeToString(), color_spec), "x") == color_spec
     tensor.data_location = TensorProto.EXTERNAL
     assert "other files" in refused(
-        BadModelError, lambda: parse_spec(sealed(model.SerializeToString(), color_spec), "x")
+        BadModelError, lambda: parse_spec(with_checksum(model.SerializeToString(), color_spec), "x")
     )
     tensor.ClearField("data_location")
     tensor.external_data.add(key="location", value="w.bin")
     assert "other files" in refused(
-        BadModelError, lambda: parse_spec(sealed(model.SerializeToString(), color_spec), "x")
+        BadModelError, lambda: parse_spec(with_checksum(model.SerializeToString(), color_spec), "x")
     )
 
 
@@ -223,7 +223,7 @@ def test_weights_in_other_files_never_reach_onnxruntime(location, color_graph, c
     tensor.data_location = TensorProto.EXTERNAL
     tensor.external_data.add(key="location", value=location)
     path = tmp_path / "x.onnx"
-    path.write_bytes(sealed(model.SerializeToString(), color_spec))
+    path.write_bytes(with_checksum(model.SerializeToString(), color_spec))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(onnxruntime, "InferenceSession", lambda *_: pytest.fail("onnxruntime was asked"))
     assert "other files" in refused(BadModelError, lambda: Classifier(path))
@@ -248,7 +248,7 @@ def model_of(
     output: onnx.ValueInfoProto | None = None,
     domains: tuple[str, ...] = (),
 ) -> Path:
-    """A sealed model file that takes 4 x 4 pixels, with `mean` of shape (N, 3) for its nodes to make logits of."""
+    """A model file that takes 4 x 4 pixels, with `mean` of shape (N, 3) for its nodes to make logits of."""
     graph = helper.make_graph(
         [*MEAN, *nodes],
         "hostile",
@@ -258,7 +258,7 @@ def model_of(
     )
     opsets = [helper.make_opsetid("", 18), *(helper.make_opsetid(name, 1) for name in domains)]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
-    return saved(sealed(model.SerializeToString(), SPEC))
+    return saved(with_checksum(model.SerializeToString(), SPEC))
 
 
 def array(name: str, values: Any, kind: Any) -> onnx.TensorProto:
@@ -277,7 +277,7 @@ def test_the_graph_that_the_others_are_made_of_is_good():
 def test_labels_that_do_not_fit_a_sealed_graph_are_refused(count, color_graph, color_spec):
     test = changed(color_spec.self_test, logits=(0.0,) * count, top1=0)
     spec = changed(color_spec, labels=tuple(map(str, range(count))), self_test=test)
-    path = saved(sealed(color_graph, spec))
+    path = saved(with_checksum(color_graph, spec))
     assert f"does not fit its {count} labels" in refused(BadModelError, lambda: Classifier(path))
 
 
@@ -375,7 +375,7 @@ def test_damaged_graphs_with_an_honest_seal_are_refused_or_answer(color_graph, c
         for _ in range(chance.choice([1, 1, 2, 8])):
             graph[chance.randrange(len(graph))] = chance.randrange(256)
         with contextlib.suppress(BadModelError):  # not even a protobuf message
-            (tmp_path / f"{number}.onnx").write_bytes(sealed(bytes(graph), color_spec))
+            (tmp_path / f"{number}.onnx").write_bytes(with_checksum(bytes(graph), color_spec))
     paths = sorted(tmp_path.iterdir())
     assert len(paths) > 50
     *lines, rise = measured("for path in sys.argv[1:]: attempt(lambda: Classifier(path))", *paths, limit_mb=8000)
@@ -436,7 +436,7 @@ def test_messages_of_any_shape_are_refused(model):
         with pytest.raises(BadModelError):
             parse_spec(content, "x")
     try:
-        whole = sealed(model, SPEC)
+        whole = with_checksum(model, SPEC)
     except BadModelError:
         return
     with contextlib.suppress(BadModelError):

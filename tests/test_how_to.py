@@ -153,7 +153,11 @@ def test_a_message_that_the_program_does_not_have_is_noticed():
         ("inspect nothing.onnx", 1, "no model file at ...; make one with: edge-tl export RUN --quantize"),
         ("inspect photos", 1, "... is a folder, not a model file; ..."),
         ("inspect noise.onnx", 1, "... is not an ONNX file, or it is truncated..."),
-        ("inspect altered.onnx", 1, "... was altered or damaged after export (its seal does not match); copy it again"),
+        (
+            "inspect altered.onnx",
+            1,
+            "... was altered or damaged after export (its checksum does not match); copy it again",
+        ),
         ("evaluate model.onnx nowhere", 1, "no folder at ...; check the path"),
         (
             "evaluate model.onnx photos/red --split all",

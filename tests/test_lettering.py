@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont, features
 
 from edge_tl_runtime.sinks.draw import fonts
 from edge_tl_runtime.sinks.draw import text_layout as lettering
-from edge_tl_runtime.sinks.draw.fonts import FontFile, Shelf, engine_obstacle, open_font, packaged_fonts, shelf
+from edge_tl_runtime.sinks.draw.fonts import FontCollection, FontFile, engine_obstacle, open_font, packaged_fonts, shelf
 from edge_tl_runtime.sinks.draw.text_layout import advance, letter, obstacle
 
 ARABIC, HEBREW, HINDI = "قطة", "שלום", "क्षत्रिय"
@@ -36,7 +36,7 @@ def only_fonts(monkeypatch):
     """only_fonts(files): lettering with these fonts and no others."""
 
     def use(*files: FontFile) -> None:
-        shelf_of_test = Shelf([lambda letters: files])
+        shelf_of_test = FontCollection([lambda letters: files])
         monkeypatch.setattr(lettering, "shelf", lambda: shelf_of_test)
         lettering._line.cache_clear()
         lettering._letter.cache_clear()
@@ -207,7 +207,7 @@ def test_each_run_finds_its_own_font(only_fonts):
 
 @needs_harfbuzz
 def test_a_search_without_time_left_finds_nothing_and_does_not_hang():
-    assert Shelf(search_s=0).find("a") is None
+    assert FontCollection(search_s=0).find("a") is None
 
 
 @needs_harfbuzz
@@ -220,7 +220,7 @@ def test_fonts_of_folders_are_found_without_fontconfig(monkeypatch, tmp_path):
         (tmp_path / "deep" / name).symlink_to(source.path)
     monkeypatch.setattr(fonts, "FOLDERS", (str(tmp_path), str(tmp_path / "none")))
     monkeypatch.setenv("PATH", str(tmp_path))
-    found = Shelf([fonts.folder_fonts]).find("a")
+    found = FontCollection([fonts.folder_fonts]).find("a")
     assert found is not None
     assert found.file.path.name == "SomeSans-Regular.ttf"
 
@@ -232,7 +232,7 @@ def test_a_fontconfig_that_hangs_is_given_up(monkeypatch, tmp_path):
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setattr(fonts, "FONTCONFIG_TIMEOUT_S", 0.2)
-    assert Shelf([fonts.fontconfig_fonts]).find("a") is None
+    assert FontCollection([fonts.fontconfig_fonts]).find("a") is None
 
 
 @needs_harfbuzz

@@ -20,7 +20,7 @@ from results import make_result
 from stopwatch import HANGING, Stopwatch
 
 from edge_tl_runtime.core.errors import UsageError
-from edge_tl_runtime.sinks import Mqtt, Outlet
+from edge_tl_runtime.sinks import Mqtt, QueuedSink
 from edge_tl_runtime.sinks import mqtt as module
 from edge_tl_runtime.sinks.mqtt import Broker
 
@@ -140,7 +140,7 @@ def publish():
 
     def make(server, every=False, connected=True):
         said = []
-        outlet = Outlet(Mqtt(server.url, every, said.append), lossless=False, say=said.append)
+        outlet = QueuedSink(Mqtt(server.url, every, said.append), lossless=False, say=said.append)
         made.append(outlet)
         if connected:
             wait_for(outlet.sink._client.is_connected)

@@ -1,4 +1,4 @@
-"""Contract and seal in the ONNX file, held against the onnx package."""
+"""Contract and checksum in the ONNX file, held against the onnx package."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from edge_tl_runtime.core.errors import BadModelError, EdgeTLError
 from edge_tl_runtime.inference.classifier import Classifier
-from edge_tl_runtime.modelfile.onnx import SEAL_KEY, SPEC_KEY, parse_spec, read_spec, sealed
+from edge_tl_runtime.modelfile.onnx import CHECKSUM_KEY, SPEC_KEY, parse_spec, read_spec, with_checksum
 
 
 def test_onnx_sees_the_contract_and_the_same_graph(color_model, color_graph, color_spec):
@@ -20,7 +20,7 @@ def test_onnx_sees_the_contract_and_the_same_graph(color_model, color_graph, col
     onnx.checker.check_model(model, full_check=True)
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     assert metadata[SPEC_KEY] == color_spec.to_json()
-    assert set(metadata) == {SPEC_KEY, SEAL_KEY}
+    assert set(metadata) == {SPEC_KEY, CHECKSUM_KEY}
     assert model.graph == onnx.load_from_string(color_graph).graph
 
 
@@ -29,8 +29,8 @@ def test_the_spec_comes_back(color_model, color_spec):
 
 
 def test_sealing_again_replaces_the_contract(color_graph, color_spec):
-    once = sealed(color_graph, color_spec)
-    assert sealed(once, color_spec) == once
+    once = with_checksum(color_graph, color_spec)
+    assert with_checksum(once, color_spec) == once
 
 
 def test_every_flipped_byte_is_noticed(color_model):
@@ -87,7 +87,7 @@ def test_a_wrong_answer_to_the_self_test_is_refused(color_graph, color_spec, tmp
     weight = next(t for t in model.graph.initializer if t.name == "weight")
     weight.CopyFrom(onnx.numpy_helper.from_array((11 / 255 * np.eye(3)).astype(np.float32), "weight"))
     path = tmp_path / "other-weights.onnx"
-    path.write_bytes(sealed(model.SerializeToString(), color_spec))
+    path.write_bytes(with_checksum(model.SerializeToString(), color_spec))
     with pytest.raises(BadModelError, match="failed its self-test"):
         Classifier(path)
 
@@ -98,7 +98,7 @@ def test_labels_that_do_not_fit_the_graph_are_refused(color_graph, color_spec, t
     test = dataclasses.replace(color_spec.self_test, logits=(*color_spec.self_test.logits, 0.0))
     spec = dataclasses.replace(color_spec, labels=(*color_spec.labels, "fourth"), self_test=test)
     path = tmp_path / "four.onnx"
-    path.write_bytes(sealed(color_graph, spec))
+    path.write_bytes(with_checksum(color_graph, spec))
     with pytest.raises(BadModelError, match="does not fit its 4 labels"):
         Classifier(path)
 

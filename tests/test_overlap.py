@@ -27,7 +27,7 @@ from edge_tl_runtime.images.datasets.dataset import LabelledPhotos, load_labelle
 from edge_tl_runtime.images.datasets.survey import photo_files
 from edge_tl_runtime.images.fingerprint import SeenFiles, SeenPhotos, fingerprint_photos
 from edge_tl_runtime.inference.classifier import Classifier
-from edge_tl_runtime.modelfile.onnx import parse_spec, read_spec, sealed
+from edge_tl_runtime.modelfile.onnx import parse_spec, read_spec, with_checksum
 from edge_tl_runtime.modelfile.training_images import METHOD
 
 
@@ -75,7 +75,7 @@ def model(data, color_graph, color_spec, tmp_path_factory) -> Path:
         training={"data": "set", "train_photos": 18, "val_fraction": 0.2, "seed": 0},
     )
     path = tmp_path_factory.mktemp("taught") / "model.onnx"
-    path.write_bytes(sealed(color_graph, spec))
+    path.write_bytes(with_checksum(color_graph, spec))
     return path
 
 
@@ -213,7 +213,7 @@ def test_corruptions_are_measured_on_the_same_photos(model, data, labels, tmp_pa
 
 def without_list(model: Path, color_graph: bytes, target: Path, **changes: object) -> Path:
     spec = parse_spec(model.read_bytes(), "it")
-    target.write_bytes(sealed(color_graph, replace(spec, training_images=None, **changes)))
+    target.write_bytes(with_checksum(color_graph, replace(spec, training_images=None, **changes)))
     return target
 
 
@@ -222,7 +222,7 @@ def test_what_is_not_known_is_said(model, data, color_graph, tmp_path, capsys):
     foreign = without_list(model, color_graph, tmp_path / "foreign.onnx", training={})
     images = replace(read_spec(model).training_images, method="a method of tomorrow")
     later = tmp_path / "later.onnx"
-    later.write_bytes(sealed(color_graph, replace(read_spec(model), training_images=images)))
+    later.write_bytes(with_checksum(color_graph, replace(read_spec(model), training_images=images)))
     for path, why in ((old, "its file has no list"), (foreign, "not trained by edge-tl"), (later, "upgrade it")):
         document, _ = evaluated(capsys, path, data / "set" / "train", "--split", "val")
         assert document["n"] == 18
@@ -239,7 +239,7 @@ def test_a_partial_list_says_how_much_it_can_tell(model, data, color_graph, colo
     part = replace(images.trained_on, files=base64.b64encode(few.astype("<u4").tobytes()).decode(), pictures="")
     spec = replace(read_spec(model), training_images=replace(images, trained_on=part))
     path = tmp_path / "partial.onnx"
-    path.write_bytes(sealed(color_graph, spec))
+    path.write_bytes(with_checksum(color_graph, spec))
     assert run(["evaluate", str(path), str(data / "set" / "train")]) == 0
     said = capsys.readouterr()
     assert "left out 9 photos" in said.err

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from edge_tl_runtime.sinks.draw import overlay
 from edge_tl_runtime.sinks.draw import text_layout as lettering
-from edge_tl_runtime.sinks.draw.fonts import Shelf
+from edge_tl_runtime.sinks.draw.fonts import FontCollection
 from edge_tl_runtime.sinks.draw.overlay import Overlay, drawable
 
 STATUS = "29.8 fps · LIVE"
@@ -24,7 +24,7 @@ def gray(height: int, width: int) -> np.ndarray:
 @pytest.fixture
 def no_fonts(monkeypatch):
     """A machine with HarfBuzz and no font at all."""
-    empty = Shelf([])
+    empty = FontCollection([])
     monkeypatch.setattr(lettering, "shelf", lambda: empty)
     caches = (lettering._line, lettering._letter, overlay._ink)
     for cache in caches:

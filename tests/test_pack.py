@@ -1,4 +1,4 @@
-"""Packs: the same bytes each time, read back to the last pixel, refused when anything is amiss, and judged as `attack` judged."""
+"""Packs: the same bytes each time, read back to the last pixel, refused when anything is wrong, with the figures of `attack`."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from edge_tl.cli import invoke as run
 from edge_tl.cli.console import silent
 from edge_tl_runtime.bench.pack.archive import MANIFEST, write_archive
 from edge_tl_runtime.bench.pack.pack import Pack
-from edge_tl_runtime.bench.parts.accuracy import Accuracy, Agreement
+from edge_tl_runtime.bench.parts.accuracy import AccuracyPart, Agreement
 from edge_tl_runtime.bench.parts.corruptions import Corruptions
 from edge_tl_runtime.bench.parts.live_square import LiveSquare
 from edge_tl_runtime.bench.parts.part import Bench
-from edge_tl_runtime.bench.parts.stored import Stored
+from edge_tl_runtime.bench.parts.stored import StoredAttackPart
 from edge_tl_runtime.bench.settings import BenchSettings
 from edge_tl_runtime.core.errors import BadPackError, UsageError
 from edge_tl_runtime.core.files import sha256
@@ -146,7 +146,7 @@ def test_pack_says_what_it_wrote(pair, photos, tmp_path, capsys):
 
 
 def test_stored_figures_are_those_of_the_attack(packed, pair, document):
-    found = Stored().run(bench(pair, packed, photos=0))
+    found = StoredAttackPart().run(bench(pair, packed, photos=0))
     assert found["complete"]
     for epsilon, rate in found["accuracy"].items():
         expected = document["clean_accuracy"] if epsilon == "0" else document["robust_accuracy"][epsilon]
@@ -160,7 +160,7 @@ def test_stored_figures_are_those_of_the_attack(packed, pair, document):
 
 def test_accuracy_and_agreement_on_the_machine_that_packed(packed, pair, document):
     subject = bench(pair, packed, photos=0)
-    assert Accuracy().run(subject)["top1"]["count"] == document["clean_accuracy"]["count"]
+    assert AccuracyPart().run(subject)["top1"]["count"] == document["clean_accuracy"]["count"]
     agreement = Agreement().run(subject)
     assert agreement["same_label"]["rate"] == 1
     assert agreement["largest_difference"] < 1e-4
@@ -181,8 +181,8 @@ def test_a_file_that_differs_is_seen_to_differ(packed, pair, monkeypatch):
 
 def test_agreement_is_of_the_packed_files_alone(packed, color_model):
     assert "another file" in Agreement().absent(bench(color_model, packed))
-    assert "needs a pack" in Stored().absent(bench(color_model, None))
-    assert "labelled photos" in Accuracy().absent(bench(color_model, None))
+    assert "needs a pack" in StoredAttackPart().absent(bench(color_model, None))
+    assert "labelled photos" in AccuracyPart().absent(bench(color_model, None))
 
 
 def test_corruptions_are_those_of_evaluate(packed, pair, photos):

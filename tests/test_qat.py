@@ -19,7 +19,7 @@ from edge_tl_export.errors import ExportError
 from edge_tl_export.onnx_graph.export_graph import to_onnx
 from edge_tl_export.quantization.quantize import quantize
 from edge_tl_export.quantization.recipe import Recipe
-from edge_tl_export.search.qat import Epoch, quantization_aware
+from edge_tl_export.search.qat import QATEpoch, quantization_aware
 from edge_tl_export.torch_graph.module import DifferentiableGraph
 from edge_tl_runtime.modelfile.spec import ModelSpec, Normalization, ResizeRule
 
@@ -309,7 +309,7 @@ def broken() -> Broken:
     return Broken(fp32, int8, accuracy(fp32), accuracy(int8))
 
 
-def train(broken: Broken, epochs: int, **changes) -> tuple[bytes, list[Epoch]]:
+def train(broken: Broken, epochs: int, **changes) -> tuple[bytes, list[QATEpoch]]:
     pixels, targets = patches(1024, 5)
     order = np.random.default_rng(0)
 
@@ -317,7 +317,7 @@ def train(broken: Broken, epochs: int, **changes) -> tuple[bytes, list[Epoch]]:
         rows = order.permutation(len(pixels)) if epoch else np.arange(len(pixels))
         return ((pixels[i], targets[i]) for i in np.array_split(rows, 32))
 
-    epochs_seen: list[Epoch] = []
+    epochs_seen: list[QATEpoch] = []
     session = onnxruntime.InferenceSession(broken.fp32)
     made = quantization_aware(
         broken.int8,

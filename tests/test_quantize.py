@@ -24,11 +24,11 @@ from edge_tl_export import ExportSettings, Quantizer, Recipe, export_model, quan
 from edge_tl_export.quantization.equalize import equalize
 from edge_tl_export.quantization.prepare import prepare
 from edge_tl_export.quantization.qdq import LATTICE, quantized_tensors
-from edge_tl_export.quantization.ranges import Range, Seen, choose_range, observe
+from edge_tl_export.quantization.ranges import Range, TensorRange, choose_range, observe
 from edge_tl_export.quantization.recipe import CALIBRATIONS
 from edge_tl_export.quantization.rounding import round_weights
-from edge_tl_export.search.compare import Comparison, Judge, open_model, sqnr
-from edge_tl_export.search.search import Search
+from edge_tl_export.search.compare import Comparison, FileEvaluator, open_model, sqnr
+from edge_tl_export.search.search import QuantizationSearch
 from edge_tl_runtime.core.errors import DataError
 from edge_tl_runtime.core.statistics import paired_interval
 from edge_tl_runtime.images.datasets.dataset import load_training
@@ -311,10 +311,10 @@ def test_a_channel_without_weights_has_a_bias_that_fits():
     assert sqnr(run(graph, pixels(8, 1)), run(int8, pixels(8, 1))) > 12
 
 
-def seen_as(sample: np.ndarray) -> Seen:
+def seen_as(sample: np.ndarray) -> TensorRange:
     """One channel of one photo."""
     low, high = np.array([sample.min()]), np.array([sample.max()])
-    return Seen(low, high, low, high, sample)
+    return TensorRange(low, high, low, high, sample)
 
 
 @given(
@@ -408,9 +408,9 @@ def test_a_search_judges_what_it_hands_over_and_knows_each_layer(tmp_path):
     _, validation = photos_in(tmp_path / "photos", 20)
     network = build()
     graph = to_onnx(network, SPEC)
-    judge = Judge(validation, SPEC.resize)
+    judge = FileEvaluator(validation, SPEC.resize)
     comparison = Comparison(graph, SPEC.resize, judge, open_model, max_drop=1.0)
-    search = Search(Quantizer(graph, [pixels(32)]), pixels(16, 1), comparison, "x86-vnni")
+    search = QuantizationSearch(Quantizer(graph, [pixels(32)]), pixels(16, 1), comparison, "x86-vnni")
     search.full()
     assert len(search.candidates) >= 12
     assert all(candidate.row is not None for candidate in search.candidates)
@@ -418,9 +418,9 @@ def test_a_search_judges_what_it_hands_over_and_knows_each_layer(tmp_path):
     layers = search.sensitivity(Recipe())
     assert sorted(layer.place for layer in layers) == list(range(8))
     assert [layer.sqnr for layer in layers] == sorted(layer.sqnr for layer in layers)
-    against = search.candidates[0].row.against
+    paired = search.candidates[0].row.paired
     answers = run(search.candidates[0].model, np.stack([judge.pixels(i) for i in range(len(validation))]))
-    assert tuple(np.flatnonzero(answers.argmax(1) != judge.reference.argmax(1))) == against.changed
+    assert tuple(np.flatnonzero(answers.argmax(1) != judge.reference.argmax(1))) == paired.changed
 
 
 def test_no_int8_file_is_written_that_loses_more_than_allowed(tmp_path, monkeypatch):

@@ -22,7 +22,7 @@ def sensor(count: int, seed: int = 0) -> list[np.ndarray]:
     ]
 
 
-def judged(path, inter_coded: bool) -> list[bool]:
+def evaluated(path, inter_coded: bool) -> list[bool]:
     """Of each decoded frame, whether it counts as a repeat."""
     reader = open_reader(str(path), live=True)
     repeats, given, found = Repeats(inter_coded), None, []
@@ -39,9 +39,9 @@ def judged(path, inter_coded: bool) -> list[bool]:
 def test_every_frame_of_a_quiet_scene_is_news(tmp_path, crf):
     options = {"crf": str(crf), "preset": "veryfast", "tune": "zerolatency"}
     path = write_video(tmp_path / "a.mkv", sensor(60), rate=15, gop=30, options=options)
-    assert sum(judged(path, inter_coded=True)) == 0
+    assert sum(evaluated(path, inter_coded=True)) == 0
     if crf >= 30:
-        assert sum(judged(path, inter_coded=False)) > 10, "the encoder repeats itself, else this tests nothing"
+        assert sum(evaluated(path, inter_coded=False)) > 10, "the encoder repeats itself, else this tests nothing"
 
 
 def test_a_frozen_input_is_found_by_its_key_frames_and_its_return_at_once(tmp_path):
@@ -49,7 +49,7 @@ def test_a_frozen_input_is_found_by_its_key_frames_and_its_return_at_once(tmp_pa
     other = [np.roll(frame, 9 * number, 1) for number, frame in enumerate(sensor(20, 1))]
     frames = still + [still[-1]] * 90 + other
     path = write_video(tmp_path / "a.avi", frames, "mpeg4", rate=15, gop=15, options={"qmin": "4", "qmax": "4"})
-    found = judged(path, inter_coded=True)
+    found = evaluated(path, inter_coded=True)
     assert not any(found[:45])
     assert all(found[65:120])
     assert not any(found[120:])
@@ -59,7 +59,7 @@ def test_a_short_loop_is_not_frozen(tmp_path):
     """A server that shows one moving group again and again, as test servers do."""
     loop = [np.roll(texture(320, 240), 8 * number, 1) for number in range(12)]
     path = write_video(tmp_path / "a.mkv", loop * 8, rate=15, gop=12, options={"qp": "24", "bf": "0"})
-    assert sum(judged(path, inter_coded=True)) == 0
+    assert sum(evaluated(path, inter_coded=True)) == 0
 
 
 def test_without_key_frames_time_tells():

@@ -27,7 +27,7 @@ from edge_tl.training.calibrate import calibrate
 from edge_tl.training.diagnose import Way, diagnose, nearest, verdict
 from edge_tl.training.probe.features import Features
 from edge_tl.training.probe.probe import Probe
-from edge_tl.training.run_folder import load_run, read_judged
+from edge_tl.training.run_folder import load_run, read_evaluated
 from edge_tl.training.settings import FinetuneSettings, TrainSettings
 from edge_tl.training.train import train
 from edge_tl_runtime.core.statistics import mcnemar
@@ -247,8 +247,8 @@ def test_tensorboard_reads_the_records(runs):
 
 
 def test_the_temperature_travels_with_the_contract(runs):
-    spec, judged = load_run(runs[0]).spec, read_judged(runs[0])["val"]
-    assert spec.scores.temperature == calibrate(judged.logits, judged.targets).temperature >= 1.0
+    spec, evaluated = load_run(runs[0]).spec, read_evaluated(runs[0])["val"]
+    assert spec.scores.temperature == calibrate(evaluated.logits, evaluated.targets).temperature >= 1.0
     assert spec.training["ece"]["after"] >= 0
 
 

@@ -19,7 +19,7 @@ from stripes import whole as whole
 from edge_tl.adversarial.evaluation.checkpoint import FOLDER
 from edge_tl.adversarial.evaluation.gradient_masking import EXPLANATIONS
 from edge_tl.adversarial.evaluation.report import DOCUMENT
-from edge_tl.adversarial.evaluation.sweep import Campaign
+from edge_tl.adversarial.evaluation.sweep import AttackSweep
 from edge_tl.adversarial.settings import AttackSettings
 from edge_tl_export import make_self_test
 from edge_tl_export.search.compare import open_model
@@ -27,7 +27,7 @@ from edge_tl_runtime.core.errors import DataError, UsageError
 from edge_tl_runtime.images.decode import read_photo
 from edge_tl_runtime.images.preprocess import crop_resize
 from edge_tl_runtime.inference.classifier import Classifier
-from edge_tl_runtime.modelfile.onnx import sealed
+from edge_tl_runtime.modelfile.onnx import with_checksum
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -88,7 +88,7 @@ def test_the_document_is_what_was_written_and_the_progress_is_gone(whole):
 
 def test_an_interrupted_evaluation_goes_on_and_ends_alike(whole, pair, photos, tmp_path, monkeypatch):
     expected, _ = whole
-    run, calls = Campaign.run, []
+    run, calls = AttackSweep.run, []
 
     def interrupted(self, *arguments):
         calls.append(arguments)
@@ -96,10 +96,10 @@ def test_an_interrupted_evaluation_goes_on_and_ends_alike(whole, pair, photos, t
             raise KeyboardInterrupt
         return run(self, *arguments)
 
-    monkeypatch.setattr(Campaign, "run", interrupted)
+    monkeypatch.setattr(AttackSweep, "run", interrupted)
     with pytest.raises(KeyboardInterrupt):
         evaluate(pair, photos, tmp_path)
-    monkeypatch.setattr(Campaign, "run", run)
+    monkeypatch.setattr(AttackSweep, "run", run)
     assert any((tmp_path / FOLDER).glob("*.npz"))
     with pytest.raises(UsageError, match="unfinished"):
         evaluate(pair, photos, tmp_path, seed=1)
@@ -215,7 +215,7 @@ def test_masking_rings_its_alarm_and_withholds_the_figure(planted, graph, photos
     spec = replace(SPEC, self_test=make_self_test(open_model(data, "planted"), SPEC, list(patches(8, 5)[0]), "fp32"))
     assert spec.self_test is not None
     wide = replace(spec.self_test, tolerance=1e3)
-    path.write_bytes(sealed(data, replace(spec, self_test=wide)))
+    path.write_bytes(with_checksum(data, replace(spec, self_test=wide)))
     document = evaluate(path, photos, tmp_path / "out")
     rung = {alarm["name"] for alarm in document["alarms"]}
     assert rung & expected, rung

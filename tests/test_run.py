@@ -248,7 +248,7 @@ def _status(path: Path) -> dict:
 def test_another_model_takes_over_and_a_damaged_one_does_not(color_model, color_graph, color_spec, tmp_path):
     from dataclasses import replace
 
-    from edge_tl_runtime.modelfile.onnx import sealed
+    from edge_tl_runtime.modelfile.onnx import with_checksum
 
     model = tmp_path / "model.onnx"
     model.write_bytes(color_model.read_bytes())
@@ -262,7 +262,7 @@ def test_another_model_takes_over_and_a_damaged_one_does_not(color_model, color_
         os.replace(damaged, model)
         time.sleep(3)
         fresh = tmp_path / "fresh.onnx"
-        fresh.write_bytes(sealed(color_graph, replace(color_spec, labels=names)))
+        fresh.write_bytes(with_checksum(color_graph, replace(color_spec, labels=names)))
         os.replace(fresh, model)
         rows = []
         end = time.monotonic() + HANGING
@@ -435,14 +435,14 @@ def _asked(address: str) -> dict:
 def test_frames_unlike_the_training_data_are_unknown(color_graph, color_spec, color_photos, tmp_path):
     from dataclasses import replace
 
-    from edge_tl_runtime.inference.ood import EXPORT_KEY, Familiarity
-    from edge_tl_runtime.modelfile.onnx import sealed
+    from edge_tl_runtime.inference.ood import EXPORT_KEY, OODThresholds
+    from edge_tl_runtime.modelfile.onnx import with_checksum
 
     write_photo(tmp_path / "black.png", np.zeros((48, 64, 3), np.uint8))
-    bounds = Familiarity(thresholds={0.95: 8.0, 0.99: 7.0}, n=100, data="colours")  # red, green and blue have 10
+    bounds = OODThresholds(thresholds={0.95: 8.0, 0.99: 7.0}, n=100, data="colours")  # red, green and blue have 10
     model = tmp_path / "model.onnx"
-    model.write_bytes(sealed(color_graph, replace(color_spec, export={EXPORT_KEY: bounds.to_dict()})))
-    command = ["run", model, "--headless", "--json", "--unfamiliar", "0.95", "--source"]
+    model.write_bytes(with_checksum(color_graph, replace(color_spec, export={EXPORT_KEY: bounds.to_dict()})))
+    command = ["run", model, "--headless", "--json", "--unknown", "0.95", "--source"]
     (black,) = lines(edge_tl(*command, tmp_path / "black.png").stdout)
     assert (black["label"], black["known"]) == ("unknown", False)
     assert all(row["known"] for row in lines(edge_tl(*command, color_photos).stdout))

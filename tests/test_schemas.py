@@ -185,18 +185,18 @@ def test_a_schema_takes_the_other_kinds_for_strangers(quick, made):
     settings=st.dictionaries(st.text(), json_values, max_size=4),
     temperature=st.floats(1e-6, 1e6),
     precision=st.sampled_from(["fp32", "fp16", "int8"]),
-    judged=st.none()
+    evaluated=st.none()
     | st.builds(Accuracy, top1=st.floats(0, 1), ci95=st.just((0.0, 1.0)), n=st.integers(0, 99), data=names),
     tested=st.booleans(),
 )
-def test_every_contract_that_can_be_made_passes(labels, settings, temperature, precision, judged, tested):
+def test_every_contract_that_can_be_made_passes(labels, settings, temperature, precision, evaluated, tested):
     test = SelfTest(thumbnail="", side=2, top1=0, logits=(1.0,) * len(labels), tolerance=0.1) if tested else None
     spec = make(
         tuple(labels),
         training=settings,
         scores=Scores(temperature=temperature),
         precision=precision,
-        validation=judged,
+        validation=evaluated,
         self_test=test,
     )
     assert [e.message for e in validator("contract").iter_errors(json.loads(spec.to_json()))] == []

@@ -30,7 +30,7 @@ from edge_tl_runtime.core.settings import called
 from edge_tl_runtime.evaluation.settings import EvaluateSettings
 from edge_tl_runtime.inference.settings import OpenSettings, PredictSettings
 from edge_tl_runtime.machine.settings import TuneSettings
-from edge_tl_runtime.run.plan import Plan
+from edge_tl_runtime.run.plan import RunPlan
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -56,7 +56,7 @@ def defaults(*words: str) -> dict[str, object]:
 
 ASKED: dict[tuple[str, ...], tuple[type, ...]] = {
     ("train", "photos"): (TrainSettings, FinetuneSettings),
-    ("run", "m.onnx"): (Plan, OpenSettings),
+    ("run", "m.onnx"): (RunPlan, OpenSettings),
     ("predict", "m.onnx", "a.jpg"): (PredictSettings, OpenSettings),
     ("evaluate", "m.onnx", "photos"): (EvaluateSettings,),
     ("export", "run"): (ExportSettings,),
@@ -84,8 +84,8 @@ def test_a_command_that_is_asked_for_nothing_has_the_defaults_of_its_settings_an
     given = defaults(*words)
     known = {}
     for settings in ASKED[words]:
-        if settings is Plan:
-            assert collect(Plan, {**given, "model": Path("m.onnx")}) == Plan(model=Path("m.onnx"))
+        if settings is RunPlan:
+            assert collect(RunPlan, {**given, "model": Path("m.onnx")}) == RunPlan(model=Path("m.onnx"))
         else:
             assert collect(settings, given) == settings()
         known |= {called(item): item.default for item in dataclasses.fields(settings) if item.metadata}

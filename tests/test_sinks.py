@@ -33,7 +33,7 @@ from edge_tl_runtime.sinks import (
     FileTarget,
     JsonLines,
     Log,
-    Outlet,
+    QueuedSink,
     Record,
     Sink,
     SinkClosed,
@@ -95,7 +95,7 @@ def tiny_disk(tmp_path):
 
 def test_a_slow_sink_never_delays_a_camera_and_its_drops_are_counted():
     sink = Keeper(lambda: time.sleep(0.02), depth=4)
-    outlet = Outlet(sink, lossless=False)
+    outlet = QueuedSink(sink, lossless=False)
     watch, waited = Stopwatch(), 0.0
     for index in range(200):
         result = make_result(index=index)
@@ -113,7 +113,7 @@ def test_a_slow_sink_never_delays_a_camera_and_its_drops_are_counted():
 
 def test_of_photos_and_videos_nothing_is_lost_however_slow_the_sink():
     sink = Keeper(lambda: time.sleep(0.002), depth=3)
-    outlet = Outlet(sink, lossless=True)
+    outlet = QueuedSink(sink, lossless=True)
     for index in range(150):
         outlet.offer(make_result(index=index))
     assert end(outlet)
@@ -123,7 +123,7 @@ def test_of_photos_and_videos_nothing_is_lost_however_slow_the_sink():
 
 def test_a_wait_for_a_stuck_sink_ends_with_the_run():
     never = threading.Event()
-    outlet = Outlet(Keeper(never.wait, depth=2), lossless=True)
+    outlet = QueuedSink(Keeper(never.wait, depth=2), lossless=True)
     stopping = threading.Event()
     threading.Timer(0.3, stopping.set).start()
     watch = Stopwatch()
@@ -139,7 +139,7 @@ def test_a_wait_for_a_stuck_sink_ends_with_the_run():
 def test_pixels_that_wait_are_bounded_in_bytes_not_only_in_number(monkeypatch):
     monkeypatch.setattr(outlets, "MAX_WAITING_BYTES", 1_000_000)
     go = threading.Event()
-    outlet = Outlet(Keeper(go.wait, depth=100), lossless=False)
+    outlet = QueuedSink(Keeper(go.wait, depth=100), lossless=False)
     for index in range(20):
         outlet.offer(make_result(index=index, frame=np.zeros((300, 400, 3), np.uint8)))
     assert sum(result.record.frame.nbytes for result in outlet._waiting) <= 1_000_000
@@ -170,7 +170,7 @@ class Failing(Keeper):
 def test_a_failing_sink_is_told_once_tried_again_and_counted(monkeypatch, error):
     monkeypatch.setattr(outlets, "RETRY_S", 0.05)
     said, sink = [], Failing()
-    outlet = Outlet(sink, lossless=False, say=said.append)
+    outlet = QueuedSink(sink, lossless=False, say=said.append)
     outlet.offer(make_result(index=0))
     until(lambda: outlet.written == 1)
     sink.broken = error
@@ -196,7 +196,7 @@ def test_a_failing_sink_is_told_once_tried_again_and_counted(monkeypatch, error)
 def test_a_sink_with_a_bug_does_not_hold_up_a_run_that_loses_nothing():
     sink = Failing()
     sink.broken, sink.depth = ZeroDivisionError("a bug"), 2
-    outlet = Outlet(sink, lossless=True)
+    outlet = QueuedSink(sink, lossless=True)
     for index in range(20):
         outlet.offer(make_result(index=index))
     assert end(outlet)
@@ -208,7 +208,7 @@ def test_a_listener_that_is_gone_does_not_end_a_sink():
         raise BrokenPipeError
 
     sink = Failing()
-    outlet = Outlet(sink, lossless=True, say=say)
+    outlet = QueuedSink(sink, lossless=True, say=say)
     sink.broken = OutputError("full")
     outlet.offer(make_result())
     until(lambda: outlet.failed == 1)
@@ -222,7 +222,7 @@ def test_a_listener_that_is_gone_does_not_end_a_sink():
 def test_a_reader_that_went_away_closes_the_outlet_for_good():
     sink = Failing()
     sink.broken = SinkClosed()
-    outlet = Outlet(sink, lossless=True)
+    outlet = QueuedSink(sink, lossless=True)
     for index in range(2000):
         outlet.offer(make_result(index=index))
     assert outlet.closed
@@ -237,7 +237,7 @@ def test_a_status_that_a_sink_cannot_take_is_told_once_and_stops_no_result():
             raise RuntimeError("deaf")
 
     said = []
-    outlet = Outlet(Deaf(), lossless=True, say=said.append)
+    outlet = QueuedSink(Deaf(), lossless=True, say=said.append)
     for index in range(5):
         outlet.status({})
         outlet.offer(make_result(index=index))
@@ -249,7 +249,7 @@ def test_a_status_that_a_sink_cannot_take_is_told_once_and_stops_no_result():
 def test_what_waits_is_written_when_the_run_ends():
     go = threading.Event()
     sink = Keeper(go.wait, depth=50)
-    outlet = Outlet(sink, lossless=False)
+    outlet = QueuedSink(sink, lossless=False)
     for index in range(50):
         outlet.offer(make_result(index=index))
     outlet.finish()
@@ -341,7 +341,7 @@ def test_lines_are_written_many_at_a_time_and_never_synchronised(tmp_path, monke
 
 
 def test_a_line_waits_two_seconds_at_most(tmp_path):
-    outlet = Outlet(JsonLines(FileTarget(tmp_path / "log")), lossless=False)
+    outlet = QueuedSink(JsonLines(FileTarget(tmp_path / "log")), lossless=False)
     outlet.offer(make_result())
     until(lambda: (tmp_path / "log").stat().st_size > 0, 2.5)
     assert end(outlet)
@@ -421,7 +421,7 @@ def test_a_full_disk_costs_lines_that_are_counted_and_is_told_once(tiny_disk, mo
     monkeypatch.setattr(outlets, "RETRY_S", 0.05)
     said = []
     filler = tiny_disk / "filler"
-    outlet = Outlet(Log(FileTarget(tiny_disk / "log")), lossless=True, say=said.append)
+    outlet = QueuedSink(Log(FileTarget(tiny_disk / "log")), lossless=True, say=said.append)
     for index in range(20):
         outlet.offer(make_result(index=index))
     until(lambda: outlet.written == 20)
@@ -808,7 +808,7 @@ def test_snapshots_that_somebody_deletes_are_no_trouble(tmp_path):
 def test_a_full_disk_costs_snapshots_and_leaves_no_halves(tiny_disk, monkeypatch):
     monkeypatch.setattr(outlets, "RETRY_S", 0.0)
     said = []
-    outlet = Outlet(Snapshots(tiny_disk), lossless=True, say=said.append)
+    outlet = QueuedSink(Snapshots(tiny_disk), lossless=True, say=said.append)
     for number in range(12):
         outlet.offer(make_result(f"n{number}", number, frame=noise(number)))
     until(lambda: outlet.failed + outlet.written == 12)
@@ -956,7 +956,7 @@ def test_a_disk_that_fills_up_ends_no_run_and_the_recording_goes_on_later(tmp_pa
     free = [10**9]
     monkeypatch.setattr(pictures.shutil, "disk_usage", lambda path: type("", (), {"free": free[0]}))
     said = []
-    outlet = Outlet(Record(tmp_path / "x.avi", Overlay(["bee"]), fps=10), lossless=True, say=said.append)
+    outlet = QueuedSink(Record(tmp_path / "x.avi", Overlay(["bee"]), fps=10), lossless=True, say=said.append)
     for index in range(15):
         free[0] = 0 if 5 <= index < 10 else 10**9
         outlet.sink._checked = -10.0
@@ -978,7 +978,7 @@ def test_memory_does_not_grow_with_the_number_of_results(tmp_path, room):
         Csv(FileTarget(tmp_path / "csv", 2**16, 2)),
         Snapshots(tmp_path / "snaps", 2**20),
     ]
-    running = [Outlet(sink, lossless=True) for sink in sinks]
+    running = [QueuedSink(sink, lossless=True) for sink in sinks]
     frame = noise(0, 64)
     peaks = []
     for index in range(9000):

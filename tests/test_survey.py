@@ -24,7 +24,7 @@ from edge_tl_runtime.images.datasets.survey import photo_files, survey
 from edge_tl_runtime.images.datasets.tally import say_counts
 from edge_tl_runtime.images.decode import read_photo
 from edge_tl_runtime.images.formats import heif
-from edge_tl_runtime.images.formats.kinds import HEAD, Group, kind_of
+from edge_tl_runtime.images.formats.kinds import HEAD, FileGroup, kind_of
 from edge_tl_runtime.sources import Photos, source_kind
 
 
@@ -57,49 +57,49 @@ PHOTOS = {
     "PGM": encoded("PPM", "L"),
 }
 OTHERS = {
-    "GIF": (encoded("GIF"), Group.OTHER_PICTURE, "GIF"),
-    "SVG": (b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>', Group.OTHER_PICTURE, "drawing"),
-    "JPEG 2000": (encoded("JPEG2000"), Group.OTHER_PICTURE, "JPEG 2000"),
-    "JPEG XL": (b"\xff\x0a" + bytes(50), Group.OTHER_PICTURE, "JPEG XL"),
-    "JPEG XL in boxes": (b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(50), Group.OTHER_PICTURE, "JPEG XL"),
+    "GIF": (encoded("GIF"), FileGroup.OTHER_PICTURE, "GIF"),
+    "SVG": (b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>', FileGroup.OTHER_PICTURE, "drawing"),
+    "JPEG 2000": (encoded("JPEG2000"), FileGroup.OTHER_PICTURE, "JPEG 2000"),
+    "JPEG XL": (b"\xff\x0a" + bytes(50), FileGroup.OTHER_PICTURE, "JPEG XL"),
+    "JPEG XL in boxes": (b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(50), FileGroup.OTHER_PICTURE, "JPEG XL"),
     "DNG": (
         b"II*\0\x08\0\0\0\x01\0" + (50706).to_bytes(2, "little") + b"\x01\0\x04\0\0\0\x01\x04\0\0" + bytes(40),
-        Group.OTHER_PICTURE,
+        FileGroup.OTHER_PICTURE,
         "camera raw",
     ),
-    "CR2": (b"II*\0\x10\0\0\0CR\x02\0" + bytes(60), Group.OTHER_PICTURE, "camera raw"),
-    "CR3": (boxes(b"crx "), Group.OTHER_PICTURE, "camera raw"),
-    "RAF": (b"FUJIFILMCCD-RAW 0201" + bytes(60), Group.OTHER_PICTURE, "camera raw"),
-    "ORF": (b"IIRO\x08\0\0\0" + bytes(60), Group.OTHER_PICTURE, "camera raw"),
-    "PSD": (b"8BPS\0\x01" + bytes(60), Group.OTHER_PICTURE, "Photoshop"),
-    "PDF": (b"%PDF-1.7\n", Group.OTHER_PICTURE, "PDF"),
-    "icon": (encoded("ICO"), Group.OTHER_PICTURE, "icon"),
-    "PPM as text": (b"P3\n1 1\n255\n1 2 3\n", Group.OTHER_PICTURE, "text"),
-    "HEIF of JPEG": (boxes(b"mif1", b"mif1", b"jpeg"), Group.OTHER_PICTURE, "HEIF of JPEG"),
-    "MP4": (boxes(b"isom", b"avc1"), Group.VIDEO, "video"),
-    "QuickTime": (boxes(b"qt  "), Group.VIDEO, "video"),
-    "Matroska": (b"\x1aE\xdf\xa3" + bytes(60), Group.VIDEO, "video"),
-    "AVI": (b"RIFF\x10\0\0\0AVI LIST", Group.VIDEO, "video"),
-    "MPEG-TS": ((b"G" + bytes(187)) * 3, Group.VIDEO, "video"),
-    "web page": (b"\r\n<!DOCTYPE html>\n<html><head>", Group.NO_PICTURE, "web page"),
+    "CR2": (b"II*\0\x10\0\0\0CR\x02\0" + bytes(60), FileGroup.OTHER_PICTURE, "camera raw"),
+    "CR3": (boxes(b"crx "), FileGroup.OTHER_PICTURE, "camera raw"),
+    "RAF": (b"FUJIFILMCCD-RAW 0201" + bytes(60), FileGroup.OTHER_PICTURE, "camera raw"),
+    "ORF": (b"IIRO\x08\0\0\0" + bytes(60), FileGroup.OTHER_PICTURE, "camera raw"),
+    "PSD": (b"8BPS\0\x01" + bytes(60), FileGroup.OTHER_PICTURE, "Photoshop"),
+    "PDF": (b"%PDF-1.7\n", FileGroup.OTHER_PICTURE, "PDF"),
+    "icon": (encoded("ICO"), FileGroup.OTHER_PICTURE, "icon"),
+    "PPM as text": (b"P3\n1 1\n255\n1 2 3\n", FileGroup.OTHER_PICTURE, "text"),
+    "HEIF of JPEG": (boxes(b"mif1", b"mif1", b"jpeg"), FileGroup.OTHER_PICTURE, "HEIF of JPEG"),
+    "MP4": (boxes(b"isom", b"avc1"), FileGroup.VIDEO, "video"),
+    "QuickTime": (boxes(b"qt  "), FileGroup.VIDEO, "video"),
+    "Matroska": (b"\x1aE\xdf\xa3" + bytes(60), FileGroup.VIDEO, "video"),
+    "AVI": (b"RIFF\x10\0\0\0AVI LIST", FileGroup.VIDEO, "video"),
+    "MPEG-TS": ((b"G" + bytes(187)) * 3, FileGroup.VIDEO, "video"),
+    "web page": (b"\r\n<!DOCTYPE html>\n<html><head>", FileGroup.NO_PICTURE, "web page"),
     "Git LFS": (
         b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n",
-        Group.NO_PICTURE,
+        FileGroup.NO_PICTURE,
         "git lfs pull",
     ),
-    "annex": (b"/annex/objects/SHA256E-s1--00.jpg\n", Group.NO_PICTURE, "git annex get"),
-    "text": (b"a note\n", Group.NO_PICTURE, "text"),
-    "Thai text": ("บันทึก".encode() * 40, Group.NO_PICTURE, "text"),
-    "old text": (("Mein Käfer ist größer\n" * 3).encode("latin-1"), Group.NO_PICTURE, "text"),
-    "UTF-16": ("a note".encode("utf-16"), Group.NO_PICTURE, "text"),
-    "text that starts as a bitmap": (b"BMW, Audi and others of the list", Group.NO_PICTURE, "text"),
-    "text that starts as netpbm": (b"P5 is the fifth photo", Group.NO_PICTURE, "text"),
-    "JSON": (b'{"label": "cat"}', Group.NO_PICTURE, "text"),
-    "ZIP": (b"PK\x03\x04" + bytes(60), Group.NO_PICTURE, "unpack"),
-    "database": (b"SQLite format 3\0" + bytes(60), Group.NO_PICTURE, "database"),
-    "noise": (bytes(range(1, 200)), Group.NO_PICTURE, "unknown"),
-    "resource fork": (b"\0\x05\x16\x07\0\x02\0\0Mac OS X", Group.SYSTEM, "system"),
-    "empty": (b"", Group.EMPTY, "empty"),
+    "annex": (b"/annex/objects/SHA256E-s1--00.jpg\n", FileGroup.NO_PICTURE, "git annex get"),
+    "text": (b"a note\n", FileGroup.NO_PICTURE, "text"),
+    "Thai text": ("บันทึก".encode() * 40, FileGroup.NO_PICTURE, "text"),
+    "old text": (("Mein Käfer ist größer\n" * 3).encode("latin-1"), FileGroup.NO_PICTURE, "text"),
+    "UTF-16": ("a note".encode("utf-16"), FileGroup.NO_PICTURE, "text"),
+    "text that starts as a bitmap": (b"BMW, Audi and others of the list", FileGroup.NO_PICTURE, "text"),
+    "text that starts as netpbm": (b"P5 is the fifth photo", FileGroup.NO_PICTURE, "text"),
+    "JSON": (b'{"label": "cat"}', FileGroup.NO_PICTURE, "text"),
+    "ZIP": (b"PK\x03\x04" + bytes(60), FileGroup.NO_PICTURE, "unpack"),
+    "database": (b"SQLite format 3\0" + bytes(60), FileGroup.NO_PICTURE, "database"),
+    "noise": (bytes(range(1, 200)), FileGroup.NO_PICTURE, "unknown"),
+    "resource fork": (b"\0\x05\x16\x07\0\x02\0\0Mac OS X", FileGroup.SYSTEM, "system"),
+    "empty": (b"", FileGroup.EMPTY, "empty"),
 }
 SUFFIXES = (".jpg", ".jpeg", ".JPG", ".jfif", ".jpe", ".png", ".heic", ".tif", ".gif", ".txt", ".mp4", ".bak", "")
 
@@ -125,7 +125,7 @@ def test_what_is_no_photo_is_named_with_the_reason(kind, tmp_path):
     with pytest.raises(BadImage, match=words):
         read_photo(tmp_path / "x.jpg")
     named = next(item.reason for item in found.passed_over if item.path.suffix == ".jpg")
-    assert ";" in named or group in (Group.SYSTEM, Group.EMPTY) or kind == "SVG"  # what to do next
+    assert ";" in named or group in (FileGroup.SYSTEM, FileGroup.EMPTY) or kind == "SVG"  # what to do next
 
 
 @pytest.mark.parametrize("suffix", [".nef", ".ARW", ".dng", ".pef"])
@@ -150,7 +150,7 @@ def test_what_systems_leave_is_no_photo_and_is_counted_as_what_it_is(name, tmp_p
         path.write_bytes(PHOTOS["JPEG"])
     found = survey(tmp_path)
     assert found.photos == ()
-    assert [item.group for item in found.passed_over] == [Group.SYSTEM] * 2
+    assert [item.group for item in found.passed_over] == [FileGroup.SYSTEM] * 2
 
 
 @pytest.mark.parametrize(
@@ -175,12 +175,12 @@ def test_links_pipes_sockets_and_folders_are_named(tmp_path):
         found = survey(tmp_path)
     assert found.photos == (tmp_path / "file.jpg", photo)
     assert {item.path.name: item.group for item in found.passed_over} == {
-        "a": Group.LINK,
-        "dead.jpg": Group.LINK,
-        "round.jpg": Group.LINK,
-        "up": Group.LINK,
-        "pipe.jpg": Group.SPECIAL,
-        "socket": Group.SPECIAL,
+        "a": FileGroup.LINK,
+        "dead.jpg": FileGroup.LINK,
+        "round.jpg": FileGroup.LINK,
+        "up": FileGroup.LINK,
+        "pipe.jpg": FileGroup.SPECIAL,
+        "socket": FileGroup.SPECIAL,
     }
     reasons = {item.path.name: item.reason for item in found.passed_over}
     assert "nowhere.jpg" in reasons["dead.jpg"]
@@ -274,7 +274,7 @@ def test_no_file_is_lost_unmentioned(data):
 @given(head=st.binary(max_size=HEAD))
 def test_any_bytes_have_a_kind(head):
     kind = kind_of(head)
-    assert (kind.group is Group.PHOTO) == (kind.reason == "")
+    assert (kind.group is FileGroup.PHOTO) == (kind.reason == "")
 
 
 def test_a_folder_of_heic_alone_points_to_the_extra(tmp_path, monkeypatch):
@@ -284,7 +284,7 @@ def test_a_folder_of_heic_alone_points_to_the_extra(tmp_path, monkeypatch):
         for number in range(3):
             (tmp_path / label / f"{number}.HEIC").write_bytes(boxes(b"heic", b"mif1"))
     found = survey(tmp_path)
-    assert [item.group for item in found.passed_over] == [Group.EXTRA] * 6
+    assert [item.group for item in found.passed_over] == [FileGroup.EXTRA] * 6
     line = "pip install 'edge-tl[heic]'"
     for error, call in (
         (DataError, lambda: load_labelled(tmp_path, ("red", "blue"))),

@@ -21,9 +21,9 @@ from stopwatch import HANGING
 from test_health import Paced
 
 from edge_tl_runtime.inference.classifier import Classifier
-from edge_tl_runtime.modelfile.onnx import sealed
+from edge_tl_runtime.modelfile.onnx import with_checksum
 from edge_tl_runtime.pipeline.decision import Decider
-from edge_tl_runtime.pipeline.hot_reload import ModelWatch
+from edge_tl_runtime.pipeline.hot_reload import ModelReloader
 from edge_tl_runtime.pipeline.stream import Stream
 from edge_tl_runtime.run.status import rss_mb
 
@@ -33,7 +33,7 @@ EVERY_S = 0.05
 @pytest.fixture(scope="module")
 def new_bytes(color_graph, color_spec):
     """The same network with other labels."""
-    return sealed(color_graph, replace(color_spec, labels=("new red", "new green", "new blue")))
+    return with_checksum(color_graph, replace(color_spec, labels=("new red", "new green", "new blue")))
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def watched(model):
 
     def make(load=Classifier):
         said = []
-        watch = ModelWatch(model, load, said.append, EVERY_S)
+        watch = ModelReloader(model, load, said.append, EVERY_S)
         made.append(watch)
         return watch, said
 
@@ -109,7 +109,7 @@ def test_a_model_of_another_size_takes_over_in_the_middle_of_batches(color_graph
     for count, result in enumerate(stream):
         assert result.label == "green"
         if count == 10:
-            put(model, sealed(data, large))
+            put(model, with_checksum(data, large))
         if stream.classifier.spec.resize.height == 48 or count > 3000:
             source.stop()
     assert stream.classifier.spec.resize.height == 48
@@ -232,7 +232,7 @@ def test_a_listener_that_is_gone_ends_no_watch(model, new_bytes):
     def say(line):
         raise BrokenPipeError
 
-    watch = ModelWatch(model, Classifier, say, EVERY_S)
+    watch = ModelReloader(model, Classifier, say, EVERY_S)
     put(model, b"damaged")
     wait_for(lambda: watch.notice)
     put(model, new_bytes)
@@ -245,7 +245,7 @@ def test_the_newest_of_several_is_taken_when_frames_come_again(model, watched, c
     """The camera was away while the model was replaced twice."""
     watch, said = watched()
     for number in range(2):
-        put(model, sealed(color_graph, replace(color_spec, labels=(f"a{number}", "b", "c"))))
+        put(model, with_checksum(color_graph, replace(color_spec, labels=(f"a{number}", "b", "c"))))
         wait_for(lambda number=number: len(said) == number + 1)
     assert watch.fresh().spec.labels[0] == "a1"
     assert watch.fresh() is None
@@ -280,7 +280,7 @@ def test_old_models_are_let_go(model, watched, color_graph, color_spec, solid):
 
     def replace_often():
         for number in range(20):
-            put(model, sealed(data, replace(color_spec, labels=(f"red {number}", "green", "blue"))))
+            put(model, with_checksum(data, replace(color_spec, labels=(f"red {number}", "green", "blue"))))
             wait_for(lambda number=number: stream.classifier.spec.labels[0] == f"red {number}")
             sizes.append(rss_mb())
             threads.append(threading.active_count())

@@ -24,15 +24,15 @@ from edge_tl_runtime.inference.providers import computing_providers, find_provid
 from edge_tl_runtime.machine import tune as tuning_module
 from edge_tl_runtime.machine.tune import BATCH, configurations, siblings, thread_counts, tune
 from edge_tl_runtime.machine.tuning_profile import (
-    Choice,
     Machine,
     Profile,
+    TunedChoice,
     choose_settings,
     profile_path,
     profiled_settings,
     write_profile,
 )
-from edge_tl_runtime.modelfile.onnx import sealed
+from edge_tl_runtime.modelfile.onnx import with_checksum
 
 OTHER = SessionSettings(threads=usable_cores() + 1)
 """What no default and no other rule would choose."""
@@ -46,7 +46,7 @@ def model(color_model: Path, tmp_path: Path) -> Path:
 
 
 def put_profile(model: Path, settings: SessionSettings = OTHER) -> Path:
-    choice = Choice(settings=settings, median_ms=1, cpu_ms=1)
+    choice = TunedChoice(settings=settings, median_ms=1, cpu_ms=1)
     digest = sha256(model.read_bytes())
     profile = Profile(
         machine=Machine.here(),
@@ -223,7 +223,7 @@ def test_a_graph_that_takes_one_photo_only_is_tuned_for_frames(model, color_grap
     graph.graph.node[0].input[0] = "one"
     graph.graph.node.insert(0, helper.make_node("Reshape", ["pixels", "shape"], ["one"]))
     graph.graph.initializer.append(numpy_helper.from_array(np.array([1, 32, 32, 3], np.int64), "shape"))
-    model.write_bytes(sealed(graph.SerializeToString(), color_spec))
+    model.write_bytes(with_checksum(graph.SerializeToString(), color_spec))
     tuning = tune(model, seconds=1)
     assert all(row.frame is not None and row.batch is None for row in tuning.measured)
     assert all(row.note.startswith("batch refused: onnxruntime cannot run it") for row in tuning.measured)
@@ -233,7 +233,7 @@ def test_a_graph_that_takes_one_photo_only_is_tuned_for_frames(model, color_grap
 
 def test_a_model_that_is_bad_everywhere_is_one_line(model, color_graph, color_spec):
     wrong = replace(color_spec.self_test, logits=tuple(x + 1 for x in color_spec.self_test.logits))
-    model.write_bytes(sealed(color_graph, replace(color_spec, self_test=wrong)))
+    model.write_bytes(with_checksum(color_graph, replace(color_spec, self_test=wrong)))
     with pytest.raises(BadModelError, match="failed its self-test"):
         tune(model, seconds=1)
     result = edge_tl("tune", model)
@@ -247,7 +247,7 @@ def test_siblings_are_files_of_the_same_export(model, color_graph, color_spec, t
     made = replace(color_spec, precision="int8", parent_sha256=digest)
 
     def put(name, spec):
-        (tmp_path / name).write_bytes(sealed(color_graph, spec))
+        (tmp_path / name).write_bytes(with_checksum(color_graph, spec))
 
     put("model-int8.onnx", made)
     put("model-fp16.onnx", replace(made, precision="fp16"))
@@ -265,7 +265,7 @@ def test_siblings_are_files_of_the_same_export(model, color_graph, color_spec, t
 def test_a_faster_sibling_is_named_and_the_profile_is_still_the_models_own(model, color_graph, color_spec, monkeypatch):
     made = replace(color_spec, precision="int8", parent_sha256=sha256(model.read_bytes()))
     fast = model.with_name("model-int8.onnx")
-    fast.write_bytes(sealed(color_graph, made))
+    fast.write_bytes(with_checksum(color_graph, made))
 
     class Slower(Classifier):
         def logits(self, pixels):

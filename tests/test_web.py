@@ -22,7 +22,7 @@ from web_pages import Camera, Reply, deliver, grey, result_of, status_of, until
 
 from edge_tl_runtime.core.errors import UsageError
 from edge_tl_runtime.pipeline.stream import Result
-from edge_tl_runtime.sinks import Outlet, kept
+from edge_tl_runtime.sinks import QueuedSink, kept
 from edge_tl_runtime.sinks.web import WebPage
 from edge_tl_runtime.sinks.web.access import public_host
 from edge_tl_runtime.sinks.web.feed import CHANGES, POINTS
@@ -241,7 +241,7 @@ def test_a_noisy_picture_does_not_pile_up_for_a_slow_viewer(page):
         while time.monotonic() < limit:
             deliver(page, result_of({"bee": 0.9}, 0, noise))
             time.sleep(0.01)
-        assert page._feed.hungry == 0  # its network is busy with the last
+        assert page._feed.waiting_viewers == 0  # its network is busy with the last
         assert page._feed.picture().number < 12  # of 45 at full pace
 
 
@@ -259,7 +259,7 @@ def test_viewers_are_limited(page):
 
 def test_the_last_photo_is_shown_though_it_came_too_soon_after_the_one_before():
     page = WebPage(port=0, every=True, max_fps=1)
-    outlet = Outlet(page, lossless=True)
+    outlet = QueuedSink(page, lossless=True)
     with Reply(page, "/picture", whole=False) as viewer:
         until(lambda: page.viewers == 1)
         for level in (10, 90, 200):

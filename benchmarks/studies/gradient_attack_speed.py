@@ -27,7 +27,7 @@ from torch.nn import functional
 
 from edge_tl.adversarial.attacks.apgd import APGD
 from edge_tl.adversarial.attacks.criteria import Misclassification
-from edge_tl.adversarial.attacks.model import Model
+from edge_tl.adversarial.attacks.model import AttackedModel
 from edge_tl.adversarial.attacks.pgd import PGD, GradientAttack
 from edge_tl_export.torch_graph.module import DifferentiableGraph
 from edge_tl_runtime.core.malloc import keep_heap
@@ -79,7 +79,7 @@ def main() -> None:
             spent = {}
             for name, judge in judges.items():
                 started = time.process_time()
-                value.run(Model(judge, graph), pixels, NeverFooled(classes), epsilon)
+                value.run(AttackedModel(judge, graph), pixels, NeverFooled(classes), epsilon)
                 spent[name] = time.process_time() - started
             if turn:
                 rates.append(count * steps / bare)

@@ -28,7 +28,7 @@ from edge_tl_runtime.core.statistics import wilson
 from edge_tl_runtime.evaluation.evaluate import PixelReader
 from edge_tl_runtime.images.datasets.dataset import LabelledPhotos, load_labelled, load_unlabelled
 from edge_tl_runtime.inference.classifier import Classifier, SessionSettings
-from edge_tl_runtime.inference.ood import KEEP, energy, familiarity_of, threshold
+from edge_tl_runtime.inference.ood import KEEP, energy, ood_thresholds_of, threshold
 
 Array = NDArray[np.float64]
 
@@ -139,10 +139,10 @@ def main() -> None:
     kept, low, high = (100 * (x - KEEP[0]) for x in (count / len(known), *wilson(count, len(known))))
     what, against = f"known photos kept by energy, {pair}", f"the {100 * KEEP[0]:g} % asked for"
     record(what, against, kept, low=low, high=high, better="higher", note="95 %", kind="points")
-    familiarity = familiarity_of(spec)
-    if familiarity is not None:
+    ood_thresholds = ood_thresholds_of(spec)
+    if ood_thresholds is not None:
         found = [
-            rate(sum(not familiarity.is_familiar(row, keep) for row in unknown), len(unknown)) + f" at {100 * keep:g} %"
+            rate(sum(not ood_thresholds.is_known(row, keep) for row in unknown), len(unknown)) + f" at {100 * keep:g} %"
             for keep in KEEP
         ]
         print(f"\nby the thresholds in the file, noticed: {', '.join(found)}")

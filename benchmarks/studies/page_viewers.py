@@ -21,7 +21,7 @@ from ratios import record
 from edge_tl_runtime.inference.classifier import Classifier
 from edge_tl_runtime.pipeline.stream import Result, Stream
 from edge_tl_runtime.run.runner import Runner
-from edge_tl_runtime.sinks import Outlet
+from edge_tl_runtime.sinks import QueuedSink
 from edge_tl_runtime.sinks.web import WebPage
 from edge_tl_runtime.sources import open_source
 
@@ -65,7 +65,7 @@ def measure(classifier: Classifier, viewers: int, seconds: float) -> tuple[float
         time.sleep(0.05)
     with open_source(f"test://bars?size=640x480&fps={FPS}") as source:
         stream = Watched(source, classifier, page=page, viewers=viewers)
-        runner = Runner(stream, [Outlet(page, lossless=False)], max_frames=round(seconds * FPS))
+        runner = Runner(stream, [QueuedSink(page, lossless=False)], max_frames=round(seconds * FPS))
         runner.run()
         took, cpu = time.monotonic() - stream.began, time.process_time() - stream.cpu
     for viewer in watching:

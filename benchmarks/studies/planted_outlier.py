@@ -18,7 +18,7 @@ import torch
 from ratios import record
 
 from edge_tl.training.run_folder import open_run
-from edge_tl_export import Comparison, Judge, Quantizer, Recipe, Search, to_onnx
+from edge_tl_export import Comparison, FileEvaluator, QuantizationSearch, Quantizer, Recipe, to_onnx
 from edge_tl_export.quantization.calibration import CalibrationPhotos
 from edge_tl_export.search.compare import open_model
 from edge_tl_export.search.qat import quantization_aware
@@ -51,21 +51,21 @@ def main() -> None:
     photos = CalibrationPhotos(calibration, run.spec.resize, 200)
     batches = photos.batches(lambda done: None)
     moved = np.abs(open_model(before, "")(batches[0]) - open_model(fp32, "")(batches[0])).max()
-    comparison = Comparison(fp32, run.spec.resize, Judge(validation, run.spec.resize), open_model)
+    comparison = Comparison(fp32, run.spec.resize, FileEvaluator(validation, run.spec.resize), open_model)
     print(f"largest change of a logit by planting: {moved:.1e}\n")
     print("| file | top-1 | drop, points (95 %) | agrees | speed | s |")
     print("|---|---|---|---|---|---|")
 
     def show(name: str, model: bytes, seconds: float) -> None:
         row = comparison.row("int8", model, name)
-        assert row.against is not None
-        low, high = row.against.interval
+        assert row.paired is not None
+        low, high = row.paired.interval
         drops = {"low": -100 * high, "high": -100 * low, "note": "95 %, paired"}
         what = f"top-1 with a planted outlier: {name}"
-        record(what, "FP32", -100 * row.against.drop, **drops, better="higher", kind="points")
+        record(what, "FP32", -100 * row.paired.drop, **drops, better="higher", kind="points")
         print(
-            f"| {name} | {100 * (row.top1 or 0):.1f} % | {100 * row.against.drop:.1f} ({100 * low:.1f} to {100 * high:.1f}) | "
-            f"{100 * row.against.agreement:.1f} % | {row.speedup:.2f}x | {seconds:.0f} |",
+            f"| {name} | {100 * (row.top1 or 0):.1f} % | {100 * row.paired.drop:.1f} ({100 * low:.1f} to {100 * high:.1f}) | "
+            f"{100 * row.paired.agreement:.1f} % | {row.speedup:.2f}x | {seconds:.0f} |",
             flush=True,
         )
 
@@ -75,7 +75,7 @@ def main() -> None:
     plain = quantizer.make(PLAIN)
     show("plain INT8 (minmax, nearest)", plain, time.perf_counter() - started)
     started = time.perf_counter()
-    search = Search(quantizer, photos.ranking(), comparison, "x86-vnni")
+    search = QuantizationSearch(quantizer, photos.ranking(), comparison, "x86-vnni")
     found = search.first()
     shown = found or search.nearest
     assert shown is not None

@@ -22,7 +22,7 @@ from measure import paired_points
 from ratios import record
 
 from edge_tl.cli.console import silent
-from edge_tl.training.run_folder import read_judged
+from edge_tl.training.run_folder import read_evaluated
 from edge_tl.training.settings import FinetuneSettings, TrainSettings
 from edge_tl.training.train import train
 
@@ -73,7 +73,7 @@ def row(photos: str, arch: str, recipe: str, options: argparse.Namespace, change
         started = time.perf_counter()
         results.append(train(options.data / photos, folder / "run", settings, silent, lambda line: None))
         seconds.append(time.perf_counter() - started)
-        evaluated = read_judged(folder / "run")["val"]
+        evaluated = read_evaluated(folder / "run")["val"]
         right.append((evaluated.logits.argmax(1) == evaluated.targets).tolist())
     rates = [100 * result.evaluation.top1 for result in results]
     by_seed = ", ".join(f"{result.evaluation.correct}" for result in results)

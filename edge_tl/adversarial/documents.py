@@ -103,7 +103,7 @@ class AttackRunDocument(TypedDict):
     plugin: PluginDocument | None
 
 
-class SubjectDocument(TypedDict):
+class ModelUnderTestDocument(TypedDict):
     """One of the files that were attacked.
 
     attackable: photos that were right without an attack, or those to be made into another class.
@@ -118,13 +118,13 @@ class SubjectDocument(TypedDict):
 
 
 class _Twin(TypedDict, total=False):
-    twin: SubjectDocument
+    twin: ModelUnderTestDocument
 
 
 class SubjectsDocument(_Twin):
     """The files that were attacked; twin: the FP32 file that a quantized one was made from."""
 
-    model: SubjectDocument
+    model: ModelUnderTestDocument
 
 
 class AbsentRouteDocument(TypedDict):

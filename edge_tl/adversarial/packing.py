@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tl.adversarial.document import Document
-from edge_tl.adversarial.evaluation.evaluation import Attacked, Evaluation, Say
+from edge_tl.adversarial.evaluation.evaluation import Attacked, RobustnessEvaluation, Say
 from edge_tl.adversarial.evaluation.report import attack_all
-from edge_tl.adversarial.evaluation.sweep import Line
+from edge_tl.adversarial.evaluation.sweep import AttackRun
 from edge_tl.adversarial.evaluation.target import CONTROL_KIND
 from edge_tl.adversarial.settings import AttackSettings
 from edge_tl_export import Stage
@@ -49,7 +49,7 @@ def write_pack(
     if target.is_dir():
         raise UsageError(f"{target} is a folder; name the file that the pack becomes, such as {target / 'bench.pack'}")
     progress = target.parent / f".{target.name}.progress"
-    evaluation = Evaluation(model, data, progress, settings, stage, say)
+    evaluation = RobustnessEvaluation(model, data, progress, settings, stage, say)
     attacked, report = attack_all(evaluation)
     packing = _Packing(evaluation, attacked["model"])
     manifest = _manifest(evaluation, report, packing)
@@ -59,7 +59,7 @@ def write_pack(
     return _summary(target, identity, manifest)
 
 
-def _manifest(evaluation: Evaluation, report: Mapping[str, Any], packing: _Packing) -> Document:
+def _manifest(evaluation: RobustnessEvaluation, report: Mapping[str, Any], packing: _Packing) -> Document:
     """What `pack.json` holds; the lists of `packing` fill as its members are written."""
     settings, spec = evaluation.settings, evaluation.spec
     return {
@@ -78,7 +78,7 @@ def _manifest(evaluation: Evaluation, report: Mapping[str, Any], packing: _Packi
     }
 
 
-def _workstation(evaluation: Evaluation, report: Mapping[str, Any]) -> Document:
+def _workstation(evaluation: RobustnessEvaluation, report: Mapping[str, Any]) -> Document:
     """Where the pack was made, and what `edge-tl attack` reports there."""
     kept = ("robust_accuracy_withheld", "alarms", "corruptions", "complete", "training_overlap", "notes")
     lines = report["subjects"]["model"]["attacks"]
@@ -117,7 +117,7 @@ def _summary(target: Path, identity: str, manifest: Document) -> Document:
 class _Packing:
     """Makes the members one by one and remembers what the manifest says of them."""
 
-    evaluation: Evaluation
+    evaluation: RobustnessEvaluation
     attacked: Attacked
     photos: list[Document] = field(default_factory=list)
     expected: list[Document] = field(default_factory=list)
@@ -149,7 +149,7 @@ class _Packing:
         files = [("model", subject.path, subject.sha256, subject.classifier)]
         files += [("twin", *found) for found in relatives(subject.path, subject.sha256, self.evaluation.spec)]
         for number, (role, path, digest, classifier) in enumerate(files):
-            logits = _judged(classifier.logits, pixels)
+            logits = _evaluated(classifier.logits, pixels)
             member = f"expected/{role}.npy" if number < 2 else f"expected/{role}-{number}.npy"
             self.expected.append(
                 {
@@ -165,7 +165,7 @@ class _Packing:
             np.save(buffer, logits.astype(np.float32), allow_pickle=False)
             yield member, buffer.getvalue()
 
-    def _successes(self, number: int, line: Line) -> Iterator[tuple[str, bytes]]:
+    def _successes(self, number: int, line: AttackRun) -> Iterator[tuple[str, bytes]]:
         """Each photo's smallest success as its difference from the photo; those that the file is still fooled by."""
         photos, logits = self.evaluation.photos, self.attacked.subject.classifier.logits
         pictures: list[Any] = []
@@ -211,7 +211,7 @@ def relatives(model: Path, digest: str, spec: ModelSpec) -> list[tuple[Path, str
     return found
 
 
-def _judged(logits: Logits, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+def _evaluated(logits: Logits, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """As many photos at a time as the benchmark asks about: kernels may add in another order for another number."""
     return np.concatenate([logits(pixels[start : start + PIECE]) for start in range(0, len(pixels), PIECE)])
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edge_tl.api.reporter import Reporter
 from edge_tl_runtime.core.errors import UsageError
-from edge_tl_runtime.evaluation.evaluate import Evaluation, evaluate_model, photos_to_judge
+from edge_tl_runtime.evaluation.evaluate import Evaluation, evaluate_model, photos_to_evaluate
 from edge_tl_runtime.evaluation.settings import SPLITS
 from edge_tl_runtime.evaluation.training_overlap import unseen
 from edge_tl_runtime.images.datasets.dataset import LabelledPhotos
@@ -29,7 +29,7 @@ def evaluate_on(
     """
     if split not in SPLITS:
         raise UsageError(f"split is {split!r}; there are {', '.join(SPLITS)}")
-    photos = photos_to_judge(spec, data, split)
+    photos = photos_to_evaluate(spec, data, split)
     report.say(photos.describe())
     total, some = len(photos), ""
     left_out: tuple[str, ...] = ()

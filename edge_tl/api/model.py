@@ -49,7 +49,7 @@ class StreamOptions(TypedDict, total=False):
     first_frame: float
     frozen: float
     threshold: float
-    unfamiliar: float
+    unknown: float
     labels: str
     smooth: str
     top_k: int
@@ -153,7 +153,7 @@ class Model:
         Raises UsageError, SourceError; a live source connects, and raises, in the loop.
         """
         from edge_tl_runtime.run.assemble import default_settings, open_stream, pace
-        from edge_tl_runtime.run.plan import Plan
+        from edge_tl_runtime.run.plan import RunPlan
 
         self.classifier  # noqa: B018  # raises when closed
         if isinstance(source, bool) or not isinstance(source, (int, str, os.PathLike)):
@@ -162,7 +162,7 @@ class Model:
         for name in options:
             if name not in known:
                 raise UsageError(f"stream has no option {name!r}; there are {', '.join(known)}")
-        plan = Plan(
+        plan = RunPlan(
             model=self.path, source=os.fspath(source) if not isinstance(source, int) else str(source), **options
         )
         return open_stream(plan, lambda path: self._open(pace(plan), default_settings(plan)), reporter(progress).say)

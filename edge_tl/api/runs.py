@@ -31,7 +31,7 @@ class Run:
         if not isinstance(path, (str, os.PathLike)):
             raise UsageError(f"Run takes the path of a run's folder, not a {type(path).__name__}")
         with train_extra("opening a run"):
-            from edge_tl.training.run_folder import load_run, read_judged
+            from edge_tl.training.run_folder import load_run, read_evaluated
         opened = load_run(Path(path))
         self.path, self.spec = opened.folder, opened.spec
         self.settings: dict[str, Any] = opened.settings
@@ -42,7 +42,7 @@ class Run:
 
         figures = {
             part: score(found.logits, found.targets, self.labels, f"{part} photos", scores=self.spec.scores)
-            for part, found in read_judged(self.path).items()
+            for part, found in read_evaluated(self.path).items()
         }
         self._val, self.test = figures.get("val"), figures.get("test")
 

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from edge_tl.data.duplicates import exact_groups, near_groups
-from edge_tl.data.pictures import Picture, look_at
+from edge_tl.data.pictures import ImageRecord, look_at
 from edge_tl.models import WeightsSource, build_network, find_backbone
 from edge_tl.training.calibrate import calibrate
 from edge_tl.training.probe.features import FeatureExtractor
@@ -58,7 +58,7 @@ class Repeated:
 
     @property
     def leaks(self) -> bool:
-        """Whether they lie in more than one split: then a model is judged on what it was trained on."""
+        """Whether they lie in more than one split: then a model is evaluated on what it was trained on."""
         return len({photo.split for photo in self.photos}) > 1
 
     @property
@@ -185,16 +185,16 @@ def check(
     parts = [part for part in splits if part is not None]
     entries = [(part, index) for part in parts for index in range(len(part))]
     with stage("looking", len(entries)) as progress:
-        looked: list[Picture | Unreadable] = []
+        looked: list[ImageRecord | Unreadable] = []
         for result in map_in_order(lambda entry: look_at(entry[0].paths[entry[1]]), entries):
             looked.append(result)
             progress(1)
     photos = [
         Photo(part.paths[i], part.name(i), part.labels[part.targets[i]], part.split)
         for (part, i), result in zip(entries, looked, strict=True)
-        if isinstance(result, Picture)
+        if isinstance(result, ImageRecord)
     ]
-    pictures = [result for result in looked if isinstance(result, Picture)]
+    pictures = [result for result in looked if isinstance(result, ImageRecord)]
     used = _decoded(splits, looked)
     features = _features(photos, splits.train, arch, weights, stage, device)
     exact = {frozenset(group) for group in exact_groups(pictures)}
@@ -220,21 +220,21 @@ def check(
     )
 
 
-def _decoded(splits: Splits, looked: Sequence[Picture | Unreadable]) -> Splits:
+def _decoded(splits: Splits, looked: Sequence[ImageRecord | Unreadable]) -> Splits:
     """The photos that could be decoded, and all others among those passed over. looked: of each photo, part after part."""
     results = iter(looked)
 
     def decoded(part: LabelledPhotos) -> LabelledPhotos:
         own = [next(results) for _ in range(len(part))]
         damaged = tuple(result for result in own if isinstance(result, Unreadable))
-        readable = [place for place, result in enumerate(own) if isinstance(result, Picture)]
+        readable = [place for place, result in enumerate(own) if isinstance(result, ImageRecord)]
         return replace(part.subset(readable, part.split), skipped=(*part.skipped, *damaged))
 
     train, val = decoded(splits.train), decoded(splits.val)
     return Splits(train, val, None if splits.test is None else decoded(splits.test))
 
 
-def _adjusted(photos: Sequence[Photo], pictures: Sequence[Picture]) -> dict[str, tuple[Photo, ...]]:
+def _adjusted(photos: Sequence[Photo], pictures: Sequence[ImageRecord]) -> dict[str, tuple[Photo, ...]]:
     found: dict[str, tuple[Photo, ...]] = {}
     for photo, picture in zip(photos, pictures, strict=True):
         for note in picture.notes:

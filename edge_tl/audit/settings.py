@@ -14,6 +14,6 @@ class CheckSettings:
     """The page, and the backbone whose features look at the labels: the one that a training takes unless told otherwise."""
 
     page: Path = option(Path("data-check.html"), "Page.", flags=("-o", "--output"))
-    arch: str = option(TrainSettings.arch, "Backbone whose features judge the labels.")
+    arch: str = option(TrainSettings.arch, "Backbone whose features check the labels.")
     weights: str = option(TrainSettings.weights, "Of the backbone.")
     device: str = option("auto", "auto takes a GPU when there is one.", "auto", "cpu", "cuda", "mps")

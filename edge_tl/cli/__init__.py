@@ -33,7 +33,7 @@ COMMANDS = {
     "pack": "A benchmark pack of a model, for `edge-tl bench` on the device.",
     "bench": "How fast, how good and how robust a model file is on this machine.",
     "tune": "Find the fastest way to run a model file on this machine.",
-    "doctor": "Show what this machine can do, and what is amiss.",
+    "doctor": "Show what this machine can do, and what is wrong.",
 }
 
 GROUPS = {

@@ -11,7 +11,7 @@ from edge_tl.cli.console import progress
 
 if TYPE_CHECKING:
     from edge_tl_export.adoption.labels import LabelList
-    from edge_tl_export.adoption.loading import Loaded
+    from edge_tl_export.adoption.loading import LoadedFile
     from edge_tl_export.adoption.measuring import Asked
 
 NORMALIZE = ("imagenet", "0..1", "-1..1", "0..255", "caffe", "openmmlab", "clip", "mnist")
@@ -177,7 +177,7 @@ def _asked(
     return Asked(None, order, crop_pct), []
 
 
-def _labels(labels: str | None, loaded: Loaded, repeated: str) -> LabelList | None:
+def _labels(labels: str | None, loaded: LoadedFile, repeated: str) -> LabelList | None:
     """The labels, or None for numbers, whose count the graph knows. Raises UsageError where there are none."""
     from edge_tl_export.adoption.labels import LabelList, labels_of_metadata, read_labels
     from edge_tl_runtime.core.errors import UsageError
@@ -200,7 +200,7 @@ def _labels(labels: str | None, loaded: Loaded, repeated: str) -> LabelList | No
 
 
 def _beside(path: Path) -> str:
-    """A file that may hold the labels, for the person to judge."""
+    """A file that may hold the labels, for the person to evaluate."""
     names: tuple[str, ...] = ("labels.txt", "classes.txt", "config.json", "labels.json", "imagenet_classes.txt")
     found: Any = next((path.parent / name for name in names if (path.parent / name).is_file()), None)
     return "" if found is None else f" ({found} lies beside it)"

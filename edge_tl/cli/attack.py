@@ -36,7 +36,7 @@ class AttackCommand(Sections):
 def command(model: Path, data: Path, folder: Path | None, as_json: bool, **values: Any) -> None:
     """Attack MODEL, an ONNX file, with gradients and without, on the labelled photos of DATA; INT8 files through their integers.
 
-    Every success is judged by onnxruntime on whole pixel values, written as PNG, read back and judged again. When a sign of
+    Every success is checked by onnxruntime on whole pixel values, written as PNG, read back and checked again. When a sign of
     hidden gradients is found, the robust accuracy is withheld and the sign explained. Interrupted, the same command goes on.
     """
     from edge_tl.api.attacking import attack

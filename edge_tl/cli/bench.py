@@ -18,7 +18,7 @@ from edge_tl_runtime.bench.settings import BenchSettings
 from edge_tl_runtime.evaluation.settings import EvaluateSettings
 
 if TYPE_CHECKING:
-    from edge_tl_runtime.bench.benchmark import Subject
+    from edge_tl_runtime.bench.benchmark import BenchmarkModel
 
 
 @click.command(short_help="How fast, how good and how robust a model file is on this machine.")
@@ -87,16 +87,16 @@ def command(
 
 def _subject(
     model: Path, pack: Path | None, data: Path | None, split: str, photos: int, session: tuple[Any, ...]
-) -> Subject:
-    from edge_tl_runtime.bench.benchmark import Subject
-    from edge_tl_runtime.evaluation.evaluate import photos_to_judge
+) -> BenchmarkModel:
+    from edge_tl_runtime.bench.benchmark import BenchmarkModel
+    from edge_tl_runtime.evaluation.evaluate import photos_to_evaluate
     from edge_tl_runtime.evaluation.training_overlap import unseen
 
     classifier = open_classifier(model, *session)
     given = overlap = None
     if data is not None:
         spec = classifier.spec
-        found = photos_to_judge(spec, data, split)
+        found = photos_to_evaluate(spec, data, split)
         say(found.describe())
         given, overlap = unseen(found, spec, split, lambda rest: rest.spread(photos))
         for line in filter(None, (overlap.left_out_line(), *overlap.lines())):
@@ -108,7 +108,7 @@ def _subject(
         opened = Pack.open(pack)
         # A result names the pack by its digest, so all of it must be what was packed, also what this run does not use.
         opened.archive.verify()
-    return Subject(model=model, classifier=classifier, pack=opened, photos=given, overlap=overlap)
+    return BenchmarkModel(model=model, classifier=classifier, pack=opened, photos=given, overlap=overlap)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import click
 from edge_tl.cli.console import say
 
 
-@click.command(short_help="Show what this machine can do, and what is amiss.")
+@click.command(short_help="Show what this machine can do, and what is wrong.")
 @click.argument("model", type=click.Path(path_type=Path), required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def command(model: Path | None, as_json: bool) -> None:

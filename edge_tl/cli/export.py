@@ -15,7 +15,7 @@ from edge_tl_export.settings import ExportSettings
 from edge_tl_runtime.core.text import shell_command
 
 if TYPE_CHECKING:
-    from edge_tl_export import Row
+    from edge_tl_export import CandidateRow
 
 
 class ExportCommand(Sections):
@@ -103,12 +103,12 @@ COLUMNS = [
 ]
 
 
-def _cells(name: str, row: Row) -> list[str]:
-    against = row.against
+def _cells(name: str, row: CandidateRow) -> list[str]:
+    paired = row.paired
     drop = "n/a"
-    if against is not None:
-        low, high = against.interval
-        drop = f"{100 * against.drop:.1f} ({100 * low:.1f} to {100 * high:.1f})"
+    if paired is not None:
+        low, high = paired.interval
+        drop = f"{100 * paired.drop:.1f} ({100 * low:.1f} to {100 * high:.1f})"
     return [
         name,
         f"{row.bytes / 1e6:.2f}",
@@ -117,5 +117,5 @@ def _cells(name: str, row: Row) -> list[str]:
         "" if row.precision == "fp32" else f"{row.speedup:.2f}x",
         row.accuracy,
         drop if row.precision != "fp32" else "",
-        "n/a" if against is None and row.precision != "fp32" else "" if against is None else percent(against.agreement),
+        "n/a" if paired is None and row.precision != "fp32" else "" if paired is None else percent(paired.agreement),
     ]

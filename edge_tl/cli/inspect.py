@@ -19,9 +19,9 @@ ADOPTED_KEY = "adopted"
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print the whole contract as JSON.")
 def command(model: Path, as_json: bool) -> None:
-    """Check the seal of MODEL, an ONNX file made by edge-tl, and print its contract."""
+    """Check the checksum of MODEL, an ONNX file made by edge-tl, and print its contract."""
     from edge_tl_runtime.core.files import sha256
-    from edge_tl_runtime.inference.ood import EXPORT_KEY, familiarity_of
+    from edge_tl_runtime.inference.ood import EXPORT_KEY, ood_thresholds_of
     from edge_tl_runtime.machine.cpu import made_for_target, target_warning, this_target
     from edge_tl_runtime.modelfile.onnx import parse_spec, read_model
 
@@ -32,16 +32,17 @@ def command(model: Path, as_json: bool) -> None:
         facts = {"bytes": len(data), "sha256": sha256(data), "target_warning": warning}
         click.echo(json.dumps({**facts, **spec.to_dict()}, ensure_ascii=False))
         return
-    rule, accuracy, test, familiar = spec.resize, spec.validation, spec.self_test, familiarity_of(spec)
+    rule, accuracy, test, is_known = spec.resize, spec.validation, spec.self_test, ood_thresholds_of(spec)
     labels = ", ".join(spec.labels[:MAX_LABELS])
     if len(spec.labels) > MAX_LABELS:
         labels += f", and {len(spec.labels) - MAX_LABELS} more"
-    judged = "never judged"
+    evaluated = "never evaluated"
     if accuracy is not None:
         low, high = accuracy.ci95
-        judged = f"top-1 {percent(accuracy.top1)} of {accuracy.n} photos ({100 * low:.1f} to {100 * high:.1f}), {accuracy.data}"
+        interval = f"{100 * low:.1f} to {100 * high:.1f}"
+        evaluated = f"top-1 {percent(accuracy.top1)} of {accuracy.n} photos ({interval}), {accuracy.data}"
     lines = {
-        "file": f"{model}, {len(data) / 1e6:.2f} MB, sealed",
+        "file": f"{model}, {len(data) / 1e6:.2f} MB, checksum intact",
         "contract": _contract(spec),
         "sha256": sha256(data),
         "network": f"{spec.arch}, {spec.precision}",
@@ -50,8 +51,8 @@ def command(model: Path, as_json: bool) -> None:
         "input": f"{rule.width}x{rule.height} px {rule.color_order}, uint8; centre crop {rule.crop_pct:g}, {rule.resample}",
         "normalize": _normalization(spec),
         "scores": f"{spec.scores.activation}, temperature {spec.scores.temperature:g}",
-        "accuracy": judged,
-        "familiar": "no thresholds" if familiar is None else familiar.describe(),
+        "accuracy": evaluated,
+        "familiar": "no thresholds" if is_known is None else is_known.describe(),
         "training": _settings(spec.training),
         "has seen": "not listed" if spec.training_images is None else spec.training_images.describe(),
         "export": _settings({key: value for key, value in spec.export.items() if key not in (EXPORT_KEY, ADOPTED_KEY)}),

@@ -16,7 +16,7 @@ import click
 from edge_tl.cli.console import say, say_skipped
 from edge_tl.cli.options import Sections, collect, options
 from edge_tl.cli.session import open_classifier, session_options
-from edge_tl_runtime.run.plan import Plan
+from edge_tl_runtime.run.plan import RunPlan
 
 if TYPE_CHECKING:
     from edge_tl_runtime.run.runner import Runner
@@ -37,7 +37,7 @@ class RunCommand(Sections):
 
 @click.command(cls=RunCommand, short_help="Classify the frames of a camera, video or folder.")
 @click.argument("model", type=click.Path(path_type=Path))
-@options(Plan)
+@options(RunPlan)
 @session_options
 @click.option("--max-frames", type=click.IntRange(1), help="Stop after so many frames.")
 def command(
@@ -50,7 +50,7 @@ def command(
     """
     from edge_tl_runtime.run.assemble import assemble, default_settings, pace
 
-    plan = collect(Plan, {**values, "model": model})
+    plan = collect(RunPlan, {**values, "model": model})
 
     def load(path: Path) -> Any:
         return open_classifier(path, threads, provider, profile, pace(plan), default_settings(plan))
@@ -66,7 +66,7 @@ def command(
         sys.exit(1)
 
 
-def _told(plan: Plan) -> Any:
+def _told(plan: RunPlan) -> Any:
     """Lines for a person, with the time of day where the run may last."""
 
     def tell(line: str) -> None:

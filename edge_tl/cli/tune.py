@@ -14,7 +14,7 @@ from edge_tl_runtime.machine.settings import TuneSettings
 
 if TYPE_CHECKING:
     from edge_tl_runtime.machine.tune import Measured
-    from edge_tl_runtime.machine.tuning_profile import Choice
+    from edge_tl_runtime.machine.tuning_profile import TunedChoice
 
 
 @click.command(short_help="Find the fastest way to run a model file on this machine.")
@@ -80,5 +80,5 @@ def _row(measured: Measured, photos: int) -> list[str]:
     ]
 
 
-def _describe(choice: Choice, photos: int, unit: str) -> str:
+def _describe(choice: TunedChoice, photos: int, unit: str) -> str:
     return f"{choice.settings}: {choice.median_ms / photos:.2f} ms a {unit}, {choice.cpu_ms / photos:.2f} ms of processor time"

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from edge_tl.data.pictures import Picture
+from edge_tl.data.pictures import ImageRecord
 
 SURE_BITS, LIKELY_BITS = 4, 16
 LIKELY_COSINE = 0.95
 _ROWS = 1024
 
 
-def exact_groups(pictures: Sequence[Picture]) -> list[list[int]]:
+def exact_groups(pictures: Sequence[ImageRecord]) -> list[list[int]]:
     """Places of pictures whose files are equal, two or more a group."""
     groups: dict[str, list[int]] = {}
     for place, picture in enumerate(pictures):
@@ -29,7 +29,7 @@ def exact_groups(pictures: Sequence[Picture]) -> list[list[int]]:
 
 
 def near_groups(
-    pictures: Sequence[Picture],
+    pictures: Sequence[ImageRecord],
     features: NDArray[np.float32] | None,
     likely_bits: int = LIKELY_BITS,
     likely_cosine: float = LIKELY_COSINE,

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tl.data.duplicates import near_groups
-from edge_tl.data.pictures import Picture, look_at
+from edge_tl.data.pictures import ImageRecord, look_at
 from edge_tl_export import Stage
 from edge_tl_runtime.core.threads import map_in_order
 from edge_tl_runtime.images.datasets.dataset import LabelledPhotos
@@ -31,12 +31,12 @@ def finder(stage: Stage, describe: Describe | None = None) -> Finder:
     """
 
     def find(photos: LabelledPhotos) -> list[str]:
-        pictures: list[Picture] = []
+        pictures: list[ImageRecord] = []
         places: list[int] = []
         with stage("photos that look alike", len(photos)) as progress:
             for place, looked in enumerate(map_in_order(look_at, photos.paths)):
                 progress(1)
-                if isinstance(looked, Picture):
+                if isinstance(looked, ImageRecord):
                     pictures.append(looked)
                     places.append(place)
         features = None if describe is None else describe(photos.subset(places, photos.split))

@@ -24,7 +24,7 @@ _WORKING_SIDE = 256
 
 
 @dataclass(frozen=True)
-class Picture:
+class ImageRecord:
     """width, height: px. digest: SHA-256 of the file. phash, mirrored: 64 bits as bool arrays, as it is and mirrored.
 
     oddities: in words, () for an ordinary photo. notes: what was done to its pixels to make it one (`decode_noted`).
@@ -39,7 +39,7 @@ class Picture:
     notes: tuple[str, ...] = ()
 
 
-def look_at(path: Path) -> Picture | Unreadable:
+def look_at(path: Path) -> ImageRecord | Unreadable:
     """Read and describe one file."""
     try:
         data = read_file(path)
@@ -47,7 +47,7 @@ def look_at(path: Path) -> Picture | Unreadable:
     except BadImage as error:
         return Unreadable(path, str(error))
     small = _small(frame)
-    return Picture(
+    return ImageRecord(
         frame.shape[1],
         frame.shape[0],
         hashlib.sha256(data).hexdigest(),

@@ -43,7 +43,7 @@ class Network:
         model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return model
 
-    def befriend(self, backbone: Backbone) -> tuple[Change, ...]:
+    def make_edge_friendly(self, backbone: Backbone) -> tuple[Change, ...]:
         """Become `backbone`, the edge-friendly variant of what this network is; says what was replaced."""
         assert backbone.origin.name == self.backbone.name
         changes = make_friendly(self.module)
@@ -81,7 +81,7 @@ def build_network(backbone: Backbone, source: WeightsSource) -> Network:
     """
     network = build_origin(backbone, source)
     if network.backbone.name != backbone.name:
-        network.befriend(backbone)
+        network.make_edge_friendly(backbone)
     return network
 
 

@@ -26,7 +26,7 @@ CHANGED = "layers of the network were just replaced"
 
 
 @dataclass(frozen=True)
-class Choice:
+class RecipeChoice:
     """What was decided, and why."""
 
     yes: bool
@@ -44,52 +44,54 @@ def held_out_error(probe: Probe, targets: NDArray[np.int64]) -> float | None:
     return float(np.mean([wrong[targets == target].mean() for target in np.unique(targets)]))
 
 
-def try_larger_input(error: float | None) -> Choice:
+def try_larger_input(error: float | None) -> RecipeChoice:
     """Whether a larger input is worth computing features for."""
     if error is None:
-        return Choice(False, "classes with a single photo leave nothing to compare input sizes on")
+        return RecipeChoice(False, "classes with a single photo leave nothing to compare input sizes on")
     if error <= ENOUGH:
-        return Choice(
+        return RecipeChoice(
             False, f"the probe errs on {error:.1%} of held-out training photos: a larger input has nothing to mend"
         )
-    return Choice(True, f"the probe errs on {error:.1%} of held-out training photos")
+    return RecipeChoice(True, f"the probe errs on {error:.1%} of held-out training photos")
 
 
-def prefer_larger_input(own: Probe, larger: Probe, own_side: int, side: int) -> Choice:
+def prefer_larger_input(own: Probe, larger: Probe, own_side: int, side: int) -> RecipeChoice:
     """Whether the larger input pays for its time on the device, by cross-validation."""
     before, after = min(own.cv_loss.values()), min(larger.cv_loss.values())
     work = (side / own_side) ** 2
     gain = 1 - after / before
     losses = f"held-out loss {before:.3f} at {own_side} px, {after:.3f} at {side} px"
     if gain < WORTH_A_LARGER_INPUT:
-        return Choice(False, f"input of {own_side} px: {losses}")
-    return Choice(True, f"input of {side} px: {losses}; {work:.2f} times the work a frame, --size {own_side} avoids it")
+        return RecipeChoice(False, f"input of {own_side} px: {losses}")
+    return RecipeChoice(
+        True, f"input of {side} px: {losses}; {work:.2f} times the work a frame, --size {own_side} avoids it"
+    )
 
 
-def try_finetuning(error: float | None, smallest: int) -> Choice:
+def try_finetuning(error: float | None, smallest: int) -> RecipeChoice:
     """Whether training every weight has a chance to beat the probe. smallest: photos of the class that has fewest."""
     if error is not None and error <= ENOUGH:
-        return Choice(False, f"no fine-tuning: the probe errs on {error:.1%} of held-out training photos")
+        return RecipeChoice(False, f"no fine-tuning: the probe errs on {error:.1%} of held-out training photos")
     if smallest < PHOTOS_A_CLASS:
         photos = f"{smallest} photo{'s' if smallest != 1 else ''}"
-        return Choice(False, f"no fine-tuning: {photos} of the smallest class are too few to train every weight")
-    return Choice(
+        return RecipeChoice(False, f"no fine-tuning: {photos} of the smallest class are too few to train every weight")
+    return RecipeChoice(
         True, f"fine-tuning is tried: {smallest} photos of the smallest class, and the probe leaves errors to mend"
     )
 
 
-def try_larger_input_of_changed() -> Choice:
+def try_larger_input_of_changed() -> RecipeChoice:
     """Like `try_larger_input`, for a network that `edge_tl.training.finetune.adapt` has just changed."""
-    return Choice(False, f"the input stays: {CHANGED}, so the probe does not say what a larger one is worth")
+    return RecipeChoice(False, f"the input stays: {CHANGED}, so the probe does not say what a larger one is worth")
 
 
-def finetune_changed(recipe: str) -> Choice:
+def finetune_changed(recipe: str) -> RecipeChoice:
     """Like `try_finetuning`, for a network that `edge_tl.training.finetune.adapt` has just changed, under any recipe.
 
     No photos are too few, and no probe is too good: a probe on such features measures what was broken, not what is left to gain.
     """
     if recipe == "probe":
-        return Choice(
+        return RecipeChoice(
             False, f"the network is frozen though {CHANGED}: --recipe finetune or auto would mend what that broke"
         )
-    return Choice(True, f"every weight is trained: {CHANGED}")
+    return RecipeChoice(True, f"every weight is trained: {CHANGED}")

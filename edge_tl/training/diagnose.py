@@ -19,12 +19,12 @@ from edge_tl.training.finetune.finetune import Finetuner, default_epochs
 from edge_tl.training.probe.features import FeatureExtractor, Features
 from edge_tl.training.probe.probe import fit_probe
 from edge_tl.training.settings import FinetuneSettings, TrainSettings
-from edge_tl.training.validation import Judge
+from edge_tl.training.validation import Validator
 from edge_tl_export import Stage
 from edge_tl_runtime.core.errors import UsageError
 from edge_tl_runtime.core.malloc import keep_heap
 from edge_tl_runtime.core.settings import check
-from edge_tl_runtime.core.statistics import discordant, surely_more
+from edge_tl_runtime.core.statistics import discordant, significantly_more
 from edge_tl_runtime.evaluation.evaluate import Evaluation, score
 from edge_tl_runtime.images.datasets.dataset import LabelledPhotos, load_splits
 
@@ -46,7 +46,7 @@ class Way:
 
 
 @dataclass(frozen=True)
-class Diagnosis:
+class BackboneDiagnosis:
     """ways: nearest neighbours, probe, fine-tuning, from scratch. chance: share of the commonest class. verdict: in words."""
 
     ways: tuple[Way, ...]
@@ -65,7 +65,7 @@ class Diagnosis:
         }
 
 
-def diagnose(data: str, settings: TrainSettings, stage: Stage, say: Callable[[str], None]) -> Diagnosis:
+def diagnose(data: str, settings: TrainSettings, stage: Stage, say: Callable[[str], None]) -> BackboneDiagnosis:
     """Train four ways on one split of `data`; nothing is stored. Raises what `edge_tl.training.train.train` raises."""
     check(settings)
     backbone = find_backbone(settings.arch).resized(settings.size)
@@ -102,16 +102,16 @@ def diagnose(data: str, settings: TrainSettings, stage: Stage, say: Callable[[st
     ways.append(way("probe", probe.logits(val.values), ready + time.perf_counter() - started))
     network.set_head(torch.from_numpy(probe.weight), torch.from_numpy(probe.bias), labels)
     readable = splits.train.subset(train.indices, "train")
-    judge = Judge(splits.val.subset(val.indices, "val"), backbone.resize, "val", device=device.type)
+    evaluator = Validator(splits.val.subset(val.indices, "val"), backbone.resize, "val", device=device.type)
     epochs = settings.finetune.epochs or default_epochs(len(readable))
     plain = build_network(backbone, WeightsSource.parse("none", backbone))
     plain.set_head(*_random_head(probe.weight.shape, settings.seed), labels)
     for name, candidate, how in (("fine-tuning", network, settings.finetune), ("from scratch", plain, SCRATCH)):
         started = time.perf_counter()
-        logits = _tune(name, candidate, readable, judge, replace(how, epochs=epochs), device, settings.seed, stage)
+        logits = _tune(name, candidate, readable, evaluator, replace(how, epochs=epochs), device, settings.seed, stage)
         ways.append(way(name, logits, time.perf_counter() - started))
     chance = float(np.bincount(val.targets).max() / len(val.targets))
-    return Diagnosis(tuple(ways), chance, verdict(ways, chance))
+    return BackboneDiagnosis(tuple(ways), chance, verdict(ways, chance))
 
 
 def nearest(train: Features, val: Features, classes: int) -> NDArray[np.float32]:
@@ -165,7 +165,7 @@ def _difference(one: Way, other: Way) -> tuple[int, int]:
 
 
 def _surely(better: Way, worse: Way) -> bool:
-    return surely_more(*_difference(better, worse))
+    return significantly_more(*_difference(better, worse))
 
 
 def _random_head(shape: tuple[int, ...], seed: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -178,15 +178,15 @@ def _tune(
     name: str,
     network: Network,
     train: LabelledPhotos,
-    judge: Judge,
+    evaluator: Validator,
     settings: FinetuneSettings,
     device: torch.device,
     seed: int,
     stage: Stage,
 ) -> NDArray[np.float32]:
     """Validation logits after the last epoch; no candidate is chosen, so that no way has an advantage."""
-    tuner = Finetuner(network, train, judge, settings, device, seed=seed)
+    tuner = Finetuner(network, train, evaluator, settings, device, seed=seed)
     with stage(name, len(train) * tuner.total) as progress:
         for _ in tuner.epochs(progress):
             pass
-    return judge.logits(tuner.infer)[0]
+    return evaluator.logits(tuner.infer)[0]

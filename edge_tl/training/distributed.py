@@ -87,7 +87,7 @@ class Meeting:
 
 
 @dataclass(frozen=True)
-class Group:
+class ProcessGroup:
     """rank: which of `size` processes this is. local: its number on this machine, which chooses its GPU."""
 
     rank: int = 0
@@ -128,14 +128,14 @@ class Group:
 
 
 @contextlib.contextmanager
-def process_group(cuda: bool) -> Iterator[Group]:
+def process_group(cuda: bool) -> Iterator[ProcessGroup]:
     """The group that torchrun's environment describes; a lone process when there is none.
 
     An error in one process reaches the others as PeerFailed, at the latest when they next meet.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
-        yield Group()
+        yield ProcessGroup()
         return
     rank, local = int(os.environ["RANK"]), int(os.environ.get("LOCAL_RANK", "0"))
     if cuda:
@@ -146,7 +146,7 @@ def process_group(cuda: bool) -> Iterator[Group]:
     )
     meeting = Meeting(PrefixStore("meetings", store), rank, size)
     try:
-        yield Group(rank, size, local, meeting)
+        yield ProcessGroup(rank, size, local, meeting)
     except BaseException as error:
         meeting.fail()
         if isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and _of_a_collective(str(error))):

@@ -16,15 +16,15 @@ import torch
 from edge_tl.models import Network
 from edge_tl.training import run_folder as run
 from edge_tl.training.calibrate import Calibration, calibrate
-from edge_tl.training.model_selection import Standing
+from edge_tl.training.model_selection import CandidateScore
 from edge_tl.training.probe.balance import class_counts, class_weights, weighs
 from edge_tl.training.probe.cross_validation import CrossValidated
 from edge_tl.training.probe.features import Features, fingerprint
 from edge_tl.training.result import TrainResult, figures
-from edge_tl.training.run_folder import Judged
+from edge_tl.training.run_folder import ValidationLogits
 from edge_tl.training.seen import list_seen_photos
 from edge_tl.training.settings import TrainSettings
-from edge_tl.training.validation import Judge
+from edge_tl.training.validation import Validator
 from edge_tl_runtime.evaluation.evaluate import Evaluation, score
 from edge_tl_runtime.images.datasets.dataset import LabelledPhotos, Splits
 from edge_tl_runtime.images.datasets.grouping import Grouping
@@ -47,7 +47,7 @@ class Outcome:
     device: torch.device
     processes: int
     features: tuple[Features, Features]
-    standing: Standing
+    standing: CandidateScore
     decisions: tuple[str, ...]
     mirrors: bool
     hardening: Mapping[str, Any]
@@ -59,15 +59,15 @@ def keep_run(outcome: Outcome, say: Callable[[str], None]) -> TrainResult:
     """Evaluate what was held out, calibrate, and write the run. Raises OutputError."""
     train, val = outcome.features
     labels, held_out = outcome.splits.train.labels, outcome.splits.test
-    judged, skipped, adjusted = _answers(outcome)
-    calibration = _calibrate(outcome, judged["val"], say)
+    evaluated, skipped, adjusted = _answers(outcome)
+    calibration = _calibrate(outcome, evaluated["val"], say)
     test = None
     if held_out:
-        answers = judged["test"]
+        answers = evaluated["test"]
         test = score(answers.logits, answers.targets, labels, where_from(held_out))
         say(f"test {test.describe()}")
     spec = _spec(outcome, test, calibration)
-    run.save_run(outcome.folder, outcome.network, spec, _settings(outcome), judged, outcome.settings)
+    run.save_run(outcome.folder, outcome.network, spec, _settings(outcome), evaluated, outcome.settings)
     return TrainResult(
         outcome.folder,
         spec,
@@ -91,41 +91,43 @@ def where_from(photos: LabelledPhotos) -> str:
     return f"{photos.split} of {photos.root.name}"
 
 
-def _answers(outcome: Outcome) -> tuple[dict[str, Judged], tuple[Unreadable, ...], dict[str, tuple[str, ...]]]:
+def _answers(
+    outcome: Outcome,
+) -> tuple[dict[str, ValidationLogits], tuple[Unreadable, ...], dict[str, tuple[str, ...]]]:
     """The network's answers by part, all that was passed over, and names of photos that had to be changed, by what was done."""
     train, val = outcome.features
-    judged: dict[str, Judged] = {}
+    evaluated: dict[str, ValidationLogits] = {}
     skipped = [*train.skipped, *val.skipped]
     adjusted = [train.adjusted, val.adjusted]
     model = outcome.network.pixel_model(outcome.device)
     for photos in (outcome.splits.val, outcome.splits.test):
         if photos is None:
             continue
-        judge = Judge(photos, outcome.network.backbone.resize, where_from(photos), device=outcome.device.type)
-        logits, places = judge.logits(model.infer)
+        evaluator = Validator(photos, outcome.network.backbone.resize, where_from(photos), device=outcome.device.type)
+        logits, places = evaluator.logits(model.infer)
         targets = torch.tensor(photos.targets).numpy()[places]
-        judged[photos.split] = Judged(logits, targets, tuple(photos.name(i) for i in places))
+        evaluated[photos.split] = ValidationLogits(logits, targets, tuple(photos.name(i) for i in places))
         if photos is outcome.splits.test:
-            skipped += judge.reader.skipped
-            adjusted.append(judge.reader.adjusted())
+            skipped += evaluator.reader.skipped
+            adjusted.append(evaluator.reader.adjusted())
     notes = dict.fromkeys(note for part in adjusted for note in part)
-    return judged, tuple(skipped), {note: sum((part.get(note, ()) for part in adjusted), ()) for note in notes}
+    return evaluated, tuple(skipped), {note: sum((part.get(note, ()) for part in adjusted), ()) for note in notes}
 
 
-def _calibrate(outcome: Outcome, judged: Judged, say: Callable[[str], None]) -> Calibration:
+def _calibrate(outcome: Outcome, evaluated: ValidationLogits, say: Callable[[str], None]) -> Calibration:
     """The temperature, for classes that are equally common where training gave them equal say."""
     train = outcome.splits.train
-    counts = class_counts(judged.targets, len(train.labels))
+    counts = class_counts(evaluated.targets, len(train.labels))
     trained = class_counts(np.asarray(train.targets), len(counts))
     weights = None
     if weighs(outcome.settings.finetune.balance, trained):
-        weights = class_weights(counts)[judged.targets]
+        weights = class_weights(counts)[evaluated.targets]
         largest, smallest = int(trained.argmax()), int(np.where(trained, trained, trained.max()).argmin())
         say(
             f"classes are unequal ({trained[largest]} photos of {train.labels[largest]!r}, {trained[smallest]} of "
             f"{train.labels[smallest]!r}): probabilities are those of a photo that may as well be of any class"
         )
-    calibration = calibrate(judged.logits, judged.targets, weights)
+    calibration = calibrate(evaluated.logits, evaluated.targets, weights)
     say(
         f"temperature {calibration.temperature:.2f}: expected calibration error "
         f"{calibration.before.ece:.3f} before, {calibration.after.ece:.3f} after"

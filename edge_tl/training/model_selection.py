@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from edge_tl.training.finetune.adversarial_training import Robust
 from edge_tl.training.finetune.finetune import Finetuner
-from edge_tl.training.validation import Judge
+from edge_tl.training.validation import Validator
 from edge_tl_runtime.evaluation.evaluate import Evaluation
 
 
 @dataclass(frozen=True)
-class Standing:
+class CandidateScore:
     """Weights: where they come from, what they score. robust: under attack, of an adversarial training."""
 
     name: str
@@ -20,7 +20,7 @@ class Standing:
     loss: float
     robust: Robust | None = None
 
-    def beats(self, other: Standing) -> bool:
+    def beats(self, other: CandidateScore) -> bool:
         """By right answers, or by balanced accuracy where classes are unequal, then by loss; of two that were attacked, by the
         loss under attack: clean photos would choose the weights nearest to the probe, which withstand nothing."""
         if self.robust and other.robust:
@@ -33,14 +33,16 @@ class Standing:
         return round(evaluation.balanced_accuracy, 9) if evaluation.unequal else evaluation.correct
 
 
-def choose(tuner: Finetuner, judge: Judge, probe: Standing | None, tell: Callable[[Standing], None]) -> Standing:
+def choose(
+    tuner: Finetuner, evaluator: Validator, probe: CandidateScore | None, tell: Callable[[CandidateScore], None]
+) -> CandidateScore:
     """Give the tuner's network the best of its candidates. probe: what they must beat, if anything. tell: called with each."""
     best, state = probe, tuner.start
     for candidate in tuner.candidates():
         tuner.network.module.load_state_dict(candidate.state)
-        evaluation, loss = judge(tuner.infer)
+        evaluation, loss = evaluator(tuner.infer)
         robust = tuner.hardening.robust.choose() if tuner.hardening else None
-        standing = Standing(candidate.name, evaluation, loss, robust)
+        standing = CandidateScore(candidate.name, evaluation, loss, robust)
         tell(standing)
         if best is None or standing.beats(best):
             best, state = standing, candidate.state

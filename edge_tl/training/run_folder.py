@@ -61,7 +61,7 @@ _PARTIAL = ".partial"
 
 
 @dataclass(frozen=True)
-class Run:
+class StoredRun:
     """A trained network with its contract. settings: the content of settings.json, {} when it is not there."""
 
     folder: Path
@@ -108,7 +108,7 @@ def _training_into(folder: Path) -> str:
     return shell_command("train", "DATA", "-o", "RUN" if taken else folder)
 
 
-def load_run(path: Path) -> Run:
+def load_run(path: Path) -> StoredRun:
     """Open a run folder, or its weights file. Raises UsageError when it is not one, BadModelError when it is damaged."""
     file = path / WEIGHTS if path.is_dir() else path
     if not file.is_file():
@@ -125,12 +125,12 @@ def load_run(path: Path) -> Run:
     network = restore_network(find_backbone(spec.arch).with_rule(spec.resize), state, spec.labels, str(file))
     settings = file.parent / SETTINGS
     try:
-        return Run(file.parent, network, spec, json.loads(settings.read_text()) if settings.is_file() else {})
+        return StoredRun(file.parent, network, spec, json.loads(settings.read_text()) if settings.is_file() else {})
     except ValueError:
         raise BadModelError(f"{settings} is not JSON; train again or restore a copy") from None
 
 
-def open_run(name: str, weights: str = TrainSettings.weights) -> Run:
+def open_run(name: str, weights: str = TrainSettings.weights) -> StoredRun:
     """A run folder, its weights file, or a backbone by name with its published head and `weights`."""
     path = Path(name)
     if not path.exists() and is_backbone(name):
@@ -140,7 +140,7 @@ def open_run(name: str, weights: str = TrainSettings.weights) -> Run:
     return load_run(path)
 
 
-def published_run(arch: str, weights: str) -> Run:
+def published_run(arch: str, weights: str) -> StoredRun:
     """A backbone with its published 1000-class head, as if it had been trained here. Raises WeightsError, UsageError."""
     backbone = find_backbone(arch)
     if backbone.plain is not None:
@@ -160,7 +160,7 @@ def published_run(arch: str, weights: str) -> Run:
         arch=arch,
         training={"weights": network.weights, "weights_sha256": network.weights_sha256, "license": backbone.license},
     )
-    return Run(Path(arch.replace("/", "-")), network, spec, {})
+    return StoredRun(Path(arch.replace("/", "-")), network, spec, {})
 
 
 def save_run(
@@ -168,10 +168,10 @@ def save_run(
     network: Network,
     spec: ModelSpec,
     settings: dict[str, Any],
-    judged: Mapping[str, Judged],
+    evaluated: Mapping[str, ValidationLogits],
     asked: TrainSettings,
 ) -> None:
-    """Write all of a run together. judged: by part. asked: the settings as they were asked for.
+    """Write all of a run together. evaluated: by part. asked: the settings as they were asked for.
 
     Raises OutputError and changes nothing when there is no room.
     """
@@ -183,7 +183,7 @@ def save_run(
             folder / SPEC: _readable(spec.to_dict()),
             folder / SETTINGS: _readable(settings),
             folder / ASKED: settings_file.written(asked).encode(),
-            folder / JUDGED: _pack(judged),
+            folder / JUDGED: _pack(evaluated),
         }
     )
 
@@ -249,7 +249,7 @@ def _readable(document: dict[str, Any]) -> bytes:
 
 
 @dataclass(frozen=True)
-class Judged:
+class ValidationLogits:
     """Answers for labelled photos. logits: float32 (N, C); targets: int64 (N,); names: paths relative to the data."""
 
     logits: NDArray[np.float32]
@@ -257,9 +257,9 @@ class Judged:
     names: tuple[str, ...]
 
 
-def _pack(judged: Mapping[str, Judged]) -> bytes:
+def _pack(evaluated: Mapping[str, ValidationLogits]) -> bytes:
     arrays: dict[str, NDArray[Any]] = {}
-    for part, answers in judged.items():
+    for part, answers in evaluated.items():
         arrays |= {f"{part}_logits": answers.logits, f"{part}_targets": answers.targets}
         arrays[f"{part}_names"] = np.frombuffer("\0".join(answers.names).encode("utf-8", "surrogateescape"), np.uint8)
     buffer = io.BytesIO()
@@ -267,14 +267,14 @@ def _pack(judged: Mapping[str, Judged]) -> bytes:
     return buffer.getvalue()
 
 
-def read_judged(folder: Path) -> dict[str, Judged]:
+def read_evaluated(folder: Path) -> dict[str, ValidationLogits]:
     """By part; {} for a run that has none."""
     if not (folder / JUDGED).is_file():
         return {}
     try:
         with np.load(folder / JUDGED) as arrays:
             return {
-                part: Judged(
+                part: ValidationLogits(
                     arrays[f"{part}_logits"],
                     arrays[f"{part}_targets"],
                     tuple(arrays[f"{part}_names"].tobytes().decode("utf-8", "surrogateescape").split("\0")),

@@ -100,7 +100,9 @@ class TrainSettings:
         "by-name",
         "Photos that stay on one side of a split: none, by-name, auto (also by their looks), or a column of a list.",
     )
-    test: str = option("", "Photos that judge and choose nothing: a fraction of each class, or a folder.")
+    test: str = option(
+        "", "Photos that are only evaluated on and choose nothing: a fraction of each class, or a folder."
+    )
     teacher: str = option("", "A run or a backbone to learn from (distillation).")
     unlabelled: str = option("", "A folder of photos without labels, for the teacher to label.", rare=True)
     seed: int = option(0, "Decides splits, order and views.", low=0)

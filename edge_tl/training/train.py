@@ -21,7 +21,7 @@ from edge_tl.models.network import build_origin
 from edge_tl.training import auto_recipe as recipe
 from edge_tl.training import run_folder as run
 from edge_tl.training.devices import pick_device
-from edge_tl.training.distributed import Group, process_group
+from edge_tl.training.distributed import ProcessGroup, process_group
 from edge_tl.training.finetune import early, further
 from edge_tl.training.finetune.adapt import PHOTOS, adapt
 from edge_tl.training.finetune.adversarial_training import CHOOSE_STEPS, HARDENED, WATCH_STEPS
@@ -32,14 +32,14 @@ from edge_tl.training.finetune.mirror import describe as describe_pairs
 from edge_tl.training.finetune.mirror import mirrored_pairs, some_of_each
 from edge_tl.training.finetune.optimize import snapshot
 from edge_tl.training.kept import Outcome, keep_run, where_from
-from edge_tl.training.model_selection import Standing, choose
+from edge_tl.training.model_selection import CandidateScore, choose
 from edge_tl.training.probe.cross_validation import CrossValidated, cross_validate, wanted
 from edge_tl.training.probe.features import FeatureExtractor, Features
 from edge_tl.training.probe.probe import Probe, classes_of_one_group, fit_probe
 from edge_tl.training.result import TrainResult, figures
 from edge_tl.training.settings import TrainSettings
 from edge_tl.training.splits import load_photos, target_backbone
-from edge_tl.training.validation import Judge, mean_loss
+from edge_tl.training.validation import Validator, mean_loss
 from edge_tl_export import Stage
 from edge_tl_runtime.core.errors import EdgeTLError
 from edge_tl_runtime.core.malloc import keep_heap
@@ -143,7 +143,7 @@ class _Trainer:
         splits: Splits,
         settings: TrainSettings,
         device: torch.device,
-        group: Group,
+        group: ProcessGroup,
         journal: run.Journal | None,
         stage: Stage,
         say: Say,
@@ -196,7 +196,7 @@ class _Trainer:
         if self.journal:
             self.journal.metric(**values)
 
-    def decide(self, choice: recipe.Choice) -> bool:
+    def decide(self, choice: recipe.RecipeChoice) -> bool:
         self.decisions.append(choice.why)
         self.say(f"{self.settings.recipe}: {choice.why}")
         return choice.yes
@@ -279,7 +279,7 @@ class _Trainer:
         self.seconds["probe"] = self.seconds.get("probe", 0.0) + time.perf_counter() - started
         return probe
 
-    def _judge_probe(self, features: tuple[Features, Features], probe: Probe) -> Standing:
+    def _judge_probe(self, features: tuple[Features, Features], probe: Probe) -> CandidateScore:
         val = features[1]
         self.network.set_head(torch.from_numpy(probe.weight), torch.from_numpy(probe.bias), self.splits.train.labels)
         logits = probe.logits(val.values)
@@ -287,7 +287,7 @@ class _Trainer:
         loss = mean_loss(logits, val.targets, evaluation)
         cv_loss = {f"{penalty:g}": round(value, 6) for penalty, value in probe.cv_loss.items()}
         self.metric(stage="probe", **figures(evaluation), val_loss=loss, penalty=probe.penalty, cv_loss=cv_loss)
-        return Standing("probe", evaluation, loss)
+        return CandidateScore("probe", evaluation, loss)
 
     def _cross_validate(self, features: tuple[Features, Features]) -> None:
         """Where validation photos are few: what all photos together say of the probe."""
@@ -329,7 +329,9 @@ class _Trainer:
         error = recipe.held_out_error(probe, features.targets)
         return self.decide(recipe.try_finetuning(error, int(np.bincount(features.targets).min())))
 
-    def _finetune(self, features: Features, probe: Probe, standing: Standing, state: dict[str, Any] | None) -> Standing:
+    def _finetune(
+        self, features: Features, probe: Probe, standing: CandidateScore, state: dict[str, Any] | None
+    ) -> CandidateScore:
         started = time.perf_counter()
         train = self.splits.train.subset(features.indices, "train")
         settings = self.settings.finetune
@@ -348,13 +350,13 @@ class _Trainer:
             torch.manual_seed(self.settings.seed)
             head = torch.nn.Linear(probe.weight.shape[1], probe.weight.shape[0])
             self.network.set_head(head.weight, head.bias, train.labels)
-        judge = Judge(
+        evaluator = Validator(
             self.splits.val, self.network.backbone.resize, where_from(self.splits.val), self.group, self.device.type
         )
         if self.finished is not None:
             self.network.module.load_state_dict(self.finished.state)
             model = self.network.pixel_model(self.device)
-            standing = Standing(self.finished.best, *judge(model.infer))
+            standing = CandidateScore(self.finished.best, *evaluator(model.infer))
         with self.stage("teacher", len(train)) as progress:
             teacher = (
                 find_teacher(self.settings.teacher, train, self.device, progress) if self.settings.teacher else None
@@ -364,7 +366,7 @@ class _Trainer:
             return Finetuner(
                 self.network,
                 train,
-                judge,
+                evaluator,
                 replace(settings, learning_rate=rate),
                 self.device,
                 seed=self.settings.seed,
@@ -388,7 +390,7 @@ class _Trainer:
         with self.stage("fine-tuning", len(tuner.targets) * (tuner.total - tuner.epoch)) as progress:
             for epoch in tuner.epochs(progress):
                 self._record(epoch, tuner)
-        standing = self._choose(tuner, judge, standing)
+        standing = self._choose(tuner, evaluator, standing)
         if tuner.hardening is not None:
             self.decisions += tuner.hardening.notes
             robust = tuner.hardening.robust.choose(WATCH_STEPS)
@@ -448,8 +450,8 @@ class _Trainer:
         if self.group.first:
             run.write_checkpoint(self.folder, tuner.state())
 
-    def _choose(self, tuner: Finetuner, judge: Judge, probe: Standing) -> Standing:
-        def tell(standing: Standing) -> None:
+    def _choose(self, tuner: Finetuner, evaluator: Validator, probe: CandidateScore) -> CandidateScore:
+        def tell(standing: CandidateScore) -> None:
             under = standing.robust.to_dict() if standing.robust else {}
             self.metric(
                 stage="candidate",
@@ -464,11 +466,11 @@ class _Trainer:
                 f"choosing by the validation loss under PGD-{CHOOSE_STEPS}: clean photos would choose robustness away"
             )
         beats = (self.settings.recipe == "auto" or self.finished is not None) and not self._hardens
-        best = choose(tuner, judge, probe if beats else None, tell)
+        best = choose(tuner, evaluator, probe if beats else None, tell)
         self.say(f"kept: {best.name}")
         return best
 
-    def _finish(self, features: tuple[Features, Features], standing: Standing) -> TrainResult:
+    def _finish(self, features: tuple[Features, Features], standing: CandidateScore) -> TrainResult:
         outcome = Outcome(
             folder=self.folder,
             data=self.data,

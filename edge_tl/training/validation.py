@@ -1,4 +1,4 @@
-"""Validation photos kept ready, so that judging after every epoch costs forward passes only."""
+"""Validation photos kept ready, so that evaluating after every epoch costs forward passes only."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edge_tl.training.distributed import Group
+from edge_tl.training.distributed import ProcessGroup
 from edge_tl.training.probe.balance import class_weights
 from edge_tl_runtime.evaluation.evaluate import Evaluation, Logits, PixelReader, score
 from edge_tl_runtime.images.datasets.dataset import LabelledPhotos
@@ -25,17 +25,22 @@ def mean_loss(logits: NDArray[np.float32], targets: NDArray[np.int64], evaluatio
     return float(losses.numpy() @ weights / weights.sum())
 
 
-class Judge:
+class Validator:
     """Scores networks on the same photos, the same bytes each time; several processes share the work.
 
     The pixels are those that the device will see (`edge_tl_runtime.images.preprocess`).
     """
 
     def __init__(
-        self, photos: LabelledPhotos, rule: ResizeRule, data: str, group: Group | None = None, device: str = "cpu"
+        self,
+        photos: LabelledPhotos,
+        rule: ResizeRule,
+        data: str,
+        group: ProcessGroup | None = None,
+        device: str = "cpu",
     ) -> None:
         """photos: at least one readable. data: where they come from, in words."""
-        self.photos, self.rule, self.data, self.group = photos, rule, data, group or Group()
+        self.photos, self.rule, self.data, self.group = photos, rule, data, group or ProcessGroup()
         self.reader = PixelReader(photos, rule, batch=BATCH[device])
         self._kept: list[tuple[NDArray[np.uint8], tuple[int, ...]]] | None = None
 

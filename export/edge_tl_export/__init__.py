@@ -16,26 +16,26 @@ if TYPE_CHECKING:
     from edge_tl_export.onnx_graph.verify import Parity, make_self_test, parity
     from edge_tl_export.quantization.quantize import Quantizer, quantize, to_fp16
     from edge_tl_export.quantization.recipe import Recipe
-    from edge_tl_export.search.compare import Comparison, Judge, Row
-    from edge_tl_export.search.search import Candidate, Layer, Search
+    from edge_tl_export.search.compare import CandidateRow, Comparison, FileEvaluator
+    from edge_tl_export.search.search import Candidate, Layer, QuantizationSearch
     from edge_tl_export.settings import ExportSettings
 
 __all__ = [
     "OPSET",
     "Candidate",
+    "CandidateRow",
     "Comparison",
     "ExportError",
     "ExportReport",
     "ExportSettings",
-    "Judge",
+    "FileEvaluator",
     "Layer",
     "ModelFile",
     "Parity",
     "PixelModel",
+    "QuantizationSearch",
     "Quantizer",
     "Recipe",
-    "Row",
-    "Search",
     "Stage",
     "export_file",
     "export_model",
@@ -52,7 +52,7 @@ _PLACES = {
     "ExportError": "edge_tl_export.errors",
     "ExportReport": "edge_tl_export.export_report",
     "ExportSettings": "edge_tl_export.settings",
-    "Judge": "edge_tl_export.search.compare",
+    "FileEvaluator": "edge_tl_export.search.compare",
     "Layer": "edge_tl_export.search.search",
     "ModelFile": "edge_tl_export.export_report",
     "OPSET": "edge_tl_export.onnx_graph.export_graph",
@@ -60,8 +60,8 @@ _PLACES = {
     "PixelModel": "edge_tl_export.onnx_graph.export_graph",
     "Quantizer": "edge_tl_export.quantization.quantize",
     "Recipe": "edge_tl_export.quantization.recipe",
-    "Row": "edge_tl_export.search.compare",
-    "Search": "edge_tl_export.search.search",
+    "CandidateRow": "edge_tl_export.search.compare",
+    "QuantizationSearch": "edge_tl_export.search.search",
     "Stage": "edge_tl_export.export",
     "export_file": "edge_tl_export.export",
     "export_model": "edge_tl_export.export",

@@ -1,4 +1,4 @@
-"""From a network, or an FP32 file, to model files that were verified, measured and sealed."""
+"""From a network, or an FP32 file, to model files that were verified, measured and written with a checksum."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from edge_tl_export.onnx_graph.verify import check_repeatable, check_structure
 from edge_tl_export.quantization.calibration import CalibrationPhotos
 from edge_tl_export.quantization.quantize import Quantizer, to_fp16
 from edge_tl_export.quantization.recipe import CALIBRATIONS
-from edge_tl_export.search.compare import Comparison, Judge, Row, in_batches, open_model, sqnr
+from edge_tl_export.search.compare import CandidateRow, Comparison, FileEvaluator, in_batches, open_model, sqnr
 from edge_tl_export.search.qat import quantization_aware
-from edge_tl_export.search.search import EQUALIZE, HOPELESS, Candidate, Layer, Search
+from edge_tl_export.search.search import EQUALIZE, HOPELESS, Candidate, Layer, QuantizationSearch
 from edge_tl_export.settings import ExportSettings
 from edge_tl_export.written import Made, check_targets, write_files
 from edge_tl_runtime.core.errors import DataError
@@ -50,11 +50,11 @@ def export_model(
 ) -> ExportReport:
     """Write `model.onnx` and, where one passes, `model-<precision>.onnx` into `folder`.
 
-    Everything is verified and judged before the first byte is written, and files replace their predecessors together; a
+    Everything is verified and evaluated before the first byte is written, and files replace their predecessors together; a
     quantized file of an earlier export that was made from other weights, or was asked for again and refused, is removed with
     them.
 
-    calibration: photos for INT8; validation: photos to judge on, never the same ones. network: on the CPU.
+    calibration: photos for INT8; validation: evaluation photos, never the same ones. network: on the CPU.
     Raises ExportError when a file fails a check, DataError for INT8 without photos or with photos that show nothing, OutputError.
     """
     _check_photos(settings, calibration, validation)
@@ -117,8 +117,8 @@ def _export(
     samples = photos.samples(PARITY_PHOTOS)
     compared = source.verified(samples)
     with stage("judging", 0 if validation is None else len(validation)) as done:
-        judge = None if validation is None else Judge(validation, spec.resize)
-        comparison = Comparison(source.fp32, spec.resize, judge, open_model, settings.allowed_drop, done)
+        evaluator = None if validation is None else FileEvaluator(validation, spec.resize)
+        comparison = Comparison(source.fp32, spec.resize, evaluator, open_model, settings.allowed_drop, done)
     found = _Found({"fp32": Made(source.fp32, comparison.reference, {})})
     if settings.quantization == "int8":
         _find_int8(found, source, photos, comparison, settings, stage)
@@ -139,7 +139,7 @@ def _export(
         changed=_changed(comparison, last, found.made[last.precision].model, spec),
         warnings=(*photos.warnings, *found.warnings, *doubts),
         refused=found.refused,
-        skipped=(*photos.skipped, *(() if judge is None else judge.skipped)),
+        skipped=(*photos.skipped, *(() if evaluator is None else evaluator.skipped)),
         stem=source.stem,
     )
     return replace(report, warnings=(*report.warnings, *_busy(report.others)))
@@ -190,7 +190,7 @@ def _find_int8(
     found.ranking = ranking
     quantizer = Quantizer(source.quantizable, batches)
     with stage("searching", len(CALIBRATIONS) * len(EQUALIZE)) as done:
-        search = Search(quantizer, ranking, comparison, settings.for_target, done)
+        search = QuantizationSearch(quantizer, ranking, comparison, settings.for_target, done)
         speed = search.plain_speed() if settings.search == "first" else 1.0
         if speed < HOPELESS:
             found.refused = (
@@ -242,7 +242,11 @@ def _find_fp16(
 
 
 def _train(
-    search: Search, photos: CalibrationPhotos, comparison: Comparison, settings: ExportSettings, stage: Stage
+    search: QuantizationSearch,
+    photos: CalibrationPhotos,
+    comparison: Comparison,
+    settings: ExportSettings,
+    stage: Stage,
 ) -> Candidate | None:
     """Quantization-aware training of the quietest candidate without float layers; None when it does not pass either."""
     whole = [candidate for candidate in search.candidates if not candidate.recipe.float_nodes]
@@ -256,11 +260,11 @@ def _train(
             seed=settings.seed,
             progress=lambda epoch: done(1),
         )
-    judged = search.judged(search.add(start.recipe, trained, trained=True))
-    return judged if judged.passes else None
+    evaluated = search.evaluated(search.add(start.recipe, trained, trained=True))
+    return evaluated if evaluated.passes else None
 
 
-def _why_none(search: Search, max_drop: float) -> str:
+def _why_none(search: QuantizationSearch, max_drop: float) -> str:
     accurate = [c for c in search.candidates if c.row is not None and c.row.is_accurate]
     if accurate:
         fastest = max(c.row.speedup for c in accurate if c.row is not None)
@@ -271,25 +275,25 @@ def _why_none(search: Search, max_drop: float) -> str:
     claim = nearest.row.claim
     assert claim is not None
     lost = 100 * claim.drop
-    judged = sum(candidate.row is not None for candidate in search.candidates)
+    evaluated = sum(candidate.row is not None for candidate in search.candidates)
     advice = "" if any(candidate.trained for candidate in search.candidates) else "train in INT8 (--qat 5), or "
     more = f"{claim.n} photos cannot tell that from chance: evaluate on more, " if claim.interval[0] <= 0 else ""
     return (
-        f"the best of {judged} judged loses {lost:.1f} points ({nearest.name}), allowed {100 * max_drop:g}; "
+        f"the best of {evaluated} evaluated loses {lost:.1f} points ({nearest.name}), allowed {100 * max_drop:g}; "
         f"{more}{advice}allow more (--max-drop {np.ceil(10 * lost) / 10:g})"
     )
 
 
-def _changed(comparison: Comparison, row: Row, model: bytes, spec: ModelSpec) -> tuple[Changed, ...]:
-    judge = comparison.judge
-    if judge is None or judge.reference is None or row.against is None:
+def _changed(comparison: Comparison, row: CandidateRow, model: bytes, spec: ModelSpec) -> tuple[Changed, ...]:
+    evaluator = comparison.evaluator
+    if evaluator is None or evaluator.reference is None or row.paired is None:
         return ()
     changed = []
     logits = open_model(model, row.precision)
-    for place in row.against.changed:
-        pixels = judge.pixels(place)
-        truth, before = judge.target(place), int(judge.reference[place].argmax())
+    for place in row.paired.changed:
+        pixels = evaluator.pixels(place)
+        truth, before = evaluator.target(place), int(evaluator.reference[place].argmax())
         after = int(logits(pixels[None])[0].argmax())
-        name = judge.name(place)
+        name = evaluator.name(place)
         changed.append(Changed(name, spec.labels[truth], spec.labels[before], spec.labels[after], pixels))
     return tuple(changed)

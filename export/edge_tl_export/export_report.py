@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_tl_export.onnx_graph.other_runtimes import Opinion
+from edge_tl_export.onnx_graph.other_runtimes import RuntimeCheck
 from edge_tl_export.onnx_graph.verify import Parity
-from edge_tl_export.search.compare import Row
+from edge_tl_export.search.compare import CandidateRow
 from edge_tl_export.search.search import Candidate, Layer
 from edge_tl_runtime.images.datasets.survey import Unreadable
 from edge_tl_runtime.machine.cpu import cpu_name
@@ -26,8 +26,8 @@ class ModelFile:
 
     path: Path
     sha256: str
-    row: Row
-    opinions: tuple[Opinion, ...] = ()
+    row: CandidateRow
+    opinions: tuple[RuntimeCheck, ...] = ()
     is_new: bool = True
 
     def to_dict(self) -> ModelFileDocument:
@@ -37,7 +37,7 @@ class ModelFile:
 
 @dataclass(frozen=True)
 class Changed:
-    """A judged photo whose label the quantized file changes. pixels: uint8 (H, W, 3), in the network's colour order."""
+    """A evaluated photo whose label the quantized file changes. pixels: uint8 (H, W, 3), in the network's colour order."""
 
     name: str
     truth: str
@@ -74,8 +74,8 @@ class ExportReport:
     @property
     def others(self) -> float:
         """Part of the processor that other programs took while files were timed: of the worst of those that are shown."""
-        judged = [candidate.row for candidate in self.tried if candidate.row is not None]
-        return max(row.time.others for row in (*(file.row for file in self.files), *judged))
+        evaluated = [candidate.row for candidate in self.tried if candidate.row is not None]
+        return max(row.time.others for row in (*(file.row for file in self.files), *evaluated))
 
     @property
     def photos_used(self) -> str:
@@ -92,9 +92,9 @@ class ExportReport:
 
     @property
     def nearest(self) -> list[Candidate]:
-        """What was judged, the smallest loss of accuracy first."""
-        judged = [candidate for candidate in self.tried if candidate.row is not None]
-        return sorted(judged, key=lambda c: (c.row.drop or 0) if c.row else 0.0)
+        """What was evaluated, the smallest loss of accuracy first."""
+        evaluated = [candidate for candidate in self.tried if candidate.row is not None]
+        return sorted(evaluated, key=lambda c: (c.row.drop or 0) if c.row else 0.0)
 
     def to_dict(self) -> ExportDocument:
         """The document of `edge-tl export --json`."""

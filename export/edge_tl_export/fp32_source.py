@@ -24,7 +24,7 @@ from edge_tl_runtime.core.errors import EdgeTLError, UsageError
 from edge_tl_runtime.core.files import sha256
 from edge_tl_runtime.evaluation.evaluate import Logits
 from edge_tl_runtime.inference.classifier import Classifier
-from edge_tl_runtime.modelfile.onnx import SEAL_KEY, SPEC_KEY, parse_spec, read_model, read_spec
+from edge_tl_runtime.modelfile.onnx import CHECKSUM_KEY, SPEC_KEY, parse_spec, read_model, read_spec
 from edge_tl_runtime.modelfile.spec import ModelSpec
 
 STEM = "model"
@@ -105,7 +105,7 @@ def from_file(path: Path, quantization: str | None, qat: bool) -> Fp32Source:
         quantizable=quantizable,
         parent_sha256=spec.parent_sha256,
         existing=path,
-        metadata={item.key: item.value for item in proto.metadata_props if item.key not in (SPEC_KEY, SEAL_KEY)},
+        metadata={item.key: item.value for item in proto.metadata_props if item.key not in (SPEC_KEY, CHECKSUM_KEY)},
     )
 
 

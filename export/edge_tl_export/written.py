@@ -17,12 +17,12 @@ from edge_tl_export.fp32_source import Fp32Source
 from edge_tl_export.onnx_graph.other_runtimes import second_opinions
 from edge_tl_export.onnx_graph.plain_graph import opset_of
 from edge_tl_export.onnx_graph.verify import make_self_test
-from edge_tl_export.search.compare import Row, open_model
+from edge_tl_export.search.compare import CandidateRow, open_model
 from edge_tl_runtime.core.errors import BadModelError, UsageError
 from edge_tl_runtime.core.files import sha256, write_together
 from edge_tl_runtime.inference.classifier import Classifier
 from edge_tl_runtime.inference.ood import EXPORT_KEY
-from edge_tl_runtime.modelfile.onnx import read_spec, sealed
+from edge_tl_runtime.modelfile.onnx import read_spec, with_checksum
 from edge_tl_runtime.modelfile.spec import SelfTest
 
 QUANTIZED = ("int8", "fp16")
@@ -33,7 +33,7 @@ class Made:
     """A file to be: its graph, its row of the table, and what its contract says of how it was made."""
 
     model: bytes
-    row: Row
+    row: CandidateRow
     how: Mapping[str, Any]
 
 
@@ -93,7 +93,7 @@ def write_files(
 
 def _sealed(source: Fp32Source, precision: str, item: Made, test: SelfTest, parent_sha256: str) -> bytes:
     row = item.row
-    how = {**item.how, **({} if row.familiarity is None else {EXPORT_KEY: row.familiarity.to_dict()})}
+    how = {**item.how, **({} if row.ood_thresholds is None else {EXPORT_KEY: row.ood_thresholds.to_dict()})}
     proto = onnx.load_from_string(item.model)
     versions = {name: version(name) for name in ("torch", "onnx", "onnxruntime")}
     spec = replace(
@@ -105,10 +105,10 @@ def _sealed(source: Fp32Source, precision: str, item: Made, test: SelfTest, pare
         self_test=test,
     )
     if not source.metadata:
-        return sealed(item.model, spec)
+        return with_checksum(item.model, spec)
     del proto.metadata_props[:]
     onnx.helper.set_model_props(proto, dict(source.metadata))
-    return sealed(proto.SerializeToString(deterministic=True), spec)
+    return with_checksum(proto.SerializeToString(deterministic=True), spec)
 
 
 def _is_same(path: Path, source: Fp32Source) -> bool:

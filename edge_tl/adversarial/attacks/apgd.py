@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edge_tl.adversarial.attacks.base import Search, Stop
+from edge_tl.adversarial.attacks.base import AttackState, Stop
 from edge_tl.adversarial.attacks.criteria import TargetedMisclassification
 from edge_tl.adversarial.attacks.norms import Norm, per_photo
 from edge_tl.adversarial.attacks.pgd import Climb, GradientAttack
@@ -128,7 +128,7 @@ class TargetedAPGD(APGD):
     loss: str = "dlr"
     targets: int = 9
 
-    def _search(self, search: Search, keys: NDArray[np.int64], stop: Stop) -> None:
+    def _search(self, search: AttackState, keys: NDArray[np.int64], stop: Stop) -> None:
         if search.criterion.targeted:
             super()._search(search, keys, stop)
             return

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from edge_tl.adversarial.attacks.criteria import Criterion
-from edge_tl.adversarial.attacks.model import Model
+from edge_tl.adversarial.attacks.model import AttackedModel
 from edge_tl.adversarial.attacks.norms import NORMS, Norm
 
 Stop = Callable[[], bool]
@@ -24,7 +24,7 @@ def never() -> bool:
 
 
 @dataclass(frozen=True)
-class Result:
+class AttackOutcome:
     """What an attack found for N photos.
 
     adversarial: uint8 (N, H, W, 3): the first success, or of an attack that `finds_smallest` the smallest; else the attempt that
@@ -54,21 +54,21 @@ class Attack(ABC):
 
     def run(
         self,
-        model: Model,
+        model: AttackedModel,
         pixels: NDArray[np.uint8],
         criterion: Criterion,
         epsilon: float,
         *,
         keys: NDArray[np.int64] | None = None,
         stop: Stop = never,
-    ) -> Result:
+    ) -> AttackOutcome:
         """Attack photos together, as many as the device takes at once.
 
         pixels: uint8 (N, H, W, 3), as the network gets them. epsilon: radius in pixel values (see `norms`);
         for Linf a whole number. keys: int64 (N,), which photo each is, for its random numbers: with the same key a photo is
         attacked alike in any company. Photos that fool already are left alone, with one query.
         """
-        search = Search(model, pixels, criterion, NORMS[self.norm], epsilon)
+        search = AttackState(model, pixels, criterion, NORMS[self.norm], epsilon)
         if keys is None:
             keys = np.arange(len(pixels))
         if epsilon > 0 and len(search.active):
@@ -76,7 +76,7 @@ class Attack(ABC):
         return search.result()
 
     @abstractmethod
-    def _search(self, search: Search, keys: NDArray[np.int64], stop: Stop) -> None:
+    def _search(self, search: AttackState, keys: NDArray[np.int64], stop: Stop) -> None:
         """Try pixels on `search` until none of its photos is left or the attack's steps are spent."""
 
     def rng(self, key: int, turn: int = 0) -> np.random.Generator:
@@ -84,11 +84,11 @@ class Attack(ABC):
         return np.random.default_rng((self.seed, int(key), turn))
 
 
-class Search:
+class AttackState:
     """The state of an attack on N photos: what was tried, what fooled, who is left."""
 
     def __init__(
-        self, model: Model, pixels: NDArray[np.uint8], criterion: Criterion, norm: Norm, epsilon: float
+        self, model: AttackedModel, pixels: NDArray[np.uint8], criterion: Criterion, norm: Norm, epsilon: float
     ) -> None:
         self.model, self.criterion, self.norm, self.epsilon = model, criterion, norm, epsilon
         self.clean = pixels
@@ -109,7 +109,7 @@ class Search:
         Successes leave `active`. The first success of a photo is kept; until then, the attempt that came nearest.
         """
         self._queries[photos] += ~self._fooled[photos]
-        scores, margins, fooled = self._judged(photos, pixels)
+        scores, margins, fooled = self._evaluated(photos, pixels)
         better = ~self._fooled[photos] & (fooled | (margins > self._margins[photos]))
         self._note(photos, pixels, margins, fooled, better)
         return scores
@@ -120,7 +120,7 @@ class Search:
         The pixels may be outside the ball. Then they are no success, and only the scores come of it.
         """
         self._queries[photos] += 1
-        scores, margins, fooled = self._judged(photos, pixels)
+        scores, margins, fooled = self._evaluated(photos, pixels)
         sizes = self.norm.sizes(pixels.astype(np.int16) - self.clean[photos])
         inside = sizes <= self.epsilon
         smaller = fooled & (sizes < self._sizes[photos])
@@ -129,10 +129,10 @@ class Search:
         self._note(photos, pixels, margins, inside & fooled, inside & (smaller | nearer))
         return scores
 
-    def _judged(
+    def _evaluated(
         self, photos: NDArray[np.int64], pixels: NDArray[np.uint8]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
-        scores = self.model.judged(pixels)
+        scores = self.model.evaluated(pixels)
         wish = self.criterion.take(photos)
         return scores, wish.margin(torch.from_numpy(scores)).numpy(), wish.fooled(scores)
 
@@ -164,8 +164,8 @@ class Search:
         """The clean pixels of some photos, float32, on the model's device."""
         return torch.from_numpy(self.clean[photos]).to(self.model.device).float()
 
-    def result(self) -> Result:
-        return Result(self._best, self._fooled, self._queries, self._margins, self._complete)
+    def result(self) -> AttackOutcome:
+        return AttackOutcome(self._best, self._fooled, self._queries, self._margins, self._complete)
 
 
 def as_bytes(pixels: torch.Tensor) -> NDArray[np.uint8]:

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_tl.adversarial.attacks.base import Attack, Search, Stop
+from edge_tl.adversarial.attacks.base import Attack, AttackState, Stop
 from edge_tl_runtime.robustness.random_noise import uniform_noise
 from edge_tl_runtime.robustness.square_attack import Square
 
@@ -23,14 +23,14 @@ class SquareAttack(Attack):
     queries: int = 5000
     p_init: float = Square.p_init
 
-    def _search(self, search: Search, keys: NDArray[np.int64], stop: Stop) -> None:
+    def _search(self, search: AttackState, keys: NDArray[np.int64], stop: Stop) -> None:
         photos, wish = search.active, search.criterion.take(search.active)
         attack = Square(norm=self.norm, queries=self.queries, p_init=self.p_init, seed=self.seed)
         labels, targets = wish.classes, None
         if wish.targeted:
             labels, targets = search.clean_scores[photos].argmax(1), wish.classes
         found = attack.run(
-            search.model.judge,
+            search.model.answer,
             search.clean[photos],
             labels,
             search.epsilon,
@@ -52,7 +52,7 @@ class Noise(Attack):
 
     tries: int = 10
 
-    def _search(self, search: Search, keys: NDArray[np.int64], stop: Stop) -> None:
+    def _search(self, search: AttackState, keys: NDArray[np.int64], stop: Stop) -> None:
         for turn in range(self.tries):
             photos = search.active
             if not len(photos):

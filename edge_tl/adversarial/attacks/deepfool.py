@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from edge_tl.adversarial.attacks.apgd import likeliest_others
-from edge_tl.adversarial.attacks.base import Attack, Search, Stop, as_bytes
+from edge_tl.adversarial.attacks.base import Attack, AttackState, Stop, as_bytes
 from edge_tl.adversarial.attacks.criteria import Criterion
-from edge_tl.adversarial.attacks.model import Model
+from edge_tl.adversarial.attacks.model import AttackedModel
 from edge_tl.adversarial.attacks.norms import Norm, per_photo
 
 _TINY = 1e-12
@@ -42,7 +42,7 @@ class DeepFool(Attack):
     growth: float = 0.05
     halvings: int = 10
 
-    def _search(self, search: Search, keys: NDArray[np.int64], stop: Stop) -> None:
+    def _search(self, search: AttackState, keys: NDArray[np.int64], stop: Stop) -> None:
         photos, norm = search.active, search.norm
         clean, scores = search.tensor(photos), search.clean_scores[photos]
         difference, pixels = torch.zeros_like(clean), clean
@@ -72,7 +72,7 @@ class DeepFool(Attack):
 
     def _nearest_border(
         self,
-        model: Model,
+        model: AttackedModel,
         norm: Norm,
         pixels: torch.Tensor,
         scores: NDArray[np.float32],
@@ -101,7 +101,9 @@ class DeepFool(Attack):
             slope = torch.where(per_photo(nearer), gradient, slope)
         return gap, slope
 
-    def _shrink(self, search: Search, photos: NDArray[np.int64], clean: torch.Tensor, difference: torch.Tensor) -> None:
+    def _shrink(
+        self, search: AttackState, photos: NDArray[np.int64], clean: torch.Tensor, difference: torch.Tensor
+    ) -> None:
         """Halve the radius between the photos and these successes, whose pixels the file knows already."""
         norm = search.norm
         change = (_whole(clean, difference) - clean).cpu().numpy()

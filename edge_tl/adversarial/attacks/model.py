@@ -16,7 +16,7 @@ JUDGED_AT_ONCE = 32
 
 
 @dataclass(frozen=True)
-class Model:
+class AttackedModel:
     """A deployed file under attack.
 
     judge: scores by the file itself, in onnxruntime: uint8 (N, H, W, 3) to float32 (N, C). It alone decides what is fooled.
@@ -25,20 +25,20 @@ class Model:
     2018, section 4.1).
     """
 
-    judge: Logits
+    answer: Logits
     gradients: nn.Module | None = None
     backward_only: bool = False
     device: str = "cpu"
 
-    def judged(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def evaluated(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Scores by the file, a few photos at a time: float32 (N, C)."""
         parts = [
-            self.judge(np.ascontiguousarray(pixels[i : i + JUDGED_AT_ONCE]))
+            self.answer(np.ascontiguousarray(pixels[i : i + JUDGED_AT_ONCE]))
             for i in range(0, len(pixels), JUDGED_AT_ONCE)
         ]
         return np.concatenate(parts) if parts else np.empty((0, 0), np.float32)
 
-    def slopes(
+    def loss_and_gradient(
         self, pixels: torch.Tensor, scores: NDArray[np.float32], loss: Callable[[torch.Tensor], torch.Tensor]
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Loss of each photo, (N,), and its gradient towards the pixels, (N, H, W, 3).
@@ -51,7 +51,7 @@ class Model:
         return losses.detach(), gradient
 
     def logits(self, inputs: torch.Tensor, scores: NDArray[np.float32]) -> torch.Tensor:
-        """Logits, (N, C), that can be differentiated by inputs. inputs, scores: as for `slopes`."""
+        """Logits, (N, C), that can be differentiated by inputs. inputs, scores: as for `loss_and_gradient`."""
         assert self.gradients is not None
         logits: torch.Tensor = self.gradients(inputs)
         if self.backward_only:

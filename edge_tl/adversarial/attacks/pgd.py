@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edge_tl.adversarial.attacks.base import Attack, Search, Stop, as_bytes
+from edge_tl.adversarial.attacks.base import Attack, AttackState, Stop, as_bytes
 from edge_tl.adversarial.attacks.criteria import Criterion
 from edge_tl.adversarial.attacks.losses import LOSSES
 from edge_tl.adversarial.attacks.norms import Norm
@@ -64,11 +64,11 @@ class GradientAttack(Attack):
     def _start(self, norm: Norm, epsilon: float, clean: torch.Tensor, difference: torch.Tensor) -> Climb:
         """A climb from clean + difference."""
 
-    def _search(self, search: Search, keys: NDArray[np.int64], stop: Stop) -> None:
+    def _search(self, search: AttackState, keys: NDArray[np.int64], stop: Stop) -> None:
         for turn in range(self.restarts):
             self._climb(search, keys, turn, stop, search.criterion)
 
-    def _climb(self, search: Search, keys: NDArray[np.int64], turn: int, stop: Stop, wish: Criterion) -> None:
+    def _climb(self, search: AttackState, keys: NDArray[np.int64], turn: int, stop: Stop, wish: Criterion) -> None:
         """One start of the photos that are left. wish: for all photos of the search, what the loss is of."""
         photos: NDArray[np.int64] = search.active
         model = search.model
@@ -89,11 +89,13 @@ class GradientAttack(Attack):
                 climb.keep(kept)
             if not len(photos) or step == self.steps:
                 return
-            loss = LOSSES[self.loss]
-            part = wish.take(photos)
-            climb.step(*model.slopes(pixels, scores, lambda logits, loss=loss, part=part: loss(logits, part)))  # type: ignore[misc]
 
-    def _placed(self, search: Search, keys: NDArray[np.int64], turn: int) -> Climb:
+            def objective(logits: torch.Tensor, part: Criterion = wish.take(photos)) -> torch.Tensor:
+                return LOSSES[self.loss](logits, part)
+
+            climb.step(*model.loss_and_gradient(pixels, scores, objective))
+
+    def _placed(self, search: AttackState, keys: NDArray[np.int64], turn: int) -> Climb:
         clean = search.tensor(search.active)
         difference = torch.zeros_like(clean)
         if self.random_start or turn:

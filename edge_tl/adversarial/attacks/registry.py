@@ -27,7 +27,7 @@ ATTACKS: Mapping[str, Attack] = {
 }
 
 
-def added_attack(name: str) -> plugins.Loaded[Attack]:
+def added_attack(name: str) -> plugins.LoadedPlugin[Attack]:
     """The attack that a package adds. Raises UsageError with names that come near, or with what is wrong with the package."""
     found = plugins.load("attacks", name, checked_attack)
     if found is None:

@@ -26,7 +26,7 @@ from edge_tl_runtime.modelfile.spec import ModelSpec
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class DreamScore:
     """What the file says of a picture of whole pixel values.
 
     logit, confidence, rank: of the class that was dreamt of; rank 1 is the likeliest class, `best` its label.
@@ -47,25 +47,25 @@ class Judged:
 class Dream:
     """A picture that was climbed to.
 
-    pixels: uint8 (H, W, 3) in the model's colour order. judged: by the file. rebuilt_logit: of the graph that gave gradients, for
+    pixels: uint8 (H, W, 3), in the model's colours. evaluated: by the file. rebuilt_logit: of the graph that gave gradients, for
     the same pixels. start: what the file said of the first frame.
     frames: of the climb, uint8 (H, W, 3), the first the start, the last `pixels`; trace: the step and the verdict of each.
     """
 
     pixels: NDArray[np.uint8]
-    judged: Judged
+    evaluated: DreamScore
     rebuilt_logit: float
     frames: tuple[NDArray[np.uint8], ...]
-    trace: tuple[tuple[int, Judged], ...]
+    trace: tuple[tuple[int, DreamScore], ...]
 
     @property
-    def start(self) -> Judged:
+    def start(self) -> DreamScore:
         return self.trace[0][1]
 
 
 def dream(
     graph: nn.Module,
-    judge: Logits,
+    answer: Logits,
     spec: ModelSpec,
     index: int,
     settings: DreamSettings,
@@ -101,7 +101,7 @@ def dream(
         with torch.no_grad():
             colours = _in_order(to_colours(basis.latent(parameters, size)), spec)
         frames.append(colours.round().to(torch.uint8).cpu().numpy())
-        trace.append((step, judged(judge, spec, index, frames[-1])))
+        trace.append((step, evaluated(answer, spec, index, frames[-1])))
 
     keep(0)
     for step in range(1, settings.steps + 1):
@@ -132,13 +132,13 @@ def total_variation(colours: torch.Tensor) -> torch.Tensor:
     return (right.square().sum() + below.square().sum()) / 255**2 / colours.numel()
 
 
-def judged(judge: Logits, spec: ModelSpec, index: int, pixels: NDArray[np.uint8]) -> Judged:
+def evaluated(answer: Logits, spec: ModelSpec, index: int, pixels: NDArray[np.uint8]) -> DreamScore:
     """The file's verdict. pixels: uint8 (H, W, 3) in its colour order. Raises BadModelError for a score that is not a number."""
-    logits = judge(np.ascontiguousarray(pixels[None]))[0]
+    logits = answer(np.ascontiguousarray(pixels[None]))[0]
     if not np.isfinite(logits).all():
         raise BadModelError("the model gave a score that is not a number; export it again")
     probabilities = spec.scores.probabilities(logits)
-    return Judged(
+    return DreamScore(
         logit=float(logits[index]),
         confidence=float(probabilities[index]),
         rank=1 + int((logits > logits[index]).sum()),

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from edge_tl.adversarial.class_lookup import find_class
 from edge_tl.adversarial.document import DREAMS_DOCUMENT, DREAMS_FORMAT
-from edge_tl.adversarial.dreams.dream import Dream, Judged, dream, judged
+from edge_tl.adversarial.dreams.dream import Dream, DreamScore, dream, evaluated
 from edge_tl.adversarial.evaluation.evidence import stem, write_framed
-from edge_tl.adversarial.evaluation.fp32_counterpart import fp32_twin
+from edge_tl.adversarial.evaluation.fp32_counterpart import fp32_counterpart
 from edge_tl.adversarial.settings import DreamSettings
 from edge_tl_export import Stage
 from edge_tl_export.torch_graph.module import DifferentiableGraph
@@ -46,10 +46,10 @@ def write_dreams(
     indices = [find_class(name, spec.labels) for name in classes]
     data, source = read_model(model), model
     if settings.gradients == "twin":
-        twin = fp32_twin(model, spec)
-        if twin is None:
+        counterpart = fp32_counterpart(model, spec)
+        if counterpart is None:
             raise UsageError(f"{model} has no FP32 file beside it that it was made from; take --gradients own")
-        source = twin
+        source = counterpart
     graph = DifferentiableGraph(data if source == model else read_model(source))
     start = None if photo is None else crop_resize(read_photo(photo), spec.resize)
     make_folder(folder)
@@ -90,7 +90,7 @@ def _written(folder: Path, name: str, made: Dream, classifier: Classifier, index
     path = folder / f"{name}.png"
     write_framed(path, made.pixels, spec.resize)
     read = crop_resize(read_photo(path), spec.resize)
-    verdict: Judged = judged(classifier.logits, spec, index, read)
+    verdict: DreamScore = evaluated(classifier.logits, spec, index, read)
     return {"picture": path.name, **verdict.to_dict(), "rebuilt_logit": made.rebuilt_logit}
 
 

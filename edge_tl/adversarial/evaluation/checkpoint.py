@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_tl.adversarial.attacks.base import Result
+from edge_tl.adversarial.attacks.base import AttackOutcome
 from edge_tl_runtime.core.errors import UsageError
 from edge_tl_runtime.core.files import make_folder, sha256, write_bytes, write_text
 
@@ -21,7 +21,7 @@ FOLDER = ".progress"
 _IDENTITY = "identity.json"
 
 
-class Ledger:
+class Checkpoint:
     """Results of groups of photos by name. The clean pixels are not stored: the caller has them.
 
     identity: everything the results depend on; a folder with another identity is not gone on with.
@@ -40,7 +40,7 @@ class Ledger:
         self.resumed = any(self.folder.glob("*.npz"))
         write_text(stored, text)
 
-    def get(self, name: str, clean: NDArray[np.uint8]) -> Result | None:
+    def get(self, name: str, clean: NDArray[np.uint8]) -> AttackOutcome | None:
         """The result stored under a name, for photos whose clean pixels are given; None when there is none or it is damaged."""
         path = self._path(name)
         try:
@@ -52,9 +52,9 @@ class Ledger:
         if difference.size != clean.size or any(len(part) != len(clean) for part in parts):
             return None
         adversarial = (clean + difference.reshape(clean.shape)).astype(np.uint8)
-        return Result(adversarial, *parts)
+        return AttackOutcome(adversarial, *parts)
 
-    def put(self, name: str, clean: NDArray[np.uint8], result: Result) -> None:
+    def put(self, name: str, clean: NDArray[np.uint8], result: AttackOutcome) -> None:
         difference = result.adversarial.astype(np.int16) - clean
         buffer = io.BytesIO()
         np.savez(

@@ -9,7 +9,7 @@ from typing import TypeVar
 from edge_tl.adversarial.attacks.base import Attack
 from edge_tl.adversarial.attacks.black_box import SquareAttack
 from edge_tl.adversarial.attacks.registry import ATTACKS, added_attack
-from edge_tl.adversarial.evaluation.presets import CONTROL, PRESETS, Effort
+from edge_tl.adversarial.evaluation.presets import CONTROL, PRESETS, AttackPreset
 from edge_tl.adversarial.settings import AttackSettings
 from edge_tl_runtime.core import plugins
 from edge_tl_runtime.core.errors import EdgeTLError, UsageError
@@ -21,7 +21,7 @@ Answer = TypeVar("Answer")
 class ChosenAttacks:
     """effort: what is run. added: the plugin of each attack that another package adds, by name."""
 
-    effort: Effort
+    effort: AttackPreset
     added: Mapping[str, plugins.Plugin] = field(default_factory=dict)
 
     def guarded(self, name: str, run: Callable[[], Answer]) -> Answer:
@@ -52,7 +52,7 @@ def choose_attacks(settings: AttackSettings) -> ChosenAttacks:
     return replace(chosen, effort=replace(chosen.effort, black_box=black_box))
 
 
-def _named(text: str, preset: Effort) -> ChosenAttacks:
+def _named(text: str, preset: AttackPreset) -> ChosenAttacks:
     """An attack of the preset is run with the preset's steps; noise is run in any case, as the control."""
     usual = {**ATTACKS, **preset.gradient, **preset.black_box}
     attacks: dict[str, Attack] = {}

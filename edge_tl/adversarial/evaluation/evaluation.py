@@ -14,24 +14,24 @@ from numpy.typing import NDArray
 
 from edge_tl.adversarial.attacks.base import Attack
 from edge_tl.adversarial.attacks.criteria import Criterion, Misclassification, TargetedMisclassification
-from edge_tl.adversarial.attacks.model import Model
+from edge_tl.adversarial.attacks.model import AttackedModel
 from edge_tl.adversarial.attacks.pgd import PGD
 from edge_tl.adversarial.class_lookup import find_class
-from edge_tl.adversarial.evaluation.checkpoint import Ledger
+from edge_tl.adversarial.evaluation.checkpoint import Checkpoint
 from edge_tl.adversarial.evaluation.chosen_attacks import choose_attacks
-from edge_tl.adversarial.evaluation.evidence import Stored, store
-from edge_tl.adversarial.evaluation.fp32_counterpart import fp32_twin
+from edge_tl.adversarial.evaluation.evidence import StoredExample, store
+from edge_tl.adversarial.evaluation.fp32_counterpart import fp32_counterpart
 from edge_tl.adversarial.evaluation.gradient_masking import SanityCheck
 from edge_tl.adversarial.evaluation.presets import CONTROL, SMALLEST
-from edge_tl.adversarial.evaluation.sweep import Campaign, Line
-from edge_tl.adversarial.evaluation.target import BLACK_BOX, CONTROL_KIND, WHITE_BOX, Opened, Subject
+from edge_tl.adversarial.evaluation.sweep import AttackRun, AttackSweep
+from edge_tl.adversarial.evaluation.target import BLACK_BOX, CONTROL_KIND, WHITE_BOX, LoadedModel, ModelUnderTest
 from edge_tl.adversarial.settings import AttackSettings
 from edge_tl.training.devices import pick_device
 from edge_tl_export import Stage
 from edge_tl_runtime.core.errors import BadFrame, BadImage, DataError
 from edge_tl_runtime.core.files import make_folder, sha256
 from edge_tl_runtime.core.malloc import keep_heap
-from edge_tl_runtime.evaluation.evaluate import PixelReader, photos_to_judge
+from edge_tl_runtime.evaluation.evaluate import PixelReader, photos_to_evaluate
 from edge_tl_runtime.evaluation.training_overlap import TrainingOverlap, unseen
 from edge_tl_runtime.images.datasets.choosing import spread_over
 from edge_tl_runtime.images.datasets.dataset import LabelledPhotos
@@ -51,7 +51,7 @@ FAR = 30.0
 
 
 @dataclass(frozen=True)
-class Photos:
+class AttackedImages:
     """The photos under attack. labels: those of the model; names: relative to the folder. pixels: uint8 (N, H, W, 3).
 
     overlap: what they were to the model.
@@ -82,12 +82,12 @@ class Photos:
 class Attacked:
     """One file after its attacks. logits: of the clean photos. smallest: see `Evaluation._smallest`."""
 
-    subject: Subject
+    subject: ModelUnderTest
     logits: NDArray[np.float32]
     correct: NDArray[np.bool_]
     attackable: NDArray[np.bool_]
-    campaign: Campaign
-    lines: tuple[Line, ...]
+    campaign: AttackSweep
+    lines: tuple[AttackRun, ...]
     smallest: NDArray[np.float64] | None
 
 
@@ -99,14 +99,14 @@ class Evidence:
     the smallest epsilon that fools, inf for none.
     """
 
-    stored: tuple[Stored, ...]
-    attacks: tuple[Line, ...]
+    stored: tuple[StoredExample, ...]
+    attacks: tuple[AttackRun, ...]
     logits: NDArray[np.float32]
     still: NDArray[np.bool_]
     radii: NDArray[np.float64]
 
 
-class Evaluation:
+class RobustnessEvaluation:
     """Everything between opening the files and writing the report; `edge_tl.adversarial.evaluation.report` puts it into words."""
 
     def __init__(self, model: Path, data: Path, folder: Path, settings: AttackSettings, stage: Stage, say: Say) -> None:
@@ -117,26 +117,26 @@ class Evaluation:
         self.device = str(pick_device(settings.device))
         self.chosen = choose_attacks(settings)
         self.effort = self.chosen.effort
-        itself = Opened(model)
+        itself = LoadedModel(model)
         self.spec = itself.classifier.spec
         self.target = find_class(settings.target, self.spec.labels) if settings.target else None
         self.photos = self._read(data, say)
         sample = self.photos.pixels[spread_over(self.photos.targets.tolist(), PROVEN_ON)]
-        twin = fp32_twin(model, self.spec)
-        opened = None if twin is None else Opened(twin)
+        counterpart = fp32_counterpart(model, self.spec)
+        opened = None if counterpart is None else LoadedModel(counterpart)
         for file in (itself, *([opened] if opened else [])):
             file.rebuild(self.device, sample)
-        self.subject = itself.subject(opened, self.device)
-        self.twin = None if opened is None else opened.subject(None, self.device)
+        self.subject = itself.under_test(opened, self.device)
+        self.counterpart = None if opened is None else opened.under_test(None, self.device)
         self.folder = make_folder(folder)
         identity = {
             "plugins": {name: plugin.to_dict() for name, plugin in self.chosen.added.items()},
             "settings": {k: v for k, v in asdict(settings).items() if k not in ("time_limit", "device", "corruptions")},
             "model": self.subject.sha256,
-            "twin": self.twin and self.twin.sha256,
+            "twin": self.counterpart and self.counterpart.sha256,
             "photos": self.photos.digest,
         }
-        self.ledger = Ledger(self.folder, identity)
+        self.ledger = Checkpoint(self.folder, identity)
         if self.ledger.resumed:
             say(f"going on with the evaluation in {self.folder}")
 
@@ -145,12 +145,12 @@ class Evaluation:
         limit = 60 * self.settings.time_limit
         return 0 < limit <= time.monotonic() - self.started
 
-    def attack(self, subject: Subject) -> Attacked:
+    def attack(self, subject: ModelUnderTest) -> Attacked:
         """All attacks of the preset on one file."""
-        logits = subject.judge.judged(self.photos.pixels)
+        logits = subject.without_gradients.evaluated(self.photos.pixels)
         correct = logits.argmax(1) == self.photos.targets
         attackable = correct if self.target is None else correct & (logits.argmax(1) != self.target)
-        campaign = Campaign(
+        campaign = AttackSweep(
             subject.name,
             self.photos.pixels,
             self._criterion(),
@@ -168,9 +168,9 @@ class Evaluation:
                 if own or name in self.effort.borrowed:
                     lines.append(self._line(campaign, name, route.name, route.kind, attack, route.model))
         for name, attack in self.effort.black_box.items():
-            lines.append(self._line(campaign, name, "", BLACK_BOX, attack, subject.judge))
+            lines.append(self._line(campaign, name, "", BLACK_BOX, attack, subject.without_gradients))
         for name, attack in CONTROL.items():
-            lines.append(self._line(campaign, name, "", CONTROL_KIND, attack, subject.judge))
+            lines.append(self._line(campaign, name, "", CONTROL_KIND, attack, subject.without_gradients))
         smallest = self._smallest(campaign, subject) if self.effort.smallest and self.target is None else None
         return Attacked(subject, logits, correct, attackable, campaign, tuple(lines), smallest)
 
@@ -178,7 +178,7 @@ class Evaluation:
         """Checks whose answer is known."""
         campaign, subject = attacked.campaign, attacked.subject
         route = subject.routes[0] if subject.routes else None
-        model = route.model if route else subject.judge
+        model = route.model if route else subject.without_gradients
         unharmed = PGD(norm=self.settings.norm).run(
             model, self.photos.pixels, Misclassification(self.photos.targets), 0
         )
@@ -190,12 +190,12 @@ class Evaluation:
         mask[few] = True
         everything = LARGE if self.settings.norm == "linf" else LARGE / 255 * self.photos.pixels[0].size ** 0.5
         large = replace(campaign, attackable=mask, radii=(float(everything),))
-        trials: list[tuple[str, str, Attack, Model]] = []
+        trials: list[tuple[str, str, Attack, AttackedModel]] = []
         if route is not None:
             trials.append((PGD_NAME, route.name, PGD(steps=20, restarts=2, loss="margin"), route.model))
         if self.target is None:
             trials += [
-                (name, "", attack, subject.judge)
+                (name, "", attack, subject.without_gradients)
                 for name, attack in self.effort.black_box.items()
                 if name not in self.chosen.added  # how strong another package's attack is, nobody knows
             ]
@@ -212,12 +212,12 @@ class Evaluation:
 
     def evidence(self, attacked: Attacked) -> Evidence:
         """Write the smallest success of every photo as PNG, read it back, and ask the file again."""
-        best: dict[int, Line] = {}
+        best: dict[int, AttackRun] = {}
         for line in attacked.lines:
             for photo, (_, _, radius) in line.found.items():
                 if line.kind != CONTROL_KIND and (photo not in best or radius < best[photo].found[photo][2]):
                     best[photo] = line
-        written: dict[int, Stored] = {}
+        written: dict[int, StoredExample] = {}
         with self.stage("writing and reading back", len(best)) as done:
             for line in attacked.lines:
                 chosen = [photo for photo, found_by in best.items() if found_by is line]
@@ -231,13 +231,15 @@ class Evaluation:
         still: NDArray[np.bool_] = np.zeros(len(stored), np.bool_)
         logits = attacked.logits[:0]
         if stored:
-            logits = attacked.subject.judge.judged(np.stack([item.pixels for item in stored]))
+            logits = attacked.subject.without_gradients.evaluated(np.stack([item.pixels for item in stored]))
             places = np.array([item.photo for item in stored])
             still = self._criterion().take(places).fooled(logits)
             radii[places[still]] = np.array([item.radius for item in stored])[still]
         return Evidence(tuple(stored), tuple(best[item.photo] for item in stored), logits, still, radii)
 
-    def _line(self, campaign: Campaign, name: str, route: str, kind: str, attack: Attack, model: Model) -> Line:
+    def _line(
+        self, campaign: AttackSweep, name: str, route: str, kind: str, attack: Attack, model: AttackedModel
+    ) -> AttackRun:
         line = f"{campaign.subject} {name}" + (f" ({route})" if route else "")
         with self.stage(line, int(campaign.attackable.sum()) * len(campaign.radii)) as done:
             ready = replace(campaign, progress=done)
@@ -246,7 +248,7 @@ class Evaluation:
     def _made_for_norm(self, attack: Attack) -> Attack:
         return replace(attack, norm=self.settings.norm, seed=self.settings.seed)
 
-    def _smallest(self, campaign: Campaign, subject: Subject) -> NDArray[np.float64] | None:
+    def _smallest(self, campaign: AttackSweep, subject: ModelUnderTest) -> NDArray[np.float64] | None:
         """L2 of the smallest perturbation found of each photo, of pixels in 0..1; NaN where none was, None without gradients."""
         if not subject.routes or subject.routes[0].kind != WHITE_BOX:
             return None
@@ -268,9 +270,9 @@ class Evaluation:
             return Misclassification(self.photos.targets)
         return TargetedMisclassification(np.full(len(self.photos), self.target, np.int64))
 
-    def _read(self, data: Path, say: Say) -> Photos:
+    def _read(self, data: Path, say: Say) -> AttackedImages:
         split = self.settings.split
-        found = photos_to_judge(self.spec, data, split)
+        found = photos_to_evaluate(self.spec, data, split)
         say(found.describe())
         photos, overlap = unseen(found, self.spec, split, self._chosen)
         if line := overlap.left_out_line():
@@ -282,7 +284,7 @@ class Evaluation:
             for batch in reader:
                 parts.append(batch.pixels)
                 places += batch.indices
-        return Photos(
+        return AttackedImages(
             photos,
             np.concatenate(parts),
             np.array([photos.targets[i] for i in places], np.int64),

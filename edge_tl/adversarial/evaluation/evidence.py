@@ -22,7 +22,7 @@ Change = Callable[[Frame], Frame]
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredExample:
     """A photo and its adversarial version as PNG files, relative to the folder, and what the runner read back of the latter."""
 
     photo: int
@@ -40,7 +40,7 @@ def store(
     pixels: tuple[NDArray[np.uint8], NDArray[np.uint8]],
     rule: ResizeRule,
     frame: Frame | None,
-) -> Stored:
+) -> StoredExample:
     """Write a clean picture and its adversarial version, uint8 (H, W, 3) each, such that the runner's crop finds them again.
 
     frame: the photo, for the border around the crop. Raises OutputError when what is read back is not what was written.
@@ -55,7 +55,7 @@ def store(
         raise OutputError(
             f"{folder / places[1]} is not read back as it was written; the disk or the decoder is at fault"
         )
-    return Stored(photo, radius, places[0].as_posix(), places[1].as_posix(), read)
+    return StoredExample(photo, radius, places[0].as_posix(), places[1].as_posix(), read)
 
 
 def stem(number: int, name: str) -> str:
@@ -88,7 +88,7 @@ SURVIVAL: Sequence[tuple[str, Change]] = (
 """What may happen to a picture on its way to the network: a weaker threat, since the attack did not know of it."""
 
 
-def after_changes(folder: Path, stored: Stored, rule: ResizeRule) -> NDArray[np.uint8]:
+def after_changes(folder: Path, stored: StoredExample, rule: ResizeRule) -> NDArray[np.uint8]:
     """What the network gets of a stored adversarial picture after each change of SURVIVAL, uint8 (changes, H, W, 3)."""
     frame = read_photo(folder / stored.adversarial)
     return np.stack([crop_resize(change(frame), rule) for _, change in SURVIVAL])

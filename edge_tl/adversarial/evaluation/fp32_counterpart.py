@@ -10,11 +10,11 @@ from edge_tl_runtime.modelfile.onnx import parse_spec, read_model
 from edge_tl_runtime.modelfile.spec import ModelSpec
 
 
-def fp32_twin(path: Path, spec: ModelSpec) -> Path | None:
+def fp32_counterpart(path: Path, spec: ModelSpec) -> Path | None:
     """The model file in the folder of `path` from which it was quantized; None where there is none.
 
-    path: a quantized file; spec: its contract. The twin is known by its SHA-256, so a file that was exported anew since, or is
-    damaged, is none. An FP32 file has no twin: what it was made from are weights.
+    path: a quantized file; spec: its contract. The counterpart is known by its SHA-256, so a file that was exported anew since,
+    or is damaged, is none. An FP32 file has no counterpart: what it was made from are weights.
     """
     if spec.precision == "fp32" or not spec.parent_sha256:
         return None

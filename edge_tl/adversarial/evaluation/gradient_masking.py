@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from edge_tl.adversarial.attacks.criteria import Criterion
 from edge_tl.adversarial.attacks.losses import LOSSES
-from edge_tl.adversarial.attacks.model import Model
-from edge_tl.adversarial.evaluation.sweep import GROUP, Line
+from edge_tl.adversarial.attacks.model import AttackedModel
+from edge_tl.adversarial.evaluation.sweep import GROUP, AttackRun
 from edge_tl.adversarial.evaluation.target import BLACK_BOX, CONTROL_KIND, TRANSFER, WHITE_BOX
-from edge_tl_runtime.core.statistics import SIGNIFICANT, discordant, surely_more
+from edge_tl_runtime.core.statistics import SIGNIFICANT, discordant, significantly_more
 from edge_tl_runtime.evaluation.evaluate import Logits
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class Alarm:
         return {"name": self.name, "text": self.text, "explanation": EXPLANATIONS[self.name], "subject": self.subject}
 
 
-def union(lines: Sequence[Line], radius: float, count: int) -> NDArray[np.bool_]:
+def union(lines: Sequence[AttackRun], radius: float, count: int) -> NDArray[np.bool_]:
     """Photos, bool (N,), that any of these attacks fooled within an epsilon."""
     fooled = np.zeros(count, np.bool_)
     for line in lines:
@@ -118,7 +118,7 @@ def union(lines: Sequence[Line], radius: float, count: int) -> NDArray[np.bool_]
     return fooled
 
 
-def compare_attacks(lines: Sequence[Line], radii: Sequence[float], count: int) -> list[tuple[str, str]]:
+def compare_attacks(lines: Sequence[AttackRun], radii: Sequence[float], count: int) -> list[tuple[str, str]]:
     """Alarms that come from attacks which should not have won: (name, figures)."""
     white = [line for line in lines if line.kind == WHITE_BOX]
     steps = [line for line in white if line.name != "fgsm" and not line.attack.finds_smallest]
@@ -135,14 +135,14 @@ def compare_attacks(lines: Sequence[Line], radii: Sequence[float], count: int) -
         for radius in radii:
             ours, theirs = union(weaker, radius, count), union(stronger, radius, count)
             won, lost = discordant(ours, theirs)
-            if surely_more(won, lost):
+            if significantly_more(won, lost):
                 text = f"{won} photos that only the weaker attack fooled at epsilon {radius:g}, {lost} the other way"
                 found.append((name, text))
                 break
     return found
 
 
-def noise_alarm(lines: Sequence[Line], radii: Sequence[float], count: int) -> str:
+def noise_alarm(lines: Sequence[AttackRun], radii: Sequence[float], count: int) -> str:
     """Figures of noise that does as much as the attacks do, or ""."""
     noise = [line for line in lines if line.kind == CONTROL_KIND]
     others = [line for line in lines if line.kind != CONTROL_KIND]
@@ -179,16 +179,16 @@ def looks_like_probabilities(logits: NDArray[np.float32]) -> str:
     return f"all {len(logits)} rows of scores are within 0 and 1 and sum to 1" if alike else ""
 
 
-def missing_gradients(model: Model, pixels: NDArray[np.uint8], criterion: Criterion) -> str:
+def missing_gradients(model: AttackedModel, pixels: NDArray[np.uint8], criterion: Criterion) -> str:
     """Figures when a loss has a slope of exactly zero, or none that is a number, at clean photos; or ""."""
     worst: dict[str, int] = {}
     for start in range(0, len(pixels), GROUP):
         part = pixels[start : start + GROUP]
         wish = criterion.take(np.arange(start, start + len(part)))
-        scores = model.judged(part)
+        scores = model.evaluated(part)
         inputs = torch.from_numpy(part).to(model.device).float()
         for name in ("cross-entropy", "margin"):
-            _, gradient = model.slopes(inputs, scores, lambda logits, n=name, w=wish: LOSSES[n](logits, w))  # type: ignore[misc]
+            _, gradient = model.loss_and_gradient(inputs, scores, lambda logits, n=name, w=wish: LOSSES[n](logits, w))  # type: ignore[misc]
             flat = gradient.flatten(1)
             bad = ~torch.isfinite(flat).all(1) | (flat == 0).all(1)
             worst[name] = worst.get(name, 0) + int(bad.sum())

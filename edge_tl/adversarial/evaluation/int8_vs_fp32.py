@@ -28,18 +28,18 @@ Robust = Mapping[float, NDArray[np.bool_]]
 BOOTSTRAPS = 2000
 
 
-def paired(model: Robust, twin: Robust) -> dict[str, PairDocument]:
+def paired(model: Robust, counterpart: Robust) -> dict[str, PairDocument]:
     """How many photos only one of the two files holds, by epsilon, with the difference and its interval."""
     pairs: dict[str, PairDocument] = {}
     for radius, held in model.items():
-        only_model, only_twin = discordant(held, twin[radius])
+        only_model, only_counterpart = discordant(held, counterpart[radius])
         pairs[f"{radius:g}"] = {
             "only_model": only_model,
-            "only_twin": only_twin,
+            "only_twin": only_counterpart,
             "n": len(held),
-            "difference": (only_model - only_twin) / len(held),
-            "ci95": list(paired_interval(only_model, only_twin, len(held))),
-            "p": mcnemar(only_model, only_twin),
+            "difference": (only_model - only_counterpart) / len(held),
+            "ci95": list(paired_interval(only_model, only_counterpart, len(held))),
+            "p": mcnemar(only_model, only_counterpart),
         }
     return pairs
 
@@ -74,7 +74,7 @@ def _quantiles(values: NDArray[np.float64]) -> QuantilesDocument:
 
 
 def transfer(attacked: Mapping[str, Attacked], radii: Sequence[float]) -> list[TransferDocument]:
-    """Successes of each file's own gradients, as they are, judged by the other file too.
+    """Successes of each file's own gradients, as they are, evaluated by the other file too.
 
     At each epsilon those photos whose smallest success is there.
     """
@@ -91,11 +91,13 @@ def transfer(attacked: Mapping[str, Attacked], radii: Sequence[float]) -> list[T
                 continue
             photos, pictures = zip(*result.campaign.successes(line, chosen), strict=True)
             pixels, criterion = np.stack(pictures), result.campaign.criterion.take(np.array(photos))
-            judged = {
-                names[other]: rate(int(criterion.fooled(by.subject.judge.judged(pixels)).sum()), len(chosen))
+            evaluated = {
+                names[other]: rate(
+                    int(criterion.fooled(by.subject.without_gradients.evaluated(pixels)).sum()), len(chosen)
+                )
                 for other, by in attacked.items()
             }
-            rows.append({"epsilon": radius, "crafted_on": names[role], "made": len(chosen), "judged_by": judged})
+            rows.append({"epsilon": radius, "crafted_on": names[role], "made": len(chosen), "judged_by": evaluated})
     return rows
 
 
@@ -114,9 +116,9 @@ def about_quantization(document: RobustnessDocument) -> str | None:
         )
     pair = document["paired"][radius]
     low, high = (100 * x for x in pair["ci95"])
-    name, twin = (document["subjects"][role]["name"] for role in ("model", "twin"))
+    name, counterpart = (document["subjects"][role]["name"] for role in ("model", "twin"))
     text = (
-        f"On the same {pair['n']} photos robust accuracy of {name} minus {twin} at epsilon {radius} is "
+        f"On the same {pair['n']} photos robust accuracy of {name} minus {counterpart} at epsilon {radius} is "
         f"{100 * pair['difference']:+.1f} points (95 % {low:+.1f} to {high:+.1f}, McNemar p = {pair['p']:.2g})"
     )
     smallest = document["smallest"]

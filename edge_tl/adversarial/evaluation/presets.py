@@ -13,7 +13,7 @@ from edge_tl.adversarial.attacks.pgd import FGSM, PGD
 
 
 @dataclass(frozen=True)
-class Effort:
+class AttackPreset:
     """What a preset spends. photos: 0 for all. gradient, black_box: attacks by the name that the report gives them.
 
     borrowed: those of the gradient attacks that are also run with the FP32 file's gradients. smallest: of how many photos
@@ -27,14 +27,14 @@ class Effort:
     smallest: int = 0
 
 
-PRESETS: Mapping[str, Effort] = {
-    "quick": Effort(
+PRESETS: Mapping[str, AttackPreset] = {
+    "quick": AttackPreset(
         100,
         {"fgsm": FGSM(), "pgd": PGD(steps=10, loss="margin")},
         {"square": SquareAttack(queries=100)},
         ("pgd",),
     ),
-    "standard": Effort(
+    "standard": AttackPreset(
         200,
         {
             "fgsm": FGSM(),
@@ -46,7 +46,7 @@ PRESETS: Mapping[str, Effort] = {
         ("pgd", "apgd-dlr"),
         smallest=64,
     ),
-    "full": Effort(
+    "full": AttackPreset(
         1000,
         {
             "fgsm": FGSM(),

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from edge_tl.adversarial.attacks.norms import NORMS
 from edge_tl.adversarial.document import DOCUMENT, FORMAT
-from edge_tl.adversarial.evaluation.evaluation import PGD_NAME, Attacked, Evaluation, Evidence, Say
+from edge_tl.adversarial.evaluation.evaluation import PGD_NAME, Attacked, Evidence, RobustnessEvaluation, Say
 from edge_tl.adversarial.evaluation.evidence import SURVIVAL, after_changes
 from edge_tl.adversarial.evaluation.gradient_masking import (
     ANSWERS_DIFFER,
@@ -37,7 +37,7 @@ from edge_tl.adversarial.evaluation.gradient_masking import (
     union,
 )
 from edge_tl.adversarial.evaluation.int8_vs_fp32 import about_quantization, paired, smallest, transfer
-from edge_tl.adversarial.evaluation.sweep import Line
+from edge_tl.adversarial.evaluation.sweep import AttackRun
 from edge_tl.adversarial.evaluation.target import CONTROL_KIND, WHITE_BOX
 from edge_tl.adversarial.settings import AttackSettings
 from edge_tl_export import Stage
@@ -65,7 +65,7 @@ def evaluate_robustness(
     Goes on with an evaluation of the same that was interrupted in `folder`. Raises UsageError, DataError, BadModelError,
     OutputError.
     """
-    evaluation = Evaluation(model, data, folder, settings, stage, say)
+    evaluation = RobustnessEvaluation(model, data, folder, settings, stage, say)
     document = attack_all(evaluation)[1]
     write_text(folder / DOCUMENT, json.dumps(document, ensure_ascii=False, indent=1) + "\n")
     if document["complete"]:
@@ -73,11 +73,11 @@ def evaluate_robustness(
     return document
 
 
-def attack_all(evaluation: Evaluation) -> tuple[dict[str, Attacked], doc.RobustnessDocument]:
-    """Attack the file, and its FP32 twin where there is one, by role; and the report of it."""
+def attack_all(evaluation: RobustnessEvaluation) -> tuple[dict[str, Attacked], doc.RobustnessDocument]:
+    """Attack the file, and its FP32 counterpart where there is one, by role; and the report of it."""
     attacked = {"model": evaluation.attack(evaluation.subject)}
-    if evaluation.twin is not None:
-        attacked["twin"] = evaluation.attack(evaluation.twin)
+    if evaluation.counterpart is not None:
+        attacked["twin"] = evaluation.attack(evaluation.counterpart)
     evidence = evaluation.evidence(attacked["model"])
     sanity = evaluation.sanity(attacked["model"])
     return attacked, _Report(evaluation, attacked, evidence, sanity).document()
@@ -86,7 +86,7 @@ def attack_all(evaluation: Evaluation) -> tuple[dict[str, Attacked], doc.Robustn
 class _Report:
     def __init__(
         self,
-        evaluation: Evaluation,
+        evaluation: RobustnessEvaluation,
         attacked: Mapping[str, Attacked],
         evidence: Evidence,
         sanity: Sequence[SanityCheck],
@@ -200,7 +200,7 @@ class _Report:
         model = self._subject("model")
         return {"model": model, "twin": self._subject("twin")} if "twin" in self.attacked else {"model": model}
 
-    def _subject(self, role: str) -> doc.SubjectDocument:
+    def _subject(self, role: str) -> doc.ModelUnderTestDocument:
         result = self.attacked[role]
         return {
             "name": result.subject.name,
@@ -210,7 +210,7 @@ class _Report:
             "attacks": [self._line(line, int(result.attackable.sum())) for line in result.lines],
         }
 
-    def _line(self, line: Line, tried: int) -> doc.AttackRunDocument:
+    def _line(self, line: AttackRun, tried: int) -> doc.AttackRunDocument:
         success: dict[str, RateDocument] = {}
         queries: dict[str, doc.QueriesDocument] = {}
         curve: dict[str, list[list[int]]] = {}
@@ -277,7 +277,7 @@ class _Report:
         result, rule = self.attacked["model"], self.evaluation.spec.resize
         fooled = np.zeros(len(SURVIVAL), np.int64)
         for item in stored:
-            scores = result.subject.judge.judged(after_changes(self.evaluation.folder, item, rule))
+            scores = result.subject.without_gradients.evaluated(after_changes(self.evaluation.folder, item, rule))
             fooled += result.campaign.criterion.take(np.full(len(SURVIVAL), item.photo)).fooled(scores)
         return rows + [
             {"name": name, "threat": "weaker", "still": rate(int(count), len(stored))}

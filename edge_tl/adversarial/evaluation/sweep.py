@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_tl.adversarial.attacks.base import Attack, Result, Stop
+from edge_tl.adversarial.attacks.base import Attack, AttackOutcome, Stop
 from edge_tl.adversarial.attacks.criteria import Criterion
-from edge_tl.adversarial.attacks.model import Model
+from edge_tl.adversarial.attacks.model import AttackedModel
 from edge_tl.adversarial.attacks.norms import NORMS
-from edge_tl.adversarial.evaluation.checkpoint import Ledger
+from edge_tl.adversarial.evaluation.checkpoint import Checkpoint
 from edge_tl_runtime.core.errors import UsageError
 from edge_tl_runtime.evaluation.evaluate import Progress
 
@@ -22,7 +22,7 @@ GROUP_BLACK_BOX = 64
 
 
 @dataclass
-class Line:
+class AttackRun:
     """One attack along one route, at every epsilon. Arrays over all N photos.
 
     fooled, queries, complete: by epsilon. A success at a smaller epsilon is one at the larger ones. found: by photo, the name of
@@ -46,7 +46,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Campaign:
+class AttackSweep:
     """Photos and what is wanted of them. attackable: bool (N,), photos that are classified right and not yet as wanted.
 
     radii: epsilons above 0, ascending, as the person wrote them; unit: pixel values in one of them.
@@ -58,17 +58,17 @@ class Campaign:
     attackable: NDArray[np.bool_]
     radii: tuple[float, ...]
     unit: float
-    ledger: Ledger
+    ledger: Checkpoint
     stop: Stop
     progress: Progress
 
-    def run(self, name: str, route: str, kind: str, attack: Attack, model: Model) -> Line:
+    def run(self, name: str, route: str, kind: str, attack: Attack, model: AttackedModel) -> AttackRun:
         """One attack at every epsilon, cheapest order first.
 
         Gradient attacks climb: what is fooled at one epsilon need not be tried at the next. Attacks that spend a budget on each
         photo that resists descend: what resists a large epsilon is not tried at a smaller one and counts as robust there.
         """
-        line = Line(name, route, kind, attack)
+        line = AttackRun(name, route, kind, attack)
         if attack.finds_smallest:
             self._smallest(line, model)
         elif attack.needs_gradients:
@@ -84,7 +84,7 @@ class Campaign:
         self._carry(line)
         return line
 
-    def successes(self, line: Line, photos: Iterable[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    def successes(self, line: AttackRun, photos: Iterable[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         """Photos of `line.found` with their smallest successes, uint8 (H, W, 3), in the order in which the ledger holds them."""
         by_entry: dict[str, list[int]] = {}
         for photo in photos:
@@ -95,7 +95,7 @@ class Campaign:
             for photo in members:
                 yield photo, result.adversarial[line.found[photo][1]]
 
-    def _at(self, line: Line, model: Model, radius: float, left: NDArray[np.bool_]) -> None:
+    def _at(self, line: AttackRun, model: AttackedModel, radius: float, left: NDArray[np.bool_]) -> None:
         count = len(self.pixels)
         line.fooled[radius] = np.zeros(count, np.bool_)
         line.queries[radius] = np.zeros(count, np.int64)
@@ -103,7 +103,9 @@ class Campaign:
         for photos, result, entry in self._groups(line, model, radius, np.flatnonzero(left)):
             self._note(line, radius, photos, result, entry)
 
-    def _note(self, line: Line, radius: float, photos: NDArray[np.int64], result: Result, entry: str) -> None:
+    def _note(
+        self, line: AttackRun, radius: float, photos: NDArray[np.int64], result: AttackOutcome, entry: str
+    ) -> None:
         line.fooled[radius][photos] = result.fooled
         line.queries[radius][photos] = result.queries
         line.complete[radius][photos] = result.complete
@@ -112,7 +114,7 @@ class Campaign:
             if photo not in line.found or radius < line.found[photo][2]:
                 line.found[photo] = (entry, int(place), radius)
 
-    def _smallest(self, line: Line, model: Model) -> None:
+    def _smallest(self, line: AttackRun, model: AttackedModel) -> None:
         """One search serves every epsilon: it counts where its perturbation fits."""
         largest = self.radii[-1]
         self._at(line, model, largest, self.attackable)
@@ -127,8 +129,8 @@ class Campaign:
         line.found = {photo: (*place[:2], float(sizes[photo])) for photo, place in line.found.items()}
 
     def _groups(
-        self, line: Line, model: Model, radius: float, photos: NDArray[np.int64]
-    ) -> Iterator[tuple[NDArray[np.int64], Result, str]]:
+        self, line: AttackRun, model: AttackedModel, radius: float, photos: NDArray[np.int64]
+    ) -> Iterator[tuple[NDArray[np.int64], AttackOutcome, str]]:
         """Photos attacked together, what became of them, and the ledger's name for it."""
         size = GROUP if line.attack.needs_gradients else GROUP_BLACK_BOX
         for start in range(0, len(photos), size):
@@ -150,7 +152,7 @@ class Campaign:
             self.progress(len(group))
             yield group, result, entry
 
-    def _check_size(self, line: Line, clean: NDArray[np.uint8], result: Result, radius: float) -> None:
+    def _check_size(self, line: AttackRun, clean: NDArray[np.uint8], result: AttackOutcome, radius: float) -> None:
         """Raises UsageError for an attack, of another package perhaps, that changed a photo by more than it was allowed."""
         sizes = NORMS[line.attack.norm].sizes(result.adversarial.astype(np.int16) - clean)[result.fooled]
         allowed = radius * self.unit
@@ -160,7 +162,7 @@ class Campaign:
                 "successes prove nothing; leave it out of --attacks, and tell its author"
             )
 
-    def _carry(self, line: Line) -> None:
+    def _carry(self, line: AttackRun) -> None:
         """Let successes count at every larger epsilon, with the queries that they took."""
         for smaller, larger in zip(self.radii, self.radii[1:], strict=False):
             inherited = line.fooled[smaller] & ~line.fooled[larger]
@@ -169,7 +171,9 @@ class Campaign:
             line.complete[larger] |= line.fooled[larger]
 
 
-def untried(clean: NDArray[np.uint8]) -> Result:
+def untried(clean: NDArray[np.uint8]) -> AttackOutcome:
     """The result for photos that there was no time for."""
     nothing = np.zeros(len(clean), np.bool_)
-    return Result(clean, nothing, np.zeros(len(clean), np.int64), np.full(len(clean), -np.inf, np.float32), nothing)
+    return AttackOutcome(
+        clean, nothing, np.zeros(len(clean), np.int64), np.full(len(clean), -np.inf, np.float32), nothing
+    )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_tl.adversarial.attacks.model import Model
+from edge_tl.adversarial.attacks.model import AttackedModel
 from edge_tl_export import ExportError
 from edge_tl_export.adoption.deciding import KEY as ADOPTED_KEY
 from edge_tl_export.torch_graph.equivalence import Faithfulness, faithfulness
@@ -30,7 +30,7 @@ class Route:
 
     name: str
     kind: str
-    model: Model
+    model: AttackedModel
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Absent:
 
 
 @dataclass(frozen=True)
-class Subject:
+class ModelUnderTest:
     """name: "INT8" or "FP32", for tables. routes: those of the file's own gradients first.
 
     faithfulness: of the differentiable rebuild, None where the graph cannot be rebuilt.
@@ -57,9 +57,9 @@ class Subject:
     faithfulness: Faithfulness | None
 
     @property
-    def judge(self) -> Model:
+    def without_gradients(self) -> AttackedModel:
         """The file without gradients: what black-box attacks get."""
-        return Model(self.classifier.logits)
+        return AttackedModel(self.classifier.logits)
 
     def summary(self) -> AttackedModelDocument:
         spec = self.classifier.spec
@@ -72,7 +72,7 @@ class Subject:
         }
 
 
-class Opened:
+class LoadedModel:
     """A file, its session, and its graph in PyTorch once it was rebuilt. why: there is none, proof: that it is the file."""
 
     def __init__(self, path: Path) -> None:
@@ -101,21 +101,25 @@ class Opened:
     def name(self) -> str:
         return self.classifier.spec.precision.upper()
 
-    def subject(self, twin: Opened | None, device: str) -> Subject:
-        """With every way in that there is. twin: the FP32 file that this one was quantized from."""
-        judge = self.classifier.logits
+    def under_test(self, counterpart: LoadedModel | None, device: str) -> ModelUnderTest:
+        """With every way in that there is. counterpart: the FP32 file that this one was quantized from."""
+        answer = self.classifier.logits
         routes: list[Route] = []
         absent: list[Absent] = []
         own = "straight-through" if self.classifier.spec.precision == "int8" else "gradients"
         if self.graph is None:
             absent.append(Absent(own, self.why))
         else:
-            routes.append(Route(own, WHITE_BOX, Model(judge, self.graph, device=device)))
-        if twin is not None and twin.graph is not None:
-            routes.append(Route("BPDA", WHITE_BOX, Model(judge, twin.graph, backward_only=True, device=device)))
-            routes.append(Route("transfer", TRANSFER, Model(judge, twin.graph, device=device)))
+            routes.append(Route(own, WHITE_BOX, AttackedModel(answer, self.graph, device=device)))
+        if counterpart is not None and counterpart.graph is not None:
+            routes.append(
+                Route("BPDA", WHITE_BOX, AttackedModel(answer, counterpart.graph, backward_only=True, device=device))
+            )
+            routes.append(Route("transfer", TRANSFER, AttackedModel(answer, counterpart.graph, device=device)))
         elif self.classifier.spec.precision != "fp32" and set(self.classifier.spec.export) != {ADOPTED_KEY}:
             # A file as it was adopted has no FP32 counterpart; one that was quantized after that has.
-            why = twin.why if twin else "the FP32 file that it was made from is not in its folder"
+            why = counterpart.why if counterpart else "the FP32 file that it was made from is not in its folder"
             absent += [Absent(name, why) for name in ("BPDA", "transfer")]
-        return Subject(self.name, self.path, self.classifier, self.sha256, tuple(routes), tuple(absent), self.proof)
+        return ModelUnderTest(
+            self.name, self.path, self.classifier, self.sha256, tuple(routes), tuple(absent), self.proof
+        )

@@ -197,7 +197,7 @@ def _pairs(first: Mapping[str, Any], this: Mapping[str, Any]) -> tuple[dict[str,
 
 
 def _outcomes(document: Mapping[str, Any]) -> dict[str, Mapping[str, str]]:
-    """By epsilon; stored pictures are compared only where both files were judged on pictures of the same pack."""
+    """By epsilon; stored pictures are compared only where both files were evaluated on pictures of the same pack."""
     parts = document["parts"]
     if not parts.get("accuracy", {}).get("outcomes", {}).get("right"):
         return {}

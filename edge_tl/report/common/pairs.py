@@ -1,4 +1,4 @@
-"""The same photos judged twice: what changed, and whether chance explains it."""
+"""The same photos evaluated twice: what changed, and whether chance explains it."""
 
 from __future__ import annotations
 

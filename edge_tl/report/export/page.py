@@ -11,7 +11,7 @@ import numpy as np
 from markupsafe import Markup
 
 from edge_tl.report.common.html import BLUE, GREY, ORANGE, new_figure, picture, render, styled, svg
-from edge_tl_export import Candidate, ExportReport, Layer, Row
+from edge_tl_export import Candidate, CandidateRow, ExportReport, Layer
 from edge_tl_export.fp32_source import STEM
 from edge_tl_runtime.core.files import write_text
 from edge_tl_runtime.images.decode import Frame
@@ -31,7 +31,7 @@ def write_export_page(report: ExportReport, spec: ModelSpec) -> Path:
     """Write the page and the document of an export beside its files; returns the page. Raises OutputError."""
     folder = report.files[0].path.parent
     last = report.files[-1].row
-    judged = [candidate for candidate in report.tried if candidate.row is not None]
+    evaluated = [candidate for candidate in report.tried if candidate.row is not None]
     evaluation = report.files[0].row.evaluation
     page = render(
         "export.html.j2",
@@ -40,11 +40,11 @@ def write_export_page(report: ExportReport, spec: ModelSpec) -> Path:
         report=report,
         last=last,
         machine=cpu_name(),
-        judged=0 if evaluation is None else evaluation.n,
-        unjudged=len(report.tried) - len(judged),
+        evaluated=0 if evaluation is None else evaluation.n,
+        unevaluated=len(report.tried) - len(evaluated),
         chosen=report.chosen,
         opinions=[(file.path.name, opinion) for file in report.files for opinion in file.opinions],
-        front=front(judged, report.front, report.max_drop) if len(judged) > 1 and last.top1 is not None else None,
+        front=front(evaluated, report.front, report.max_drop) if len(evaluated) > 1 and last.top1 is not None else None,
         sensitivity=sensitivity(report.layers) if report.layers else None,
         cards=[(item, picture(_bgr(item.pixels, spec), THUMBNAIL)) for item in report.changed[:CARDS]],
     )
@@ -56,19 +56,19 @@ def write_export_page(report: ExportReport, spec: ModelSpec) -> Path:
 
 
 @styled
-def front(judged: Sequence[Candidate], best: Sequence[Candidate], max_drop: float) -> Markup:
+def front(evaluated: Sequence[Candidate], best: Sequence[Candidate], max_drop: float) -> Markup:
     """Points of top-1 lost against speed, with paired intervals; the candidates that none beats in noise and speed are joined."""
     figure = new_figure(9.5, 3.4)
     left, right = figure.subplots(1, 2)
     names = {candidate.name for candidate in best}
-    for candidate in judged:
+    for candidate in evaluated:
         row = _row(candidate)
-        if row.against is None:
+        if row.paired is None:
             continue
         color = BLUE if candidate.name in names else GREY
-        low, high = row.against.interval
-        bars = [[100 * (row.against.drop - low)], [100 * (high - row.against.drop)]]
-        left.errorbar(row.speedup, 100 * row.against.drop, yerr=bars, fmt="o", ms=5, color=color, lw=1)
+        low, high = row.paired.interval
+        bars = [[100 * (row.paired.drop - low)], [100 * (high - row.paired.drop)]]
+        left.errorbar(row.speedup, 100 * row.paired.drop, yerr=bars, fmt="o", ms=5, color=color, lw=1)
         right.plot(row.speedup, candidate.sqnr, "o", ms=5, color=color)
     joined = [(_row(candidate).speedup, candidate.sqnr) for candidate in best]
     right.plot([x for x, _ in joined], [y for _, y in joined], color=BLUE, lw=1)
@@ -95,7 +95,7 @@ def sensitivity(layers: Sequence[Layer]) -> Markup:
     return svg(figure)
 
 
-def _row(candidate: Candidate) -> Row:
+def _row(candidate: Candidate) -> CandidateRow:
     assert candidate.row is not None
     return candidate.row
 

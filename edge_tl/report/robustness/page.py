@@ -193,11 +193,11 @@ def _figures(document: Document, heat: pictures.Heat | None, gallery: Gallery | 
     }
     noise = control
     if control is not None and not is_targeted(document):
-        noise = _left_right(model["clean"], control)
+        noise = _remaining_accuracy(model["clean"], control)
     yield "worst", plots.worst(curves, norm, is_targeted(document), noise)
     for way, attacks in _routes(model).items():
         yield f"success-{_slug(way)}", plots.success(way, attacks, norm, control)
-        chosen = _telling(attacks)
+        chosen = _most_informative_epsilon(attacks)
         figure = plots.queries(way, attacks, chosen, f"epsilon {epsilon_words(norm, chosen)}")
         if figure is not None:
             yield f"queries-{_slug(way)}", figure
@@ -220,14 +220,16 @@ def _by_group(corruptions: Mapping[str, Any]) -> tuple[dict[str, dict[int, float
     return means, corruptions["clean"]["rate"]
 
 
-def _left_right(clean: Mapping[str, Any], success: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+def _remaining_accuracy(
+    clean: Mapping[str, Any], success: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, Any]]:
     """Accuracy over all photos, 0..1, by epsilon from success among those that were right."""
     count, n = clean["count"], clean["n"]
     left = {key: {"rate": (count - fooled["count"]) / n if n else None} for key, fooled in success.items()}
     return {"0": dict(clean), **left}
 
 
-def _telling(attacks: Sequence[Mapping[str, Any]]) -> str:
+def _most_informative_epsilon(attacks: Sequence[Mapping[str, Any]]) -> str:
     """The epsilon at which the best of the attacks fools nearest to half of the photos; the smallest of several."""
     best: dict[str, float] = {
         key: max(attack["success"][key]["rate"] or 0.0 for attack in attacks)

@@ -11,7 +11,7 @@ from typing import Any
 from edge_tl.report.common.html import render
 from edge_tl.report.run import plots
 from edge_tl.report.run.page import differing, flat
-from edge_tl.training.run_folder import Judged, load_run, read_judged, read_metrics
+from edge_tl.training.run_folder import ValidationLogits, load_run, read_evaluated, read_metrics
 from edge_tl_runtime.core.files import write_text
 from edge_tl_runtime.core.statistics import discordant, mcnemar
 from edge_tl_runtime.evaluation.evaluate import Evaluation, score
@@ -22,7 +22,7 @@ from edge_tl_runtime.evaluation.reliability import reliability
 class RunRow:
     """only_first, only_this: photos that only the first run or only this one gets right; p: of that difference.
 
-    p is None for the first run and for one that was judged on other photos.
+    p is None for the first run and for one that was evaluated on other photos.
     """
 
     name: str
@@ -54,11 +54,11 @@ class RunRow:
 def compare(folders: Sequence[Path]) -> list[RunRow]:
     """A row for each run, against the first. Raises UsageError or BadModelError for what is no run."""
     rows: list[RunRow] = []
-    first: Judged | None = None
+    first: ValidationLogits | None = None
     for folder in folders:
-        run, judged = load_run(folder), read_judged(folder)
-        parts = {part: score(a.logits, a.targets, run.spec.labels, part) for part, a in judged.items()}
-        answers = judged.get("test") or judged.get("val")
+        run, evaluated = load_run(folder), read_evaluated(folder)
+        parts = {part: score(a.logits, a.targets, run.spec.labels, part) for part, a in evaluated.items()}
+        answers = evaluated.get("test") or evaluated.get("val")
         ece, only_first, only_this, p = float("nan"), 0, 0, None
         if answers is not None:
             ece = reliability(run.spec.scores.probabilities(answers.logits), answers.targets).ece

@@ -14,7 +14,7 @@ import torch
 from edge_tl.report.common.html import picture, render
 from edge_tl.report.run import plots
 from edge_tl.report.run.gradcam import grad_cam, overlay
-from edge_tl.training.run_folder import REPORT, Judged, Run, load_run, read_judged, read_metrics
+from edge_tl.training.run_folder import REPORT, StoredRun, ValidationLogits, load_run, read_evaluated, read_metrics
 from edge_tl_runtime.core.errors import BadFrame, BadImage, UsageError
 from edge_tl_runtime.core.files import write_text
 from edge_tl_runtime.evaluation.evaluate import Evaluation, score
@@ -41,12 +41,12 @@ class Mistake:
 
 def write_page(folder: Path) -> Path:
     """Write `report.html` into a run. Raises UsageError for a run without stored answers, BadModelError for a damaged one."""
-    run, judged, records = load_run(folder), read_judged(folder), read_metrics(folder)
-    if "val" not in judged:
+    run, evaluated, records = load_run(folder), read_evaluated(folder), read_metrics(folder)
+    if "val" not in evaluated:
         raise UsageError(f"{folder} has no stored answers to show; train it again with this release")
-    part = "test" if "test" in judged else "val"
-    answers = judged[part]
-    evaluations = {name: _evaluation(run, judged[name]) for name in judged}
+    part = "test" if "test" in evaluated else "val"
+    answers = evaluated[part]
+    evaluations = {name: _evaluation(run, evaluated[name]) for name in evaluated}
     temperature = run.spec.scores.temperature
     before, after = (
         reliability(Scores(temperature=value).probabilities(answers.logits), answers.targets)
@@ -102,11 +102,11 @@ def differing(settings: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     return {key: cells for key, cells in values.items() if len(set(map(repr, cells))) > 1}
 
 
-def _evaluation(run: Run, answers: Judged) -> Evaluation:
+def _evaluation(run: StoredRun, answers: ValidationLogits) -> Evaluation:
     return score(answers.logits, answers.targets, run.spec.labels, "")
 
 
-def _mistakes(run: Run, answers: Judged, base: Path) -> Iterator[Mistake]:
+def _mistakes(run: StoredRun, answers: ValidationLogits, base: Path) -> Iterator[Mistake]:
     """The most confident first; photos that are gone are passed over."""
     probabilities = run.spec.scores.probabilities(answers.logits)
     guesses = probabilities.argmax(1)

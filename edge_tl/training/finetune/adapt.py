@@ -51,7 +51,7 @@ def adapt(
     with watch_gates(network.module) as meter:
         _run(network.pixel_model(device), batches)
     folded = fold_gates(network.module, meter.constants())
-    changes = network.befriend(friendly)
+    changes = network.make_edge_friendly(friendly)
     if len(pixels) > 1:
         restate(network, batches, device)
     return Adaptation(changes, folded)

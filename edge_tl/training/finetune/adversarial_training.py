@@ -22,10 +22,10 @@ from torch.nn.functional import cross_entropy
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from edge_tl.models import Network
-from edge_tl.training.auto_recipe import Choice
+from edge_tl.training.auto_recipe import RecipeChoice
 from edge_tl.training.finetune.optimize import State, snapshot
 from edge_tl.training.settings import FinetuneSettings, TrainSettings
-from edge_tl.training.validation import BATCH, Judge
+from edge_tl.training.validation import BATCH, Validator
 from edge_tl_export import PixelModel
 from edge_tl_runtime.core.errors import UsageError
 from edge_tl_runtime.core.statistics import wilson
@@ -53,7 +53,7 @@ PGD_FALLS = 0.15
 """What a collapse looks like on 64 photos: FGSM's figure holds (to 6 photos) while PGD's halves and loses 10 photos or more. Ten
 photos changing sides in one direction by chance is a matter of 1 in 1024; a healthy network's two figures move together."""
 
-HARDENED = Choice(True, "every weight is trained: the features of a frozen backbone do not withstand an attack")
+HARDENED = RecipeChoice(True, "every weight is trained: the features of a frozen backbone do not withstand an attack")
 
 
 def refuse_impossible(settings: TrainSettings) -> None:
@@ -90,7 +90,7 @@ def perturb(
     return views
 
 
-def risen(done: float, epochs: int) -> float:
+def epsilon_warmup(done: float, epochs: int) -> float:
     """Share of eps that the attack may use. done: epochs, fractions included."""
     return min(1.0, done / (RISING * epochs))
 
@@ -155,11 +155,11 @@ def collapsed(now: Robust, healthy: Robust) -> bool:
     return stays and falls and 2 * now.correct <= healthy.correct
 
 
-class RobustJudge:
+class RobustValidator:
     """Attacks the same validation photos the same way each time; several processes share the work."""
 
-    def __init__(self, model: PixelModel, judge: Judge, eps: float, device: torch.device, seed: int) -> None:
-        self.model, self.judge, self.eps, self.device, self.seed = model, judge, eps, device, seed
+    def __init__(self, model: PixelModel, evaluator: Validator, eps: float, device: torch.device, seed: int) -> None:
+        self.model, self.evaluator, self.eps, self.device, self.seed = model, evaluator, eps, device, seed
         self._photos: tuple[NDArray[np.uint8], NDArray[np.int64]] | None = None
 
     def watch(self) -> Robust:
@@ -177,7 +177,7 @@ class RobustJudge:
         """Photos, how many are right, and their mean cross-entropy."""
         pixels, targets = self._fixed()
         places = np.asarray(spread_over(targets.tolist(), at_most), np.int64)
-        group = self.judge.group
+        group = self.evaluator.group
         size = BATCH[self.device.type]
         self.model.eval()
         correct, loss = 0, 0.0
@@ -209,9 +209,9 @@ class RobustJudge:
 
     def _fixed(self) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         if self._photos is None:
-            photos = self.judge.photos
+            photos = self.evaluator.photos
             chosen = np.asarray(spread_over(photos.targets, CHOOSING), np.int64)
-            batches = list(PixelReader(photos.subset(chosen.tolist(), photos.split), self.judge.rule))
+            batches = list(PixelReader(photos.subset(chosen.tolist(), photos.split), self.evaluator.rule))
             readable = np.concatenate([batch.indices for batch in batches])
             targets = np.asarray(photos.targets, np.int64)[chosen][readable]
             self._photos = np.concatenate([batch.pixels for batch in batches]), targets
@@ -224,7 +224,7 @@ class Hardening:
     method: "fgsm" or "pgd", as now in use. notes: what happened that a person should know.
     """
 
-    def __init__(self, settings: FinetuneSettings, model: PixelModel, robust: RobustJudge) -> None:
+    def __init__(self, settings: FinetuneSettings, model: PixelModel, robust: RobustValidator) -> None:
         self.settings, self.model, self.robust = settings, model, robust
         self.method = settings.adversarial
         self.notes: list[str] = []
@@ -238,7 +238,7 @@ class Hardening:
         rng: np.random.Generator,
         arithmetic: Arithmetic,
     ) -> torch.Tensor:
-        """The views to learn from. labels: int64 (B,). strength: share of eps, see `risen`."""
+        """The views to learn from. labels: int64 (B,). strength: share of eps, see `epsilon_warmup`."""
         eps = strength * self.settings.eps
         steps, length = (1, SINGLE_STEP * eps)
         if self.method == "pgd":
@@ -286,9 +286,9 @@ class Hardening:
 
 
 def harden(
-    settings: FinetuneSettings, model: PixelModel, judge: Judge, device: torch.device, seed: int
+    settings: FinetuneSettings, model: PixelModel, evaluator: Validator, device: torch.device, seed: int
 ) -> Hardening | None:
     """None where no adversarial training is asked for."""
     if settings.adversarial == "none":
         return None
-    return Hardening(settings, model, RobustJudge(model, judge, settings.eps, device, seed))
+    return Hardening(settings, model, RobustValidator(model, evaluator, settings.eps, device, seed))

@@ -21,8 +21,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from edge_tl.models import Network
-from edge_tl.training.distributed import Group
-from edge_tl.training.finetune.adversarial_training import Robust, harden, risen
+from edge_tl.training.distributed import ProcessGroup
+from edge_tl.training.finetune.adversarial_training import Robust, epsilon_warmup, harden
 from edge_tl.training.finetune.batch_norm import accept_single_values
 from edge_tl.training.finetune.crops import Canvases, Views
 from edge_tl.training.finetune.distill import Teacher
@@ -31,7 +31,7 @@ from edge_tl.training.finetune.mixing import UNLABELLED, hard_loss, mix, taught_
 from edge_tl.training.finetune.optimize import State, blend, is_head, make_optimizer, rate_factor, set_rate, snapshot
 from edge_tl.training.probe.balance import class_counts, class_weights, weighs
 from edge_tl.training.settings import FinetuneSettings
-from edge_tl.training.validation import Judge
+from edge_tl.training.validation import Validator
 from edge_tl_export import PixelModel
 from edge_tl_runtime.core.errors import EdgeTLError
 from edge_tl_runtime.evaluation.evaluate import Evaluation, Progress
@@ -61,7 +61,7 @@ class Epoch:
 
 
 @dataclass(frozen=True)
-class Candidate:
+class OfferedWeights:
     """Weights that fine-tuning offers, and the name of where they come from."""
 
     name: str
@@ -81,18 +81,18 @@ class Finetuner:
         self,
         network: Network,
         train: LabelledPhotos,
-        judge: Judge,
+        evaluator: Validator,
         settings: FinetuneSettings,
         device: torch.device,
         *,
         seed: int = 0,
-        group: Group | None = None,
+        group: ProcessGroup | None = None,
         teacher: Teacher | None = None,
         unlabelled: LabelledPhotos | None = None,
     ) -> None:
         """train: photos that are known to be readable. settings.epochs must be given."""
-        self.network, self.settings, self.judge, self.device, self.seed = network, settings, judge, device, seed
-        self.group, self.teacher = group or Group(), teacher
+        self.network, self.settings, self.evaluator, self.device, self.seed = network, settings, evaluator, device, seed
+        self.group, self.teacher = group or ProcessGroup(), teacher
         paths, targets = train.paths, train.targets
         if unlabelled is not None:
             paths, targets = paths + unlabelled.paths, targets + (UNLABELLED,) * len(unlabelled)
@@ -115,7 +115,7 @@ class Finetuner:
         self._model = PixelModel(network.module, network.backbone.normalization)
         self._model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         accept_single_values(self._model)
-        self.hardening = harden(settings, self._model, judge, device, seed)
+        self.hardening = harden(settings, self._model, evaluator, device, seed)
         self._optimizer = make_optimizer(network, settings)
         self._amp = _amp_type(settings.precision, device)
         self._scaler = torch.amp.GradScaler(device.type, enabled=self._amp is torch.float16)
@@ -154,18 +154,18 @@ class Finetuner:
         while not self.finished:
             yield self._run_epoch(progress)
 
-    def candidates(self) -> list[Candidate]:
+    def candidates(self) -> list[OfferedWeights]:
         """What may be kept after the last epoch, in the order in which equals are preferred."""
         end = snapshot(self.network)
         if self._ema is not None:
             end |= {name: tensor.cpu() for name, tensor in self._ema.items()}
         if self.settings.average == "swa" and self._swa is not None:
-            return [Candidate(f"mean of the last {self._swa_count} epochs", self._swa)]
+            return [OfferedWeights(f"mean of the last {self._swa_count} epochs", self._swa)]
         name = "moving average" if self._ema is not None else f"epoch {self.epoch}"
         if self.settings.average != "line" or self.settings.head_init == "random":
-            return [Candidate(name, end)]
+            return [OfferedWeights(name, end)]
         return [
-            Candidate(
+            OfferedWeights(
                 name if share == 1 else f"{share:.0%} of the way from probe to {name}", blend(self._start, end, share)
             )
             for share in LINE
@@ -253,7 +253,9 @@ class Finetuner:
                 self.views.canvases.prefetch(shares[position + 1])
             set_rate(self._optimizer, self._factor(number, position, head_only))
             rng = np.random.default_rng((self.seed, number, position, self.group.rank))
-            views = self._attacked(views, chosen, risen(number - 1 + (position + 1) / self.steps, self.total), rng)
+            views = self._attacked(
+                views, chosen, epsilon_warmup(number - 1 + (position + 1) / self.steps, self.total), rng
+            )
             loss = self._step(step_model, views, chosen, len(batch), bool(len(share)), rng)
             # Looking at the loss waits for the GPU; now and then is enough to stop in time.
             total += loss
@@ -266,7 +268,7 @@ class Finetuner:
         seconds = time.perf_counter() - started
         robust, note = self._watch()
         self._average(number)
-        evaluation, val_loss = self.judge(self.infer)
+        evaluation, val_loss = self.evaluator(self.infer)
         watched = val_loss if robust is None else robust.loss
         self._stale = 0 if watched < self._best_loss else self._stale + 1
         self._best_loss = min(self._best_loss, watched)

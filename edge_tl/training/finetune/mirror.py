@@ -63,8 +63,8 @@ def mirrored_pairs(
     some = some_of_each(photos)
     plain, mirrored, places = _descriptors(network, some, device, progress)
     targets = np.asarray(some.targets, np.int64)[places]
-    judged = _judged(plain, mirrored, targets, [some.name(i) for i in places], len(photos.labels))
-    return look_alike(*judged, targets, photos.labels)
+    evaluated = _evaluated(plain, mirrored, targets, [some.name(i) for i in places], len(photos.labels))
+    return look_alike(*evaluated, targets, photos.labels)
 
 
 def look_alike(
@@ -90,7 +90,7 @@ def look_alike(
     return sorted(found, key=lambda pair: (-pair.swapped / pair.n, pair.first, pair.second))
 
 
-def _judged(
+def _evaluated(
     plain: NDArray[np.float32],
     mirrored: NDArray[np.float32],
     targets: NDArray[np.int64],

@@ -1,6 +1,6 @@
 """Accuracy of the linear probe by cross-validation: what a handful of validation photos cannot say.
 
-Every photo, for training or validation, is judged by a probe that did not see it, penalty and rise of small classes found anew
+Every photo, for training or validation, is evaluated by a probe that did not see it, penalty and rise of small classes found anew
 each time. Folds share their training photos, so their errors hang together: the interval is that of fewer photos than there are.
 """
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from edge_tl_export.adoption import assembly, scores
 from edge_tl_export.adoption.graph import graphs, prune
-from edge_tl_export.adoption.loading import Loaded, load, load_bytes, opset
+from edge_tl_export.adoption.loading import LoadedFile, load, load_bytes, opset
 from edge_tl_export.adoption.notes import Notes
 from edge_tl_export.adoption.picture import (
     WHOLE,
@@ -28,14 +28,14 @@ from edge_tl_export.adoption.picture import (
 from edge_tl_export.adoption.preprocessing import DEFAULT, DEFAULT_GREY, PRESETS, check_channels, inside
 from edge_tl_export.adoption.reading import SAYS, follows, read
 from edge_tl_export.adoption.reference import Reference, ask_twice, settle
-from edge_tl_export.adoption.tail import Candidate
+from edge_tl_export.adoption.tail import ScoreOutput
 from edge_tl_export.errors import ExportError
 from edge_tl_export.onnx_graph.verify import make_self_test
 from edge_tl_runtime.core.errors import BadModelError, EdgeTLError, UsageError
 from edge_tl_runtime.core.files import atomic_path
 from edge_tl_runtime.core.text import one_line
 from edge_tl_runtime.inference.classifier import INPUT_NAME, OUTPUT_NAME, Classifier, SessionSettings, open_session
-from edge_tl_runtime.modelfile.onnx import sealed
+from edge_tl_runtime.modelfile.onnx import with_checksum
 from edge_tl_runtime.modelfile.spec import ModelSpec, Normalization
 
 TOLERANCE = {"fp32": 1e-3, "fp16": 2e-2, "int8": 1e-1}
@@ -78,7 +78,7 @@ class Original:
     notes: for the person. Raises BadModelError for what is no classifier of one picture, UsageError where a choice is needed.
     """
 
-    def __init__(self, loaded: Loaded, choices: Choices = Choices(), labels: int | None = None) -> None:
+    def __init__(self, loaded: LoadedFile, choices: Choices = Choices(), labels: int | None = None) -> None:
         """labels: how many there will be, where that is known: it tells the scores from other outputs."""
         self.name, self.sha256, self.notes = loaded.name, loaded.sha256, loaded.notes
         self.opset, self._proto = loaded.opset, loaded.proto
@@ -126,7 +126,7 @@ class Original:
         if gone:
             self.notes.changed.append(f"inputs that no output needs were dropped: {one_line(', '.join(gone), 80)}")
 
-    def _understand(self, found: Sequence[Candidate], choices: Choices, labels: int | None) -> None:
+    def _understand(self, found: Sequence[ScoreOutput], choices: Choices, labels: int | None) -> None:
         """Choose the scores among the outputs and find out what they mean, by asking."""
         values = self.picture.values(probe_pictures(self.picture, ASKED), "RGB", self.assumed)
         first = self._reference.one(values[:1])
@@ -151,7 +151,7 @@ class Original:
         self._note_scores(listed, first[chosen.tensor], answers)
 
     def _same(
-        self, first: Mapping[str, NDArray[np.generic]], listed: Sequence[tuple[Candidate, int]]
+        self, first: Mapping[str, NDArray[np.generic]], listed: Sequence[tuple[ScoreOutput, int]]
     ) -> list[tuple[int, int]]:
         """Pairs of outputs of which the second is the first, or its softmax."""
         rows = {
@@ -167,7 +167,7 @@ class Original:
         ]
 
     def _note_scores(
-        self, listed: Sequence[tuple[Candidate, int]], answer: NDArray[np.generic], answers: NDArray[np.float64]
+        self, listed: Sequence[tuple[ScoreOutput, int]], answer: NDArray[np.generic], answers: NDArray[np.float64]
     ) -> None:
         chosen, reading, notes = self._candidate, self.reading, self.notes
         shape = " x ".join(["N", *map(str, answer.shape[1:])]) if answer.ndim > 1 else f"{answer.shape[0]} alone"
@@ -257,7 +257,7 @@ class Original:
             f"the original and the new file, on {len(tried)} pictures{'' if pixels is None else ', photos among them'}: "
             f"largest difference {difference}"
         )
-        return Adopted(sealed(model, spec), spec, notes)
+        return Adopted(with_checksum(model, spec), spec, notes)
 
     def check_labels(self, labels: Sequence[str]) -> None:
         """Raises UsageError where there are more or fewer labels than classes, with what may be the reason."""

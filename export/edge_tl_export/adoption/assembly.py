@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper, version_converter
 
 from edge_tl_export.adoption.graph import attribute, graphs, rename
 from edge_tl_export.adoption.loading import opset
-from edge_tl_export.adoption.picture import LUMA, Picture
+from edge_tl_export.adoption.picture import LUMA, ImageInput
 from edge_tl_export.adoption.reading import Reading
 from edge_tl_export.adoption.scores import ending
 from edge_tl_runtime.inference.classifier import INPUT_NAME, OUTPUT_NAME
@@ -44,7 +44,7 @@ def converted(proto: onnx.ModelProto) -> onnx.ModelProto | None:
 
 
 def assembled(
-    proto: onnx.ModelProto, picture: Picture, scores: str, reading: Reading, spec: ModelSpec
+    proto: onnx.ModelProto, picture: ImageInput, scores: str, reading: Reading, spec: ModelSpec
 ) -> onnx.ModelProto:
     """A model of pixels, uint8 (N, H, W, 3), and logits, float32 (N, C), around the graph in `proto`, which is not changed.
 
@@ -78,7 +78,7 @@ def _least_ir(proto: onnx.ModelProto) -> int:
     return onnx.IR_VERSION
 
 
-def _front(picture: Picture, spec: ModelSpec) -> tuple[list[onnx.NodeProto], list[TensorProto]]:
+def _front(picture: ImageInput, spec: ModelSpec) -> tuple[list[onnx.NodeProto], list[TensorProto]]:
     """From pixels to what the original takes. The same operators in every opset from 7 on."""
     nodes: list[onnx.NodeProto] = []
     numbers: dict[str, NDArray[np.generic]] = {}
@@ -186,7 +186,7 @@ def _restore(undo: Undo) -> None:
 
 
 def one_by_one(
-    proto: onnx.ModelProto, picture: Picture, scores: str, reading: Reading, spec: ModelSpec
+    proto: onnx.ModelProto, picture: ImageInput, scores: str, reading: Reading, spec: ModelSpec
 ) -> onnx.ModelProto:
     """As `assembled`, for a graph that takes a fixed number of pictures only: they go through one after the other, by Scan.
 

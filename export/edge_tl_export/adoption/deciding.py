@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tl_export.adoption.labels import LabelList
-from edge_tl_export.adoption.measuring import CROPS, Asked, Measured, Way, measure
+from edge_tl_export.adoption.measuring import CROPS, Asked, InputRecipe, MeasuredInputs, measure
 from edge_tl_export.adoption.preprocessing import check_channels, for_channels, name_of
 from edge_tl_runtime.core.errors import DataError
 from edge_tl_runtime.evaluation.evaluate import Progress
@@ -38,12 +38,12 @@ class Witness:
 
 
 @dataclass(frozen=True)
-class Decision:
+class AdoptionDecision:
     """spec: the contract, but for size and self-test. pixels: real photos as the network will see them, or None."""
 
     spec: ModelSpec
     pixels: NDArray[np.uint8] | None = None
-    measured: Measured | None = None
+    measured: MeasuredInputs | None = None
 
 
 def decide(
@@ -55,7 +55,7 @@ def decide(
     arch: str,
     background: bool = False,
     progress: Progress = lambda done: None,
-) -> Decision:
+) -> AdoptionDecision:
     """The contract of an original, with what was measured and what is not known in its notes.
 
     background: the first label is one for the background, which folders and numbers of photos do not count.
@@ -67,7 +67,7 @@ def decide(
         asked = replace(asked, normalization=None)
     if asked.normalization is not None:
         check_channels(asked.normalization, picture.channels, original.name)
-    guess = Way(asked.normalization or original.assumed, asked.order or "RGB", asked.crop_pct or CROPS[0])
+    guess = InputRecipe(asked.normalization or original.assumed, asked.order or "RGB", asked.crop_pct or CROPS[0])
     if original.inside is not None:
         notes.recognised.append(
             f"it begins with {', '.join(original.inside.operators)} on stored numbers: it normalises inside"
@@ -77,18 +77,20 @@ def decide(
         if measured is not None:
             notes.unknown.append(f"which preprocessing is right: {measured.why_not}")
         notes.unknown.append(_unsaid(original, asked, guess))
-        return Decision(_spec(original, labels, guess, arch, {}), _samples(measured, guess), measured)
+        return AdoptionDecision(_spec(original, labels, guess, arch, {}), _samples(measured, guess), measured)
     chosen = measured.best(asked.fits)
     notes.measured += measured.lines(chosen)
     if measured.skipped:
         notes.measured.append(f"{len(measured.skipped)} photos could not be read; the first: {measured.skipped[0]}")
     figures = {"validation": measured.accuracy(chosen, chose=not asked)}
-    return Decision(_spec(original, labels, chosen.way, arch, figures), _samples(measured, chosen.way), measured)
+    return AdoptionDecision(
+        _spec(original, labels, chosen.way, arch, figures), _samples(measured, chosen.way), measured
+    )
 
 
 def _measured(
     original: Original, labels: LabelList, asked: Asked, witness: Witness, background: bool, progress: Progress
-) -> Measured | None:
+) -> MeasuredInputs | None:
     """None where the folder's labels are not the model's, which is said."""
     folder = witness.folder
     if not is_manifest(folder):
@@ -107,14 +109,14 @@ def _measured(
     return measure(original.logits, original.picture, photos, witness.count, asked, progress)
 
 
-def _samples(measured: Measured | None, way: Way) -> NDArray[np.uint8] | None:
+def _samples(measured: MeasuredInputs | None, way: InputRecipe) -> NDArray[np.uint8] | None:
     pixels = None if measured is None else measured.samples.get(way.crop_pct)
     if pixels is None:
         return None
     return pixels if way.order == "RGB" else np.ascontiguousarray(pixels[..., ::-1])
 
 
-def _unsaid(original: Original, asked: Asked, guess: Way) -> str:
+def _unsaid(original: Original, asked: Asked, guess: InputRecipe) -> str:
     """What the contract now claims that nobody has checked."""
     said = guess.describe(original.picture)
     if asked.normalization is not None or original.picture.whole:
@@ -129,7 +131,7 @@ def _unsaid(original: Original, asked: Asked, guess: Way) -> str:
     )
 
 
-def _spec(original: Original, labels: LabelList, way: Way, arch: str, figures: Mapping[str, Any]) -> ModelSpec:
+def _spec(original: Original, labels: LabelList, way: InputRecipe, arch: str, figures: Mapping[str, Any]) -> ModelSpec:
     origin = {
         "producer": original.producer,
         "opset": original.opset,

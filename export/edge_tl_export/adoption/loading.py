@@ -28,7 +28,7 @@ KNOWN_DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft", "com.microsoft.nc
 
 
 @dataclass
-class Loaded:
+class LoadedFile:
     """proto: one graph without functions, constants as initializers, all weights inside. name: for messages.
 
     sha256: of the .onnx file and the weights beside it. metadata: what the file says of itself. opset: of the default domain.
@@ -53,7 +53,7 @@ def opset(proto: onnx.ModelProto) -> int:
     return next((item.version for item in proto.opset_import if item.domain in ("", "ai.onnx")), 0)
 
 
-def load(path: str | os.PathLike[str]) -> Loaded:
+def load(path: str | os.PathLike[str]) -> LoadedFile:
     """A model file with everything that belongs to it. Raises BadModelError."""
     path = Path(path)
     try:
@@ -69,7 +69,7 @@ def load(path: str | os.PathLike[str]) -> Loaded:
     return load_bytes(data, str(path), path)
 
 
-def load_bytes(data: bytes, name: str, path: Path | None = None) -> Loaded:
+def load_bytes(data: bytes, name: str, path: Path | None = None) -> LoadedFile:
     """The same from the bytes of an .onnx file. path: where it lies, for weights beside it; None refuses such weights."""
     if other := instead_of_model(data, name):
         raise BadModelError(f"{name} {other}")
@@ -85,7 +85,7 @@ def load_bytes(data: bytes, name: str, path: Path | None = None) -> Loaded:
         raise BadModelError(f"{name} is an edge-tl file already; use it as it is")
     digest = hashlib.sha256(data)
     del data
-    loaded = Loaded(proto, name, "")
+    loaded = LoadedFile(proto, name, "")
     beside = _take_in(proto, name, path, digest.update)
     loaded.sha256 = digest.hexdigest()
     if beside:

@@ -10,10 +10,10 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_tl_export.adoption.picture import WHOLE, Picture
+from edge_tl_export.adoption.picture import WHOLE, ImageInput
 from edge_tl_export.adoption.preprocessing import PRESETS, for_channels, name_of
 from edge_tl_runtime.core.errors import BadImage, DataError
-from edge_tl_runtime.core.statistics import discordant, mcnemar, surely_more, wilson
+from edge_tl_runtime.core.statistics import discordant, mcnemar, significantly_more, wilson
 from edge_tl_runtime.core.threads import map_in_order
 from edge_tl_runtime.evaluation.evaluate import Progress
 from edge_tl_runtime.images.datasets.dataset import LabelledPhotos
@@ -40,14 +40,14 @@ Logits = Callable[[NDArray[np.generic]], NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
-class Way:
+class InputRecipe:
     """One way to make the input from a photo."""
 
     normalization: Normalization
     order: str
     crop_pct: float
 
-    def describe(self, picture: Picture) -> str:
+    def describe(self, picture: ImageInput) -> str:
         parts = [] if picture.whole else [name_of(self.normalization)]
         if picture.channels == 3:
             parts.append(self.order)
@@ -62,7 +62,7 @@ class Trial:
     of the input is no merit.
     """
 
-    way: Way
+    way: InputRecipe
     right: NDArray[np.bool_]
     losses: NDArray[np.float64]
 
@@ -78,7 +78,7 @@ class Trial:
     def correct(self) -> int:
         return int(self.right.sum())
 
-    def describe(self, picture: Picture) -> str:
+    def describe(self, picture: ImageInput) -> str:
         low, high = wilson(self.correct, self.n)
         return (
             f"{self.way.describe(picture)}: top-1 {100 * self.correct / self.n:.1f} % "
@@ -87,20 +87,20 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredInputs:
     """trials: best first. why_not: why nothing can be told from them, "" where something can. skipped: photos not read.
 
     samples: some of the photos as the network would see them, uint8 (N, H, W, 3), RGB, by crop.
     """
 
     trials: tuple[Trial, ...]
-    picture: Picture
+    picture: ImageInput
     data: str
     why_not: str = ""
     skipped: tuple[Unreadable, ...] = ()
     samples: Mapping[float, NDArray[np.uint8]] = field(default_factory=dict)
 
-    def best(self, fits: Callable[[Way], bool] = lambda way: True) -> Trial:
+    def best(self, fits: Callable[[InputRecipe], bool] = lambda way: True) -> Trial:
         """The best of those that fit."""
         return next(trial for trial in self.trials if fits(trial.way))
 
@@ -149,7 +149,7 @@ def _differ(first: Trial, second: Trial) -> bool:
 
 
 def _beats(first: Trial, second: Trial) -> bool:
-    return surely_more(*_pair(first, second))
+    return significantly_more(*_pair(first, second))
 
 
 def _against(first: Trial, second: Trial) -> str:
@@ -169,7 +169,7 @@ class Asked:
     def __bool__(self) -> bool:
         return any(part is not None for part in (self.normalization, self.order, self.crop_pct))
 
-    def fits(self, way: Way) -> bool:
+    def fits(self, way: InputRecipe) -> bool:
         """Whether a way is as was asked, as far as something was."""
         pairs = (
             (self.normalization, way.normalization),
@@ -179,15 +179,15 @@ class Asked:
         return all(asked is None or asked == is_so for asked, is_so in pairs)
 
 
-def ways(picture: Picture, asked: Asked) -> list[Way]:
+def ways(picture: ImageInput, asked: Asked) -> list[InputRecipe]:
     """Every usual way whose input differs from the others', and those that were asked for."""
     kinds = [WHOLE] if picture.whole else [PRESETS[name].normalization for name in for_channels(picture.channels)]
     if asked.normalization is not None and not picture.whole:
         kinds.insert(0, asked.normalization)
     orders = [asked.order or "RGB"] if picture.channels == 1 else ["RGB", "BGR"]
     crops = [*CROPS, *([asked.crop_pct] if asked.crop_pct is not None else [])]
-    every = [Way(kind, order, crop) for kind in kinds for order in orders for crop in crops]
-    first: dict[str, Way] = {}
+    every = [InputRecipe(kind, order, crop) for kind in kinds for order in orders for crop in crops]
+    first: dict[str, InputRecipe] = {}
     for way in every:
         first.setdefault(way.describe(picture), way)
     return list(first.values())
@@ -195,12 +195,12 @@ def ways(picture: Picture, asked: Asked) -> list[Way]:
 
 def measure(
     logits: Logits,
-    picture: Picture,
+    picture: ImageInput,
     photos: LabelledPhotos,
     count: int,
     asked: Asked = Asked(),
     progress: Progress = lambda done: None,
-) -> Measured:
+) -> MeasuredInputs:
     """Try every way on up to `count` of the photos, spread over all; the network runs once for each input that differs.
 
     asked: the best of the ways that fit it is tried to the end. progress: called with 1 for each photo read.
@@ -230,7 +230,7 @@ def measure(
     _commoner_first(trials)
     samples = {crop: pixels[:SAMPLES] for crop, pixels in read.by_crop.items()}
     data = f"{total} photos of {photos.root.resolve().name}"
-    return Measured(tuple(trials), picture, data, _why_not(trials, read), tuple(read.skipped), samples)
+    return MeasuredInputs(tuple(trials), picture, data, _why_not(trials, read), tuple(read.skipped), samples)
 
 
 def _commoner_first(trials: list[Trial]) -> None:
@@ -244,7 +244,7 @@ def _commoner_first(trials: list[Trial]) -> None:
         trials.insert(0, other)
 
 
-def _not_beaten(trials: Sequence[Trial]) -> set[Way]:
+def _not_beaten(trials: Sequence[Trial]) -> set[InputRecipe]:
     """Ways that the best one does not beat clearly."""
     if not trials:
         return set()
@@ -261,7 +261,7 @@ class _Pixels:
     skipped: list[Unreadable]
 
 
-def _read(picture: Picture, photos: LabelledPhotos, crops: Sequence[float], progress: Progress) -> _Pixels:
+def _read(picture: ImageInput, photos: LabelledPhotos, crops: Sequence[float], progress: Progress) -> _Pixels:
     """Each photo decoded once and cropped every way."""
     rules = [
         ResizeRule(height=picture.height, width=picture.width, crop_pct=crop, resample=DEFAULT_RESAMPLE)
@@ -289,18 +289,20 @@ def _read(picture: Picture, photos: LabelledPhotos, crops: Sequence[float], prog
     return _Pixels(by_crop, np.asarray(truth, np.int64), skipped)
 
 
-def _tried(logits: Logits, picture: Picture, read: _Pixels, todo: Sequence[Way], start: int, end: int) -> list[Trial]:
+def _tried(
+    logits: Logits, picture: ImageInput, read: _Pixels, todo: Sequence[InputRecipe], start: int, end: int
+) -> list[Trial]:
     """A trial of each way on photos start..end. Batches run beside each other, one thread each."""
     batches = [(way, pixels, truth) for way in todo for pixels, truth in _batches(read, way, start, end)]
 
     def one(
-        batch: tuple[Way, NDArray[np.uint8], NDArray[np.int64]],
+        batch: tuple[InputRecipe, NDArray[np.uint8], NDArray[np.int64]],
     ) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
         way, pixels, truth = batch
         scores = logits(picture.values(pixels, way.order, way.normalization))
         return scores.argmax(1) == truth, _losses(scores, truth)
 
-    found: dict[Way, list[tuple[NDArray[np.bool_], NDArray[np.float64]]]] = {way: [] for way in todo}
+    found: dict[InputRecipe, list[tuple[NDArray[np.bool_], NDArray[np.float64]]]] = {way: [] for way in todo}
     for (way, _, _), result in zip(batches, map_in_order(one, batches), strict=True):
         found[way].append(result)
     return [
@@ -317,7 +319,9 @@ def _losses(scores: NDArray[np.float64], truth: NDArray[np.int64]) -> NDArray[np
     return np.asarray(np.minimum(np.stack(rows), 50.0))
 
 
-def _batches(read: _Pixels, way: Way, start: int, end: int) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
+def _batches(
+    read: _Pixels, way: InputRecipe, start: int, end: int
+) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
     pixels = read.by_crop[way.crop_pct]
     for at in range(start, end, BATCH):
         part = pixels[at : min(at + BATCH, end)]

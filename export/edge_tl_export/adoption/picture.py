@@ -32,7 +32,7 @@ WHOLE = Normalization(mean=(0.0, 0.0, 0.0), std=(1 / 255, 1 / 255, 1 / 255))
 
 
 @dataclass(frozen=True)
-class Picture:
+class ImageInput:
     """name: of the input. planar: channels before rows and columns. channels: 3, or 1 for grey. kind: NumPy's name of its type.
 
     batch: how many pictures at once it is fixed to, 0 for any number. whole: pixels enter without normalisation.
@@ -99,7 +99,7 @@ def drop_stored_inputs(proto: onnx.ModelProto) -> int:
     return len(listed)
 
 
-def find_picture(graph: onnx.GraphProto, name: str, size: tuple[int, int] | None) -> Picture:
+def find_picture(graph: onnx.GraphProto, name: str, size: tuple[int, int] | None) -> ImageInput:
     """The one input that is left, as a picture. size: height and width where the graph leaves them free.
     Raises BadModelError for what takes no picture, UsageError where a size is needed or contradicts the graph.
     """
@@ -131,7 +131,7 @@ def find_picture(graph: onnx.GraphProto, name: str, size: tuple[int, int] | None
         rows, columns = size
     elif size is not None and size != (rows, columns):
         raise UsageError(f"{name} takes pictures of {columns}x{rows} px and no others; leave --size out")
-    return Picture(value.name, planar, channels, rows, columns, kind, dims[0])
+    return ImageInput(value.name, planar, channels, rows, columns, kind, dims[0])
 
 
 def _layout(graph: onnx.GraphProto, taken: str, dims: list[int], shown: str, name: str) -> tuple[bool, int]:
@@ -203,7 +203,7 @@ def has_free_size(graph: onnx.GraphProto) -> bool:
     return any(len(shape) == 4 and shape.count(0) > 1 for shape in dims)
 
 
-def probe_pictures(picture: Picture, count: int) -> NDArray[np.uint8]:
+def probe_pictures(picture: ImageInput, count: int) -> NDArray[np.uint8]:
     """Pictures of noise, coarse to fine, so that neither the mean nor the detail alone is asked: uint8 (N, H, W, 3)."""
     generator = np.random.default_rng(0)
     made = []

@@ -12,7 +12,7 @@ from edge_tl_runtime.core.errors import BadModelError, UsageError
 from edge_tl_runtime.core.text import one_line
 
 if TYPE_CHECKING:
-    from edge_tl_export.adoption.tail import Candidate
+    from edge_tl_export.adoption.tail import ScoreOutput
 
 Array = NDArray[np.float64]
 
@@ -85,7 +85,7 @@ class Reading:
 
 
 def read(
-    candidate: Candidate,
+    candidate: ScoreOutput,
     answers: Array,
     before: Array | None,
     wanted: str,
@@ -125,7 +125,7 @@ def read(
     return Reading("odds" if single else "logits")
 
 
-def _refuse_what_are_no_scores(candidate: Candidate, answers: Array, before: Array | None, name: str) -> None:
+def _refuse_what_are_no_scores(candidate: ScoreOutput, answers: Array, before: Array | None, name: str) -> None:
     output = f"{name}: output {one_line(candidate.output, 40)!r}"
     least_likely = np.isposinf(answers) if candidate.negative else np.isneginf(answers)
     if not (np.isfinite(answers) | least_likely).all():
@@ -152,7 +152,7 @@ def _refuse_what_are_no_scores(candidate: Candidate, answers: Array, before: Arr
         )
 
 
-def _of_activation(candidate: Candidate, answers: Array, before: Array, exact: float) -> Reading | None:
+def _of_activation(candidate: ScoreOutput, answers: Array, before: Array, exact: float) -> Reading | None:
     """What the graph's activation says, where the answers are just what it gives for `before`."""
     single, kind = answers.shape[1] == 1, candidate.activation
     positive, factor = not candidate.negative, candidate.factor
@@ -184,7 +184,7 @@ def _of_answers(answers: Array, rough: bool) -> Reading | None:
     return None
 
 
-def _cannot_be_told(candidate: Candidate, answers: Array, name: str) -> str:
+def _cannot_be_told(candidate: ScoreOutput, answers: Array, name: str) -> str:
     """What was found, what it may be, and what a person can say."""
     low, high, sums = float(answers.min()), float(answers.max()), answers.sum(1)
     ways = []
@@ -206,7 +206,7 @@ def _cannot_be_told(candidate: Candidate, answers: Array, name: str) -> str:
     )
 
 
-def _wanted(wanted: str, single: bool, answers: Array, candidate: Candidate, name: str) -> Reading:
+def _wanted(wanted: str, single: bool, answers: Array, candidate: ScoreOutput, name: str) -> Reading:
     range_ = f"{name}: the scores go from {answers.min():.3g} to {answers.max():.3g}"
     if wanted == "logits":
         if candidate.negative and candidate.activation == "log-softmax":

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from edge_tl_export.adoption.graph import graphs
-from edge_tl_export.adoption.picture import Picture
+from edge_tl_export.adoption.picture import ImageInput
 from edge_tl_runtime.core.errors import BadModelError
 from edge_tl_runtime.core.text import one_line
 from edge_tl_runtime.inference.classifier import SessionSettings, open_session
@@ -35,7 +35,7 @@ class Reference:
     Raises BadModelError for a graph that onnxruntime cannot load.
     """
 
-    def __init__(self, proto: onnx.ModelProto, picture: Picture, watched: Sequence[str], name: str) -> None:
+    def __init__(self, proto: onnx.ModelProto, picture: ImageInput, watched: Sequence[str], name: str) -> None:
         outputs = [onnx.ValueInfoProto.FromString(value.SerializeToString()) for value in proto.graph.output]
         stored = {value.name: value for value in outputs}
         del proto.graph.output[:]

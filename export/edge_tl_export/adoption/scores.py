@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edge_tl_export.adoption.graph import attribute, constant, names_used, producers
 from edge_tl_export.adoption.reading import ALTERING, TINY, Reading
-from edge_tl_export.adoption.tail import ACTIVATIONS, Candidate, find_tail
+from edge_tl_export.adoption.tail import ACTIVATIONS, ScoreOutput, find_tail
 from edge_tl_runtime.core.errors import BadModelError, UsageError
 from edge_tl_runtime.core.text import one_line
 
@@ -25,10 +25,10 @@ HARMLESS = (*ALTERING, "QuantizeLinear", "DequantizeLinear")
 """Operators that change values by little or not at all, where an activation is before them."""
 
 
-def candidates(graph: onnx.GraphProto) -> list[Candidate]:
+def candidates(graph: onnx.GraphProto) -> list[ScoreOutput]:
     """Every output, followed back to the scores that it was made of."""
     made = producers(graph)
-    found: dict[str, Candidate] = {}
+    found: dict[str, ScoreOutput] = {}
     for value in graph.output:
         candidate = _followed(graph, made, value.name)
         # Of several outputs of one value, as the label and the scores of scikit-learn, the plainest stands.
@@ -37,7 +37,7 @@ def candidates(graph: onnx.GraphProto) -> list[Candidate]:
     return list(found.values())
 
 
-def _followed(graph: onnx.GraphProto, made: dict[str, onnx.NodeProto], output: str) -> Candidate:
+def _followed(graph: onnx.GraphProto, made: dict[str, onnx.NodeProto], output: str) -> ScoreOutput:
     tensor, dropped, labels = output, "", ()
     value = output
     for _ in range(32):
@@ -58,11 +58,11 @@ def _followed(graph: onnx.GraphProto, made: dict[str, onnx.NodeProto], output: s
     return replace(found, output=output, dropped=dropped, labels=labels, tail=find_tail(graph, tensor))
 
 
-def _activation(graph: onnx.GraphProto, made: dict[str, onnx.NodeProto], tensor: str) -> Candidate:
+def _activation(graph: onnx.GraphProto, made: dict[str, onnx.NodeProto], tensor: str) -> ScoreOutput:
     """The last activation, the value it is taken of, and what is behind it; none where that is not a chain of known operators."""
     through: list[onnx.NodeProto] = []
     value, logarithm, negative, factor = tensor, False, False, 1.0
-    none = Candidate("", tensor)
+    none = ScoreOutput("", tensor)
     for _ in range(32):
         node = made.get(value)
         if node is None:
@@ -75,7 +75,7 @@ def _activation(graph: onnx.GraphProto, made: dict[str, onnx.NodeProto], tensor:
                 kind = "log-softmax" if kind == "softmax" else ""
             if kind not in ("softmax", "log-softmax", "sigmoid"):
                 return none
-            return Candidate("", tensor, "", kind, before, tuple(reversed(through)), factor, negative)
+            return ScoreOutput("", tensor, "", kind, before, tuple(reversed(through)), factor, negative)
         number = stored_number(graph, node)
         if node.op_type in (*MOVING, *HARMLESS):
             through.append(node)
@@ -113,7 +113,7 @@ def _written_softmax(made: dict[str, onnx.NodeProto], node: onnx.NodeProto) -> s
 # The other end of the new graph
 
 
-def cut(graph: onnx.GraphProto, candidate: Candidate) -> str:
+def cut(graph: onnx.GraphProto, candidate: ScoreOutput) -> str:
     """Lead the values before the activation around it, through the operators behind it. Returns the new value's name."""
     taken = {name for node in graph.node for name in (*node.output, *names_used(node))}
     value = candidate.before
@@ -171,7 +171,7 @@ def ending(value: str, reading: Reading, classes: int, out: str) -> tuple[list[o
 
 
 def choose(
-    found: Sequence[tuple[Candidate, int]], wanted: str, count: int | None, same: Sequence[tuple[int, int]], name: str
+    found: Sequence[tuple[ScoreOutput, int]], wanted: str, count: int | None, same: Sequence[tuple[int, int]], name: str
 ) -> int:
     """Which of several candidates holds the scores. found: each with its number of scores a picture, 0 for what are none.
 
@@ -205,7 +205,7 @@ def choose(
     return main[0]
 
 
-def listed(found: Sequence[tuple[Candidate, int]]) -> str:
+def listed(found: Sequence[tuple[ScoreOutput, int]]) -> str:
     return ", ".join(
         f"{one_line(candidate.output, 40)} ({width} scores)" if width else one_line(candidate.output, 40)
         for candidate, width in found

@@ -95,7 +95,7 @@ def _computed(graph: onnx.GraphProto) -> set[str]:
 
 
 @dataclass(frozen=True)
-class Candidate:
+class ScoreOutput:
     """An output that may hold the scores.
 
     output: its name. tensor: the value that holds scores, before the operators that only rank them. dropped: what was passed

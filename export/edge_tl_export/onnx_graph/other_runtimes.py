@@ -57,7 +57,7 @@ class CannotRead(Exception):
 
 
 @dataclass(frozen=True)
-class Opinion:
+class RuntimeCheck:
     """What one engine makes of a file, against the reference logits.
 
     max_difference: largest absolute one between two logits; tolerance: what was allowed, in the same units.
@@ -114,7 +114,7 @@ class Opinion:
 
 def second_opinions(
     model: bytes, reference: NDArray[np.float32], pixels: NDArray[np.uint8], precision: str
-) -> tuple[Opinion, ...]:
+) -> tuple[RuntimeCheck, ...]:
     """One opinion for each engine that is installed. reference: onnxruntime's logits, float32 (N, C), of `pixels`.
 
     precision: "fp32", "fp16" or "int8"; it decides what is allowed.
@@ -129,11 +129,11 @@ def second_opinions(
         try:
             logits = engine(model, pixels)
         except CannotRead as error:
-            opinions.append(Opinion(name, found, 0.0, tolerance, 0, len(pixels), str(error)))
+            opinions.append(RuntimeCheck(name, found, 0.0, tolerance, 0, len(pixels), str(error)))
             continue
         difference = float(np.abs(logits - reference).max()) if logits.shape == reference.shape else float("inf")
         equal = int((logits.argmax(1) == reference.argmax(1)).sum()) if np.isfinite(difference) else 0
-        opinions.append(Opinion(name, found, difference, tolerance, equal, len(pixels), top1_least=least))
+        opinions.append(RuntimeCheck(name, found, difference, tolerance, equal, len(pixels), top1_least=least))
     return tuple(opinions)
 
 

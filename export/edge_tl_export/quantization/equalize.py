@@ -27,7 +27,7 @@ HEADROOM = 2.0
 
 
 @dataclass
-class Stream:
+class TensorGroup:
     """Tensors that must share their factors, with the convolutions that write them and those that read them."""
 
     tensors: set[str] = field(default_factory=set)
@@ -56,7 +56,7 @@ def equalize(model: ir.Model, seen: Observations, strength: float = 0.5) -> int:
     return changed
 
 
-def _streams(model: ir.Model) -> Iterator[Stream]:
+def _streams(model: ir.Model) -> Iterator[TensorGroup]:
     done: set[str] = set()
     for node in model.graph:
         if node.op_type == "Conv" and node.outputs[0].name not in done:
@@ -66,9 +66,9 @@ def _streams(model: ir.Model) -> Iterator[Stream]:
                 yield stream
 
 
-def _grow(start: ir.Value) -> Stream | None:
+def _grow(start: ir.Value) -> TensorGroup | None:
     """Everything tied to a tensor's channels, or None when something else than a convolution stands at an end."""
-    stream, waiting = Stream(), [start]
+    stream, waiting = TensorGroup(), [start]
     while waiting:
         value = waiting.pop()
         if str(value.name) in stream.tensors:
@@ -101,7 +101,7 @@ def _grow(start: ir.Value) -> Stream | None:
     return stream
 
 
-def _factors(stream: Stream, seen: Observations, strength: float) -> NDArray[np.float64] | None:
+def _factors(stream: TensorGroup, seen: Observations, strength: float) -> NDArray[np.float64] | None:
     observed = [seen.tensors[name] for name in stream.tensors if name in seen.tensors]
     if not observed or not stream.readers:
         return None

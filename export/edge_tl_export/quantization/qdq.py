@@ -162,9 +162,9 @@ class _Writer:
         self._scales[name] = Scale.covering(span, kind)
         addition = _addition_before(value)
         if addition is not None and addition.name in self._integer:
-            self._keep_off_ties(addition, name)
+            self._avoid_rounding_ties(addition, name)
 
-    def _keep_off_ties(self, addition: ir.Node, output: str) -> None:
+    def _avoid_rounding_ties(self, addition: ir.Node, output: str) -> None:
         """Widen two scales of a sum, by 0.2 % at most, so that no sum of integers lies half-way between two results.
 
         x86 kernels round such a tie to even and ARM kernels away from zero (and compute with other digits near one), so that

@@ -34,7 +34,7 @@ class Range:
 
 
 @dataclass
-class Seen:
+class TensorRange:
     """One tensor over all calibration photos.
 
     low, high: by channel, float32 (C,). photo_low, photo_high: by photo, float32 (N,). values: a sample, float32 (S,).
@@ -55,7 +55,7 @@ class Seen:
 class Observations:
     """tensors: by name. moments: of the inputs of convolutions and matrix products, by the node's name."""
 
-    tensors: Mapping[str, Seen]
+    tensors: Mapping[str, TensorRange]
     moments: Mapping[str, Moments]
 
 
@@ -106,9 +106,9 @@ class _Collector:
         )
         self._samples.append(flat[:, places].ravel())
 
-    def seen(self) -> Seen:
+    def seen(self) -> TensorRange:
         low, high = (torch.cat(parts) for parts in zip(*self._extremes, strict=True))
-        return Seen(
+        return TensorRange(
             low=low.amin(0).numpy(),
             high=high.amax(0).numpy(),
             photo_low=low.amin(1).numpy(),
@@ -117,27 +117,27 @@ class _Collector:
         )
 
 
-def choose_range(seen: Seen, method: str) -> Range:
+def choose_range(seen: TensorRange, method: str) -> Range:
     """The range of a tensor by one of `CALIBRATIONS`. Every method stays within the extremes and holds 0."""
     return _METHODS[method](seen)
 
 
-def _minmax(seen: Seen) -> Range:
+def _minmax(seen: TensorRange) -> Range:
     return Range.around(*seen.extremes)
 
 
-def _average(seen: Seen) -> Range:
+def _average(seen: TensorRange) -> Range:
     """The mean over photos of what each of them spans."""
     return Range.around(float(seen.photo_low.mean()), float(seen.photo_high.mean()))
 
 
-def _percentile(seen: Seen) -> Range:
+def _percentile(seen: TensorRange) -> Range:
     tail = (100 - PERCENTILE) / 2
     low, high = np.percentile(seen.values, [tail, 100 - tail])
     return Range.around(float(low), float(high))
 
 
-def _mse(seen: Seen) -> Range:
+def _mse(seen: TensorRange) -> Range:
     """The range with the least squared error of rounding and clipping together, by shrinking either end in turn."""
     low, high = seen.extremes
     full = Range.around(low, high)
@@ -156,7 +156,7 @@ def _mse(seen: Seen) -> Range:
     return best
 
 
-def _entropy(seen: Seen) -> Range:
+def _entropy(seen: TensorRange) -> Range:
     """The range whose 256 levels keep most of the distribution, by Kullback-Leibler divergence (Migacz 2017)."""
     full = Range.around(*seen.extremes)
     counts, centres = _histogram(seen, full)
@@ -169,7 +169,7 @@ def _entropy(seen: Seen) -> Range:
     return best
 
 
-_METHODS: Mapping[str, Callable[[Seen], Range]] = {
+_METHODS: Mapping[str, Callable[[TensorRange], Range]] = {
     "minmax": _minmax,
     "average": _average,
     "percentile": _percentile,
@@ -178,7 +178,7 @@ _METHODS: Mapping[str, Callable[[Seen], Range]] = {
 }
 
 
-def _histogram(seen: Seen, full: Range) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _histogram(seen: TensorRange, full: Range) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     # Zeros, half of what a ReLU gives, are exact in any range; counted, they would drown the rest.
     counts, edges = np.histogram(seen.values[seen.values != 0], BINS, (full.low, full.high))
     return counts.astype(np.float64), (edges[:-1] + edges[1:]) / 2

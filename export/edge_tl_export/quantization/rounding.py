@@ -107,16 +107,16 @@ def round_weights(
     for _ in range(SWEEPS):
         changed = False
         # Anew in each sweep, so that the errors of single precision do not add up: (groups, rows, K).
-        slopes = np.matmul((integers - wanted).astype(np.float32), covariance)
+        loss_and_gradient = np.matmul((integers - wanted).astype(np.float32), covariance)
         for k in range(inputs):
             own = covariance[:, k, k][:, None]
-            best = np.clip(np.rint(integers[:, :, k] - slopes[:, :, k] / own), -limit, limit)
+            best = np.clip(np.rint(integers[:, :, k] - loss_and_gradient[:, :, k] / own), -limit, limit)
             move = best - integers[:, :, k]
             group, row = np.nonzero(move)
             if len(row):
                 changed = True
                 integers[:, :, k] = best
-                slopes[group, row] += move[group, row, None] * covariance[group, k]
+                loss_and_gradient[group, row] += move[group, row, None] * covariance[group, k]
         if not changed:
             break
     return np.asarray(integers.reshape(rows.shape))

@@ -18,7 +18,7 @@ from edge_tl_runtime.evaluation.evaluate import Evaluation, Logits, PixelReader,
 from edge_tl_runtime.images.datasets.dataset import LabelledPhotos
 from edge_tl_runtime.images.datasets.survey import Unreadable
 from edge_tl_runtime.inference.classifier import INPUT_NAME, OUTPUT_NAME, SessionSettings, open_session
-from edge_tl_runtime.inference.ood import Familiarity, fit_familiarity
+from edge_tl_runtime.inference.ood import OODThresholds, fit_ood_thresholds
 from edge_tl_runtime.machine.cpu import OtherPrograms
 from edge_tl_runtime.modelfile.spec import ResizeRule
 
@@ -35,7 +35,7 @@ MAX_KEPT_BYTES = 2**30
 
 
 @dataclass(frozen=True)
-class Against:
+class PairedComparison:
     """Answers of a file against those of FP32 on the same n photos.
 
     only_fp32, only_this: photos that only one of the two gets right. agreement: share of equal labels. changed: places of the
@@ -94,24 +94,24 @@ def _shown(milliseconds: float) -> str:
 
 
 @dataclass(frozen=True)
-class Row:
+class CandidateRow:
     """One file of the table.
 
     time: model alone, one photo, beside FP32; for FP32 itself both are the same.
-    evaluation and against are None where there were no photos to judge on, against for FP32 itself too.
+    evaluation and against are None where there were no evaluation photos, against for FP32 itself too.
     sqnr: signal to quantization noise of the logits, decibels, on the photos that rank candidates; None for FP32, and without
     such photos. max_drop: what the verdict allows. familiarity: thresholds from the file's own answers; None where too few photos
-    judged it.
+    evaluated it.
     """
 
     precision: str
     bytes: int
     time: PairedTime
     evaluation: Evaluation | None = None
-    against: Against | None = None
+    paired: PairedComparison | None = None
     sqnr: float | None = None
     max_drop: float = MAX_DROP
-    familiarity: Familiarity | None = None
+    ood_thresholds: OODThresholds | None = None
 
     @property
     def top1(self) -> float | None:
@@ -119,7 +119,7 @@ class Row:
 
     @property
     def accuracy(self) -> str:
-        """Top-1 for a table, with the balanced accuracy where classes are unequal; "n/a" where nothing was judged."""
+        """Top-1 for a table, with the balanced accuracy where classes are unequal; "n/a" where nothing was evaluated."""
         if self.evaluation is None:
             return "n/a"
         text = f"{100 * self.evaluation.top1:.1f} %"
@@ -127,7 +127,7 @@ class Row:
 
     @property
     def drop(self) -> float | None:
-        return None if self.against is None else self.against.drop
+        return None if self.paired is None else self.paired.drop
 
     @property
     def speedup(self) -> float:
@@ -135,12 +135,12 @@ class Row:
 
     @property
     def claim(self) -> AccuracyClaim | None:
-        """What the photos show of its accuracy; None where none judged it."""
-        return None if self.against is None else self.against.claim(self.max_drop)
+        """What the photos show of its accuracy; None where it was evaluated on none."""
+        return None if self.paired is None else self.paired.claim(self.max_drop)
 
     @property
     def is_accurate(self) -> bool:
-        """Whether it was seen to lose no more than allowed, as far as that was judged. `claim` says what that shows."""
+        """Whether it was seen to lose no more than allowed, as far as that was evaluated. `claim` says what that shows."""
         return self.claim is None or self.claim.is_within
 
     @property
@@ -156,7 +156,7 @@ class Row:
         return f"{speed}; {'accuracy not judged' if self.claim is None else self.claim.words}"
 
     def to_dict(self) -> RowDocument:
-        evaluation, against = self.evaluation, self.against
+        evaluation, paired = self.evaluation, self.paired
         return {
             "precision": self.precision,
             "bytes": self.bytes,
@@ -164,9 +164,9 @@ class Row:
             "n": None if evaluation is None else evaluation.n,
             "ci95": None if evaluation is None else [round(x, 6) for x in evaluation.ci95],
             "balanced_accuracy": None if evaluation is None else round(evaluation.balanced_accuracy, 6),
-            "agreement": None if against is None else round(against.agreement, 6),
-            "drop": None if against is None else round(100 * against.drop, 4),
-            "drop_ci95": None if against is None else [round(100 * x, 4) for x in against.interval],
+            "agreement": None if paired is None else round(paired.agreement, 6),
+            "drop": None if paired is None else round(100 * paired.drop, 4),
+            "drop_ci95": None if paired is None else [round(100 * x, 4) for x in paired.interval],
             "accuracy_claim": None if self.claim is None else self.claim.to_dict(),
             "sqnr_db": None if self.sqnr is None else round(self.sqnr, 2),
             "latency_ms": round(self.time.this_ms, 5),
@@ -177,8 +177,8 @@ class Row:
         }
 
 
-class Judge:
-    """Reads the photos to judge on once, asks every file the same bytes, and compares its answers with FP32's."""
+class FileEvaluator:
+    """Reads the evaluation photos once, asks every file the same bytes, and compares its answers with FP32's."""
 
     def __init__(self, photos: LabelledPhotos, rule: ResizeRule) -> None:
         """Pixels are kept up to MAX_KEPT_BYTES, read again beyond."""
@@ -192,7 +192,9 @@ class Judge:
     def __len__(self) -> int:
         return len(self._photos)
 
-    def judge(self, logits: Logits, progress: Progress = lambda done: None) -> tuple[Evaluation, NDArray[np.float32]]:
+    def evaluator(
+        self, logits: Logits, progress: Progress = lambda done: None
+    ) -> tuple[Evaluation, NDArray[np.float32]]:
         """The evaluation of a file, and its answers, float32 (N, C). progress: called with the photos just answered."""
         rows = []
         for pixels in self._batches():
@@ -202,13 +204,13 @@ class Judge:
         data = f"{self._photos.split} of {self._photos.root.resolve().name}"
         return score(answers, self._targets, self._photos.labels, data), answers
 
-    def against(self, answers: NDArray[np.float32]) -> Against:
+    def paired(self, answers: NDArray[np.float32]) -> PairedComparison:
         """Answers against those of `reference`, which must be there."""
         assert self.reference is not None
         first, second = self.reference.argmax(1), answers.argmax(1)
         right_first, right_second = first == self._targets, second == self._targets
         only_first, only_second = discordant(right_first, right_second)
-        return Against(
+        return PairedComparison(
             n=len(answers),
             only_fp32=only_first,
             only_this=only_second,
@@ -217,7 +219,7 @@ class Judge:
         )
 
     def pixels(self, place: int) -> NDArray[np.uint8]:
-        """The pixels of one judged photo, uint8 (H, W, 3), in the network's colour order."""
+        """The pixels of one evaluated photo, uint8 (H, W, 3), in the network's colour order."""
         one = self._photos.subset([self.indices[place]], self._photos.split)
         (batch,) = PixelReader(one, self._rule)
         pixels: NDArray[np.uint8] = batch.pixels[0]
@@ -254,7 +256,7 @@ class Comparison:
         self,
         fp32: bytes,
         rule: ResizeRule,
-        judge: Judge | None,
+        evaluator: FileEvaluator | None,
         open_model: Open,
         max_drop: float = MAX_DROP,
         progress: Progress = lambda done: None,
@@ -263,38 +265,38 @@ class Comparison:
 
         progress: called with the number of photos that FP32 has just answered.
         """
-        self.judge, self.max_drop = judge, max_drop
+        self.evaluator, self.max_drop = evaluator, max_drop
         self.open, self.fp32, self._rule = open_model, open_model(fp32, "fp32"), rule
-        evaluation = familiarity = None
-        if judge is not None:
-            evaluation, judge.reference = judge.judge(self.fp32, progress)
-            familiarity = fit_familiarity(judge.reference, evaluation.data)
-        self.reference = Row(
+        evaluation = ood_thresholds = None
+        if evaluator is not None:
+            evaluation, evaluator.reference = evaluator.evaluator(self.fp32, progress)
+            ood_thresholds = fit_ood_thresholds(evaluator.reference, evaluation.data)
+        self.reference = CandidateRow(
             "fp32",
             len(fp32),
             paired_time(self.fp32, self.fp32, rule),
             evaluation,
             max_drop=max_drop,
-            familiarity=familiarity,
+            ood_thresholds=ood_thresholds,
         )
 
     def time(self, model: bytes, name: str) -> PairedTime:
-        """A file beside FP32, in turns; nothing is judged."""
+        """A file beside FP32, in turns; nothing is evaluated."""
         return paired_time(self.fp32, self.open(model, name), self._rule)
 
-    def row(self, precision: str, model: bytes, name: str, sqnr: float | None = None) -> Row:
+    def row(self, precision: str, model: bytes, name: str, sqnr: float | None = None) -> CandidateRow:
         """A file's row: its answers and its time against those of FP32. sqnr: as in Row, where it is known."""
         logits = self.open(model, name)
         time = paired_time(self.fp32, logits, self._rule)
-        row = Row(precision, len(model), time, sqnr=sqnr, max_drop=self.max_drop)
-        if self.judge is None:
+        row = CandidateRow(precision, len(model), time, sqnr=sqnr, max_drop=self.max_drop)
+        if self.evaluator is None:
             return row
-        evaluation, answers = self.judge.judge(logits)
+        evaluation, answers = self.evaluator.evaluator(logits)
         return replace(
             row,
             evaluation=evaluation,
-            against=self.judge.against(answers),
-            familiarity=fit_familiarity(answers, evaluation.data),
+            paired=self.evaluator.paired(answers),
+            ood_thresholds=fit_ood_thresholds(answers, evaluation.data),
         )
 
 

@@ -35,7 +35,7 @@ NARROWINGS = tuple(2 ** (-k / 2) for k in range(25))
 
 
 @dataclass(frozen=True)
-class Epoch:
+class QATEpoch:
     """One pass. number: from 1; 0: the file as it came. loss: mean over the batches, NaN before the first.
 
     agreement: share of the held-out photos with the teacher's label. divergence: mean KL from the teacher there, in nats.
@@ -56,7 +56,7 @@ def quantization_aware(
     learning_rate: float = 0.003,
     seed: int = 0,
     device: str = "cpu",
-    progress: Callable[[Epoch], None] = lambda epoch: None,
+    progress: Callable[[QATEpoch], None] = lambda epoch: None,
 ) -> bytes:
     """Train the integers and scales of a file of `qdq.quantized`; the epoch that agrees best with the teacher.
 
@@ -133,7 +133,7 @@ class _Best:
     """
 
     def __init__(
-        self, model: bytes, photos: NDArray[np.uint8], teacher: Logits, progress: Callable[[Epoch], None]
+        self, model: bytes, photos: NDArray[np.uint8], teacher: Logits, progress: Callable[[QATEpoch], None]
     ) -> None:
         self._photos, self._progress = photos, progress
         self._expected = in_batches(teacher, photos, JUDGED_AT_ONCE)
@@ -141,13 +141,13 @@ class _Best:
         self.consider(model, 0, math.nan)
 
     def consider(self, model: bytes, number: int, loss: float) -> None:
-        # The file itself is judged, by the runtime that will run it.
+        # The file itself is evaluated, by the runtime that will run it.
         logits = in_batches(open_model(model, "the file in training"), self._photos, JUDGED_AT_ONCE)
         agreed = int((logits.argmax(1) == self._expected.argmax(1)).sum())
         ours, theirs = (functional.log_softmax(torch.from_numpy(x).double(), 1) for x in (logits, self._expected))
         divergence = float(functional.kl_div(ours, theirs, reduction="batchmean", log_target=True))
         self._candidates.append((agreed, divergence, model))
-        self._progress(Epoch(number, loss, agreed / len(logits), divergence))
+        self._progress(QATEpoch(number, loss, agreed / len(logits), divergence))
 
     @property
     def model(self) -> bytes:
@@ -169,9 +169,9 @@ def _judges(batches: Batches, seed: int) -> tuple[NDArray[np.uint8], int]:
     count = 0
     for pixels, _ in batches(0):
         first = pixels if first is None else first
-        judging = _judging(pixels, seed)
-        count += not judging.all()
-        chosen.append(pixels[judging])
+        evaluating = _judging(pixels, seed)
+        count += not evaluating.all()
+        chosen.append(pixels[evaluating])
     if first is None:
         raise ValueError("there are no photos to train on")
     judges = np.concatenate(chosen)[:MAX_HELD_OUT]
@@ -188,7 +188,7 @@ def _training(batches: Batches, epoch: int, seed: int) -> Iterator[tuple[NDArray
 def _narrow(graph: DifferentiableGraph, pixels: torch.Tensor) -> bool:
     """Start tensors that one channel has to itself from the range that serves most channels. Whether any was.
 
-    Each range is judged by the share of a channel's energy that rounding and clipping take, averaged over the channels: what
+    Each range is evaluated by the share of a channel's energy that rounding and clipping take, averaged over the channels: what
     one large channel loses counts no more than what another does, since the layers after can scale it back. One pass, in
     which each tensor is seen as those before it have been narrowed. pixels: uint8 (N, H, W, 3).
     """

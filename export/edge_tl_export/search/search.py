@@ -1,7 +1,7 @@
-"""The guarded search: candidates are made, ranked without labels, judged with them, and only a good one is handed over.
+"""The guarded search: candidates are made, ranked without labels, evaluated with them, and only a good one is handed over.
 
 Half a point of accuracy is four photos of 800, less than chance moves. So candidates are ranked by the noise in their logits, on
-photos that neither calibrate nor judge, and the judge is asked in that order until one passes: few looks at the judging photos,
+photos that neither calibrate nor evaluate, and evaluated in that order until one passes: few looks at the evaluation photos,
 so that the best of many is not merely the luckiest.
 """
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from edge_tl_export.quantization.quantize import Quantizer
 from edge_tl_export.quantization.recipe import CALIBRATIONS, Recipe
-from edge_tl_export.search.compare import Comparison, Row, in_batches, sqnr
+from edge_tl_export.search.compare import CandidateRow, Comparison, in_batches, sqnr
 
 if TYPE_CHECKING:
     from edge_tl_export.documents import CandidateDocument, LayerDocument
@@ -28,7 +28,7 @@ TARGET_RECIPES = {
     "arm": Recipe(),
     "generic": Recipe(weight_bits=7),
 }
-"""What a target's arithmetic asks for. uint8 everywhere: ARM kernels sum it as exactly as int8, and one file can be judged on
+"""What a target's arithmetic asks for. uint8 everywhere: ARM kernels sum it as exactly as int8, and one file can be evaluated on
 both kinds of machine; int8 is several times slower on x86. 7-bit weights where pairs of products are summed in 16 bits."""
 
 EQUALIZE = (0.0, 0.25)
@@ -42,12 +42,12 @@ HOPELESS = 0.8
 
 @dataclass(frozen=True)
 class Candidate:
-    """A file that was tried. sqnr: decibels on the ranking photos. row: None while it was not judged."""
+    """A file that was tried. sqnr: decibels on the ranking photos. row: None while it was not evaluated."""
 
     recipe: Recipe
     model: bytes = field(repr=False)
     sqnr: float
-    row: Row | None = None
+    row: CandidateRow | None = None
     trained: bool = False
 
     @property
@@ -87,7 +87,7 @@ class Layer:
         }
 
 
-class Search:
+class QuantizationSearch:
     """Candidates for one graph on one target. Nothing is written here; `candidates` grows as they are tried."""
 
     def __init__(
@@ -111,39 +111,39 @@ class Search:
         return max(self._comparison.time(self._quantizer.make(recipe), str(recipe)).speedup for recipe in recipes)
 
     def ranked(self) -> list[Candidate]:
-        """The plain candidates, calibrations and equalizations, the least noise first; nothing is judged."""
+        """The plain candidates, calibrations and equalizations, the least noise first; nothing is evaluated."""
         return sorted(self._rank(self._calibrations()), key=_cleanliness, reverse=True)
 
     def first(self) -> Candidate | None:
         """The first candidate, in order of quality, that is accurate enough and faster; None when there is none."""
         ranked = self.ranked()
         for candidate in ranked[:JUDGED_FIRST]:
-            if (judged := self.judged(candidate)).passes:
-                return judged
+            if (evaluated := self.evaluated(candidate)).passes:
+                return evaluated
         best = ranked[0]
         forms = sorted(self._rank(self._forms(best.recipe)), key=_cleanliness, reverse=True)
         for candidate in forms:
-            if candidate.sqnr >= best.sqnr - WORTH_ASKING and (judged := self.judged(candidate)).passes:
-                return judged
+            if candidate.sqnr >= best.sqnr - WORTH_ASKING and (evaluated := self.evaluated(candidate)).passes:
+                return evaluated
         for recipe in self._with_float_layers(max((best, *forms), key=_cleanliness).recipe):
             (candidate,) = self._rank([recipe])
-            if (judged := self.judged(candidate)).passes:
-                return judged
+            if (evaluated := self.evaluated(candidate)).passes:
+                return evaluated
         return None
 
     def full(self) -> Candidate | None:
-        """Every candidate judged; of those that pass and are hardly noisier than the best of them, the fastest."""
+        """Every candidate evaluated; of those that pass and are hardly noisier than the best of them, the fastest."""
         ranked = self.ranked()
         ranked += self._rank(self._forms(ranked[0].recipe))
         ranked += self._rank(self._with_float_layers(max(ranked, key=_cleanliness).recipe))
-        passing = [judged for candidate in ranked if (judged := self.judged(candidate)).passes]
+        passing = [evaluated for candidate in ranked if (evaluated := self.evaluated(candidate)).passes]
         cleanest = max((c.sqnr for c in passing), default=0.0)
         return max((c for c in passing if c.sqnr >= cleanest - WORTH_ASKING), key=_speed, default=None)
 
     @property
     def front(self) -> list[Candidate]:
         """Judged candidates that no other beats in noise and in speed at once, fastest first."""
-        judged = [c for c in self.candidates if c.row is not None]
+        evaluated = [c for c in self.candidates if c.row is not None]
 
         def beaten(c: Candidate) -> bool:
             assert c.row is not None
@@ -152,23 +152,23 @@ class Search:
                 and (o.row.speedup, o.sqnr) != (c.row.speedup, c.sqnr)
                 and o.row.speedup >= c.row.speedup
                 and o.sqnr >= c.sqnr
-                for o in judged
+                for o in evaluated
             )
 
-        return sorted((c for c in judged if not beaten(c)), key=lambda c: -_speed(c))
+        return sorted((c for c in evaluated if not beaten(c)), key=lambda c: -_speed(c))
 
     @property
     def nearest(self) -> Candidate | None:
-        """The judged candidate that lost least, for saying how far the budget was missed."""
-        judged = [c for c in self.candidates if c.row is not None and c.row.drop is not None]
-        return min(judged, key=lambda c: c.row.drop if c.row and c.row.drop is not None else 0.0, default=None)
+        """The evaluated candidate that lost least, for saying how far the budget was missed."""
+        evaluated = [c for c in self.candidates if c.row is not None and c.row.drop is not None]
+        return min(evaluated, key=lambda c: c.row.drop if c.row and c.row.drop is not None else 0.0, default=None)
 
-    def judged(self, candidate: Candidate) -> Candidate:
-        """The candidate with its row: accuracy against FP32 on the judging photos, time against FP32 on this machine."""
+    def evaluated(self, candidate: Candidate) -> Candidate:
+        """The candidate with its row: accuracy against FP32 on the evaluation photos, time against FP32 on this machine."""
         row = self._comparison.row("int8", candidate.model, candidate.name, candidate.sqnr)
-        judged = replace(candidate, row=row)
-        self.candidates = [judged if c is candidate else c for c in self.candidates]
-        return judged
+        evaluated = replace(candidate, row=row)
+        self.candidates = [evaluated if c is candidate else c for c in self.candidates]
+        return evaluated
 
     def add(self, recipe: Recipe, model: bytes, trained: bool = False) -> Candidate:
         """A candidate made elsewhere (training), ranked with the others."""

@@ -17,12 +17,12 @@ from edge_tl_export.quantization.qdq import MAX_BIAS
 from edge_tl_export.torch_graph.operators import rounded, run
 from edge_tl_export.torch_graph.plan import (
     FileWriter,
-    Plan,
+    GraphPlan,
     as_array,
-    in_integers,
+    fuse_integer_ops,
+    liveness,
     refuse_unknown,
     split_shared_constants,
-    with_last_uses,
 )
 from edge_tl_export.torch_graph.shaping import in_current_form, spell_out_splits
 from edge_tl_runtime.inference.classifier import INPUT_NAME, OUTPUT_NAME
@@ -66,7 +66,7 @@ class DifferentiableGraph(nn.Module):
         refuse_unknown(self._proto)
         split_shared_constants(self._proto)
         self._arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in self._proto.graph.initializer}
-        self._plan = Plan(self._proto, self._arrays, named_scales=trainable)
+        self._plan = GraphPlan(self._proto, self._arrays, named_scales=trainable)
         self._buffers_of: dict[str, str] = {}
         self._shapes: dict[str, torch.Tensor] = {}
         for name, array in self._arrays.items():
@@ -78,8 +78,8 @@ class DifferentiableGraph(nn.Module):
         self._limits: dict[str, float] = {}
         if trainable:
             self._make_parameters()
-        self._spelled_out = with_last_uses(self._plan.nodes)
-        self._nodes = with_last_uses(in_integers(self._plan))
+        self._spelled_out = liveness(self._plan.nodes)
+        self._nodes = liveness(fuse_integer_ops(self._plan))
 
     def forward(self, pixels: torch.Tensor, watch: Watch | None = None) -> torch.Tensor:
         values: dict[str, torch.Tensor | None] = {"": None, INPUT_NAME: pixels.float(), **self._shapes}

@@ -47,7 +47,7 @@ class WeightedLayer:
     nodes: Mapping[str, int]
 
 
-class Plan:
+class GraphPlan:
     """What a file says: its operators, which scales belong together, and which may change."""
 
     def __init__(self, proto: onnx.ModelProto, arrays: Mapping[str, NDArray[Any]], *, named_scales: bool) -> None:
@@ -299,7 +299,7 @@ def _copied(proto: onnx.ModelProto, tensor: onnx.TensorProto, name: str) -> str:
     return name
 
 
-def in_integers(plan: Plan) -> list[Node]:
+def fuse_integer_ops(plan: GraphPlan) -> list[Node]:
     """The operators with what stands between integers and integers put into one: dequantize, compute, quantize.
 
     The runtime does the same, and then rounds once instead of at each operator.
@@ -345,7 +345,7 @@ def in_integers(plan: Plan) -> list[Node]:
     return kept[::-1]
 
 
-def with_last_uses(nodes: Sequence[Node]) -> list[Node]:
+def liveness(nodes: Sequence[Node]) -> list[Node]:
     """Let each node name the values that nothing reads after it, so that a pass holds no more than it must."""
     made = {node.output for node in nodes} - {OUTPUT_NAME}
     planned: list[Node] = []

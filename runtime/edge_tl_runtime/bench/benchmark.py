@@ -49,7 +49,7 @@ _SITTINGS = "sittings"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Subject:
+class BenchmarkModel:
     """What is measured. pack, photos: None without; photos were drawn from the data already (see `drawn`).
 
     overlap: what the photos were to the model, None where that was not asked.
@@ -63,14 +63,14 @@ class Subject:
 
 
 def run_benchmark(
-    subject: Subject,
+    subject: BenchmarkModel,
     output: Path,
     settings: BenchSettings,
     stage: Stage,
     say: Say = lambda line: None,
     parts: Sequence[Part] = PARTS,
 ) -> tuple[Document, DiskLedger]:
-    """Measure every part; the document, sealed but not yet written, and the ledger to discard once it is.
+    """Measure every part; the document with its checksum, not yet written, and the ledger to discard once it is.
 
     Goes on with a run of the same that was interrupted beside `output`: parts that were finished are kept, a part of the speed
     that was interrupted starts anew. Raises UsageError for parts that do not exist and for an unfinished run of something else,
@@ -152,7 +152,7 @@ def _identity(header: Document) -> Document:
     return {**header, "settings": BenchSettings(**header["settings"]).identity()}
 
 
-def _header(subject: Subject, settings: BenchSettings) -> Document:
+def _header(subject: BenchmarkModel, settings: BenchSettings) -> Document:
     """What figures depend on, known before anything is measured."""
     pack, photos = subject.pack, subject.photos
     return {
@@ -170,7 +170,7 @@ def _header(subject: Subject, settings: BenchSettings) -> Document:
     }
 
 
-def _model(subject: Subject) -> Document:
+def _model(subject: BenchmarkModel) -> Document:
     data, spec = read_model(subject.model), subject.classifier.spec
     return {
         "name": one_line(subject.model.name),

@@ -33,7 +33,7 @@ def sealed_result(document: Document) -> Document:
 
 
 def write_result(path: Path, document: Document) -> None:
-    """Write a sealed document in one step. Raises OutputError."""
+    """Write a document with its checksum in one step. Raises OutputError."""
     write_text(path, json.dumps(document, ensure_ascii=False, indent=1) + "\n")
 
 

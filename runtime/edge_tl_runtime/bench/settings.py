@@ -36,7 +36,7 @@ class BenchSettings:
     batches: str = option("1,2,4,8,16", "Photos a call, for the throughput.")
     frame_size: str = option("640x480", "Frames as from a camera, for the whole frame's latency.")
     sustained: float = option(0.0, "Seconds under load, for whether heat slows it; 0: not measured.", low=0, high=1e6)
-    photos: int = option(100, "Labelled photos to judge, spread evenly; 0: every one.", low=0)
+    photos: int = option(100, "Labelled photos to evaluate, spread evenly; 0: every one.", low=0)
     corruptions: str = option("camera", "Accuracy under these: camera, imagenet-c, all, or names.")
     severities: str = option("1-5", "Of the corruptions: 1-5, or 1,3,5.")
     epsilons: str = option("2,4,8", "Radii of the Square attack, in /255.")

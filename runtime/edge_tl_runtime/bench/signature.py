@@ -54,7 +54,7 @@ def public_key(path: Path) -> PublicKey:
 
 
 def signed(document: dict[str, Any], key: PrivateKey) -> dict[str, Any]:
-    """The sealed document with a signature over its digest."""
+    """The document with its checksum with a signature over its digest."""
     signature = {
         "algorithm": ALGORITHM,
         "public_key": key.public_key().public_bytes_raw().hex(),

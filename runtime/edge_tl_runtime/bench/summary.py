@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from edge_tl_runtime.bench import summary_accuracy as judged
+from edge_tl_runtime.bench import summary_accuracy as evaluated
 from edge_tl_runtime.bench.result import Document
-from edge_tl_runtime.bench.summary_accuracy import Table
+from edge_tl_runtime.bench.summary_accuracy import SummaryTable
 from edge_tl_runtime.machine.tune import BUSY
 
 _STREAMS = {"latency": "one photo", "frame": "frame", "sustained": "under load"}
 _RANKS = ("p50_ms", "p90_ms", "p95_ms", "p99_ms")
 
 
-def tables(document: Document) -> list[Table]:
+def tables(document: Document) -> list[SummaryTable]:
     """Tables of the parts that have one, in the order in which they were measured."""
     parts = document["parts"]
     found = [_streams(parts)] if set(_STREAMS) & set(parts) else []
@@ -43,7 +43,7 @@ def lines(document: Document) -> list[str]:
     return found + [f"not measured: {', '.join(names)}: {why}" for why, names in reasons.items()]
 
 
-def _streams(parts: Document) -> Table:
+def _streams(parts: Document) -> SummaryTable:
     rows = [
         [
             f"{title} {parts[name]['size']}" if "size" in parts[name] else title,
@@ -57,10 +57,10 @@ def _streams(parts: Document) -> Table:
         if name in parts
     ]
     columns = ["latency, ms", "queries", "p50", "p90", "p95", "p99", "mean", "jitter", "a second"]
-    return Table("", columns, rows)
+    return SummaryTable("", columns, rows)
 
 
-def _throughput(part: Document) -> list[Table]:
+def _throughput(part: Document) -> list[SummaryTable]:
     rows = [
         [f"{row['batch']} a call", "-", "-", row["why"]]
         if row["photos_per_second"] is None
@@ -72,7 +72,7 @@ def _throughput(part: Document) -> list[Table]:
         ]
         for row in part["rows"]
     ]
-    return [Table("", ["throughput", "photos a second", "ms a photo", ""], rows)]
+    return [SummaryTable("", ["throughput", "photos a second", "ms a photo", ""], rows)]
 
 
 def _resources(part: Document) -> list[str]:
@@ -124,19 +124,19 @@ def _conditions(runs: dict[str, Document]) -> list[str]:
     return ["; ".join(told)]
 
 
-TABLES: dict[str, Callable[[Document], list[Table]]] = {
+TABLES: dict[str, Callable[[Document], list[SummaryTable]]] = {
     "throughput": _throughput,
-    "corruptions": judged.corruptions,
-    "stored": judged.stored,
-    "square": judged.square,
+    "corruptions": evaluated.corruptions,
+    "stored": evaluated.stored,
+    "square": evaluated.square,
 }
 """Part, then the tables of its document."""
 
 LINES: dict[str, Callable[[Document], list[str]]] = {
     "resources": _resources,
     **{name: _stream(name) for name in _STREAMS},
-    "accuracy": judged.accuracy,
-    "agreement": judged.agreement,
-    "corruptions": judged.corruption_mean,
+    "accuracy": evaluated.accuracy,
+    "agreement": evaluated.agreement,
+    "corruptions": evaluated.corruption_mean,
 }
 """Part, then the lines of its document."""

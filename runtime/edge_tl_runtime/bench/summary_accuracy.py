@@ -10,21 +10,21 @@ from edge_tl_runtime.bench.result import Document
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class SummaryTable:
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
 
 
-def corruptions(part: Document) -> list[Table]:
+def corruptions(part: Document) -> list[SummaryTable]:
     rows = [
         [row["name"], *(_share(cell) for cell in row["by_severity"].values()), _share(row["mean"])]
         for row in part["rows"]
     ]
-    return [Table("", ["% right, by severity", *map(str, part["severities"]), "mean"], rows)]
+    return [SummaryTable("", ["% right, by severity", *map(str, part["severities"]), "mean"], rows)]
 
 
-def stored(part: Document) -> list[Table]:
+def stored(part: Document) -> list[SummaryTable]:
     radii = list(part["accuracy"])
     there = part["workstation"].get("robust_accuracy") or {}
     clean = part["workstation"].get("clean_accuracy")
@@ -35,10 +35,10 @@ def stored(part: Document) -> list[Table]:
     rows += [
         [f"  {route}", *(_share(by.get(radius)) for radius in radii)] for route, by in sorted(part["routes"].items())
     ]
-    return [Table("", [_heading(part), *radii], rows)]
+    return [SummaryTable("", [_heading(part), *radii], rows)]
 
 
-def square(part: Document) -> list[Table]:
+def square(part: Document) -> list[SummaryTable]:
     radii = list(part["accuracy"])
     asked = [
         "" if (found := part["queries_to_success"].get(r, {}).get("median")) is None else f"{found:.0f}" for r in radii
@@ -47,7 +47,7 @@ def square(part: Document) -> list[Table]:
         [f"Square, {part['queries']} questions", *(_share(part["accuracy"][radius]) for radius in radii)],
         ["  questions to success, median", *asked],
     ]
-    return [Table("", [_heading(part), *radii], rows)]
+    return [SummaryTable("", [_heading(part), *radii], rows)]
 
 
 def accuracy(part: Document) -> list[str]:

@@ -37,7 +37,7 @@ class BadFrame(DataError):
 
 
 class BadModelError(EdgeTLError):
-    """Replace the model file: damaged, not ours, or its own self-test failed."""
+    """Replace the model file: damaged, not one of edge-tl, or its own self-test failed."""
 
 
 class UnknownSpecVersion(BadModelError):

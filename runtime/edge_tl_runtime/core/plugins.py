@@ -57,7 +57,7 @@ class Plugin:
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded(Generic[Part]):
+class LoadedPlugin(Generic[Part]):
     """A plugin and the part that it gave."""
 
     plugin: Plugin
@@ -94,14 +94,14 @@ def find(kind: str, name: str) -> Plugin | None:
     return found[0] if found else None
 
 
-def load(kind: str, name: str, check: Callable[[object], Part]) -> Loaded[Part] | None:
+def load(kind: str, name: str, check: Callable[[object], Part]) -> LoadedPlugin[Part] | None:
     """The part that a plugin adds by that name; None where no package adds it.
 
     check: returns the part where it is of the right kind, and raises TypeError, which says what it should be, where it is not.
     Raises UsageError for a package that cannot be imported, gives something else, or shares the name with another.
     """
     plugin = find(kind, name)
-    return None if plugin is None else Loaded(plugin, checked(plugin, check))
+    return None if plugin is None else LoadedPlugin(plugin, checked(plugin, check))
 
 
 def checked(plugin: Plugin, check: Callable[[object], Part]) -> Part:

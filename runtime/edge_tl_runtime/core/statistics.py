@@ -74,7 +74,7 @@ def mcnemar(only_first: int, only_second: int) -> float:
     return float(min(1.0, 2 * tail / 2**n))
 
 
-def surely_more(gained: int, lost: int) -> bool:
+def significantly_more(gained: int, lost: int) -> bool:
     """Whether one of two wins more often on the same items, by more than chance (McNemar). gained, lost: as `discordant`."""
     return gained > lost and mcnemar(gained, lost) < SIGNIFICANT
 

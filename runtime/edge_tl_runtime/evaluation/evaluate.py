@@ -275,7 +275,7 @@ class PixelReader:
             return Unreadable(path, str(error))
 
 
-def photos_to_judge(spec: ModelSpec, data: Path, split: str) -> LabelledPhotos:
+def photos_to_evaluate(spec: ModelSpec, data: Path, split: str) -> LabelledPhotos:
     """The part of DATA that judges a model, of an undivided folder that it was trained on the photos held out then. DataError.
 
     A model that lists its training photos needs no split for that: all photos are given, and whoever evaluates leaves out those
@@ -362,5 +362,5 @@ def score(
     if classes > 5:
         best = np.argpartition(-logits, 5, axis=1)[:, :5]
         top5 = round(float((best == targets[:, None]).any(1).mean()), 6)
-    judged = None if scores is None else reliability(scores.probabilities(logits), targets)
-    return Evaluation(labels, confusion, top5, data, skipped, judged)
+    evaluated = None if scores is None else reliability(scores.probabilities(logits), targets)
+    return Evaluation(labels, confusion, top5, data, skipped, evaluated)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Annotated, TypedDict
 
 from edge_tl_runtime.core.documents import one_of
-from edge_tl_runtime.images.formats.kinds import Group
+from edge_tl_runtime.images.formats.kinds import FileGroup
 
-SkippedGroup = Annotated[str, one_of(group.value for group in Group if group is not Group.PHOTO)]
+SkippedGroup = Annotated[str, one_of(group.value for group in FileGroup if group is not FileGroup.PHOTO)]
 
 
 class _Grouped(TypedDict, total=False):

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Callable
 
 from edge_tl_runtime.core.errors import BadImage
-from edge_tl_runtime.images.formats.kinds import HEAD, RAW, Damaged, Group, kind_of
+from edge_tl_runtime.images.formats.kinds import HEAD, RAW, Damaged, FileGroup, kind_of
 
 Size = tuple[int, int]
 """Width and height in pixels."""
@@ -22,7 +22,7 @@ def picture_header(data: bytes) -> tuple[str, Size]:
     Raises BadImage for anything else, with what it is, for a damaged header, and for samples that cannot become a photo.
     """
     found = kind_of(data[:HEAD])
-    if found.group is not Group.PHOTO:
+    if found.group is not FileGroup.PHOTO:
         raise BadImage(found.reason)
     kind = found.name
     try:

@@ -75,7 +75,7 @@ def area_linear(crop: NDArray[np.uint8], height: int, width: int) -> NDArray[np.
 def area_cubic(crop: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
     """As `area_linear` with a bicubic step, which OpenCV rounds otherwise on x86 than on ARM, by 1 in some values.
 
-    Files that name this rule keep it: their networks were judged with it.
+    Files that name this rule keep it: their networks were evaluated with it.
     """
     return _resize(_block_average(crop, height, width), height, width, cv2.INTER_CUBIC)
 

@@ -1,4 +1,4 @@
-"""Whether a photo is like those a model was judged on: a score of its logits, and thresholds that travel in the model file."""
+"""Whether a photo is like those a model was evaluated on: a score of its logits, and thresholds that travel in the model file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from edge_tl_runtime.core.text import UNPRINTABLE, one_line
 from edge_tl_runtime.modelfile.spec import ModelSpec
 
 KEEP = (0.95, 0.99)
-"""Fractions of familiar photos to keep for which a threshold is stored."""
+"""Fractions of photos like those to keep for which a threshold is stored."""
 MIN_PHOTOS = 20
 """The fewest photos that place a threshold. 95 % needs 19: the lowest of them (see `threshold`)."""
 EXPORT_KEY = "familiarity"
@@ -26,7 +26,7 @@ LARGEST = 1e39
 
 
 def energy(logits: NDArray[np.floating[Any]], temperature: float = 1.0) -> NDArray[np.float64]:
-    """The negative free energy of the logits, T logsumexp(logits / T): higher is more familiar.
+    """The negative free energy of the logits, T logsumexp(logits / T): higher is more like them.
 
     Liu et al. 2020, "Energy-based Out-of-distribution Detection", section 3.1. logits: (..., C), finite; temperature: positive.
     Returns float64 (...), never below the largest logit and at most T ln C above it.
@@ -38,7 +38,7 @@ def energy(logits: NDArray[np.floating[Any]], temperature: float = 1.0) -> NDArr
 
 
 SCORES: Mapping[str, Callable[[NDArray[np.floating[Any]]], NDArray[np.float64]]] = MappingProxyType({"energy": energy})
-"""By the name a file gives: logits, (..., C), to a score, float64 (...), higher where more familiar.
+"""By the name a file gives: logits, (..., C), to a score, float64 (...), higher where more like the training data.
 
 Of 37 breeds, energy notices more than the largest probability and hardly more than the largest logit, whatever its temperature.
 Of two classes all of them order photos alike and notice little: the probe's logits sum to zero, so each score is a function of
@@ -59,10 +59,10 @@ def threshold(scores: NDArray[np.float64], keep: float) -> float:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Familiarity:
-    """What a file's own logits on n judging photos say of how familiar a photo should be.
+class OODThresholds:
+    """What a file's own logits on n evaluation photos say of how much a photo should be like them.
 
-    score: a name in SCORES. thresholds: lowest score of a familiar photo, by the fraction of photos to keep, in (0, 1).
+    score: a name in SCORES. thresholds: lowest score of a photo like those, by the fraction of photos to keep, in (0, 1).
     n: photos they stand on; data: where those came from, in words.
     """
 
@@ -85,8 +85,8 @@ class Familiarity:
         _require(type(self.n) is int and MIN_PHOTOS <= self.n < 2**63, f"{self.n} photos place no threshold")
         _require(isinstance(self.data, str) and not UNPRINTABLE.search(self.data), "its photos are not a line of text")
 
-    def is_familiar(self, logits: NDArray[np.floating[Any]], keep: float = 0.95) -> bool:
-        """Whether one photo, logits (C,), scores as those that judged the file. Raises UsageError as `threshold`."""
+    def is_known(self, logits: NDArray[np.floating[Any]], keep: float = 0.95) -> bool:
+        """Whether one photo, logits (C,), scores as those the file was evaluated on. Raises UsageError as `threshold`."""
         return bool(SCORES[self.score](logits) >= self.threshold(keep))
 
     def threshold(self, keep: float) -> float:
@@ -105,12 +105,12 @@ class Familiarity:
         return f"{self.score} {levels} of photos like its {self.n}, {self.data}"
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values; `from_dict` of it gives an equal Familiarity."""
+        """JSON values; `from_dict` of it gives an equal OODThresholds."""
         thresholds = {str(keep): value for keep, value in self.thresholds.items()}
         return {"score": self.score, "thresholds": thresholds, "n": self.n, "data": self.data}
 
     @classmethod
-    def from_dict(cls, document: Any) -> Familiarity:
+    def from_dict(cls, document: Any) -> OODThresholds:
         """Raises BadModelError for a malformed document."""
         _require(isinstance(document, Mapping), "the document is not a JSON object")
         try:
@@ -119,29 +119,29 @@ class Familiarity:
             return cls(score=document["score"], thresholds=thresholds, n=document["n"], data=document["data"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             reason = one_line(f"{type(error).__name__}: {error}")
-            raise BadModelError(f"familiarity thresholds: the document is damaged ({reason})") from None
+            raise BadModelError(f"out-of-distribution thresholds: the document is damaged ({reason})") from None
 
 
-def fit_familiarity(logits: NDArray[np.floating[Any]], data: str) -> Familiarity | None:
-    """Thresholds from a file's own logits, (N, C), on the photos that judged it; `data` names them in words.
+def fit_ood_thresholds(logits: NDArray[np.floating[Any]], data: str) -> OODThresholds | None:
+    """Thresholds from a file's own logits, (N, C), on the photos it was evaluated on; `data` names them in words.
 
     None for fewer than MIN_PHOTOS photos, and for logits that are no numbers.
     """
     if len(logits) < MIN_PHOTOS or not np.isfinite(logits).all():
         return None
     scores = energy(logits)
-    return Familiarity(thresholds={keep: threshold(scores, keep) for keep in KEEP}, n=len(logits), data=data)
+    return OODThresholds(thresholds={keep: threshold(scores, keep) for keep in KEEP}, n=len(logits), data=data)
 
 
-def familiarity_of(spec: ModelSpec) -> Familiarity | None:
+def ood_thresholds_of(spec: ModelSpec) -> OODThresholds | None:
     """What a file's contract says; None for a file without thresholds. Raises BadModelError for damaged ones."""
     document = spec.export.get(EXPORT_KEY)
-    return None if document is None else Familiarity.from_dict(document)
+    return None if document is None else OODThresholds.from_dict(document)
 
 
 def _require(condition: bool, message: str) -> None:
     if not condition:
-        raise BadModelError(f"familiarity thresholds: {one_line(message)}")
+        raise BadModelError(f"out-of-distribution thresholds: {one_line(message)}")
 
 
 def _number(value: object) -> bool:

@@ -70,9 +70,9 @@ _CORES = {
 """(implementer, part) of the kernel's text, which on ARM does not name the core."""
 
 _SATURATES = "without VNNI its 8-bit sums can saturate, which costs accuracy"
-_UNJUDGED = "its arithmetic is right here, but its speed was never judged"
+_UNJUDGED = "its arithmetic is right here, but its speed was never evaluated"
 _SLOW = "its arithmetic is right here, but without dot products it may be slower than FP32"
-_UNKNOWN = "neither its accuracy nor its speed was judged here"
+_UNKNOWN = "neither its accuracy nor its speed was evaluated here"
 
 # Target that a file was made for, then this machine: what can differ. Pairs that are not here fit. A file made for x86-avx2
 # has 7-bit weights, whose sums saturate nowhere: it is right everywhere.

@@ -27,7 +27,7 @@ from edge_tl_runtime.inference.classifier import Classifier, SessionSettings
 from edge_tl_runtime.inference.providers import computing_providers, find_provider
 from edge_tl_runtime.machine.cpu import OtherPrograms, memory
 from edge_tl_runtime.machine.settings import TuneSettings
-from edge_tl_runtime.machine.tuning_profile import Choice, Machine, Profile
+from edge_tl_runtime.machine.tuning_profile import Machine, Profile, TunedChoice
 from edge_tl_runtime.modelfile.onnx import parse_spec, read_model
 from edge_tl_runtime.modelfile.spec import ModelSpec
 
@@ -200,22 +200,22 @@ def siblings(path: Path, spec: ModelSpec, digest: str) -> tuple[Path, ...]:
             continue
         try:
             data = read_model(other)
-            twin = parse_spec(data, str(other))
+            counterpart = parse_spec(data, str(other))
         except EdgeTLError:
             continue
-        same = (twin.labels, twin.resize, twin.arch) == (spec.labels, spec.resize, spec.arch)
-        one_parent = spec.parent_sha256 != "" and twin.parent_sha256 == spec.parent_sha256
-        if same and (one_parent or twin.parent_sha256 == digest or spec.parent_sha256 == sha256(data)):
+        same = (counterpart.labels, counterpart.resize, counterpart.arch) == (spec.labels, spec.resize, spec.arch)
+        one_parent = spec.parent_sha256 != "" and counterpart.parent_sha256 == spec.parent_sha256
+        if same and (one_parent or counterpart.parent_sha256 == digest or spec.parent_sha256 == sha256(data)):
             found.append(other)
     return tuple(found)
 
 
-def _choice(entrants: Sequence[_Entrant], task: str) -> Choice:
+def _choice(entrants: Sequence[_Entrant], task: str) -> TunedChoice:
     """The fastest, and of those as fast the one that costs least."""
     fastest = min(entrant.median(task) for entrant in entrants)
     near = [(entrant.timing(task), entrant.settings) for entrant in entrants if entrant.median(task) <= NEAR * fastest]
     timing, settings = min(near, key=lambda pair: pair[0].cpu_ms)
-    return Choice(settings=settings, median_ms=timing.median_ms, cpu_ms=timing.cpu_ms)
+    return TunedChoice(settings=settings, median_ms=timing.median_ms, cpu_ms=timing.cpu_ms)
 
 
 def _faster(ranked: Sequence[_Entrant], fastest: float) -> tuple[tuple[Path, float], ...]:

@@ -56,7 +56,7 @@ class Machine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
+class TunedChoice:
     """Settings and what they measured: milliseconds of a call, and of processor time that it cost."""
 
     settings: SessionSettings
@@ -79,9 +79,9 @@ class Profile:
     machine: Machine
     model: str
     sha256: str
-    frame: Choice
-    row: Choice
-    batch: Choice
+    frame: TunedChoice
+    row: TunedChoice
+    batch: TunedChoice
     batch_size: int
     measured: tuple[Mapping[str, Any], ...] = ()
     seconds: float = 0.0

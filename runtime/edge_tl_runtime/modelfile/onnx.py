@@ -1,7 +1,7 @@
-"""Read and seal the contract inside an ONNX file without the onnx package.
+"""Read and checksum the contract inside an ONNX file without the onnx package.
 
 An ONNX file is one protobuf message; `metadata_props` (field 14) are key/value pairs that every tool keeps and Netron shows.
-Walking the top level needs a few lines, so a device reads the contract before it opens a session, and checks a seal that
+Walking the top level needs a few lines, so a device reads the contract before it opens a session, and checks a checksum that
 covers every other byte of the file: graph, weights and contract.
 """
 
@@ -20,7 +20,7 @@ from edge_tl_runtime.modelfile.not_a_model import instead_of_model
 from edge_tl_runtime.modelfile.spec import MAX_CONTRACT_BYTES, ModelSpec
 
 SPEC_KEY = "edge_tl.spec"
-SEAL_KEY = "edge_tl.sha256"
+CHECKSUM_KEY = "edge_tl.sha256"
 RUN_WEIGHTS = "model.safetensors"
 """What makes a folder a run of `edge-tl train`."""
 MAX_MODEL_BYTES = 2**31 - 1  # protobuf's own limit for one message
@@ -35,7 +35,7 @@ _VARINT, _BYTES = 0, 2  # wire types
 
 
 def read_spec(path: str | os.PathLike[str]) -> ModelSpec:
-    """The contract of a model file whose seal is intact.
+    """The contract of a model file whose checksum is intact.
 
     Raises BadModelError for a missing, truncated, altered or foreign file, and for one that keeps weights in other files;
     UnknownSpecVersion for a newer contract.
@@ -87,7 +87,7 @@ def parse_spec(data: bytes, name: str) -> ModelSpec:
                 keys.add(key)
                 if key in _OURS:
                     entries[_OURS[key]] = _text(value)
-            if key != SEAL_KEY.encode():
+            if key != CHECKSUM_KEY.encode():
                 digest.update(view[start:end])
         external = _external_tensor(view)
     except _Malformed as error:
@@ -98,16 +98,16 @@ def parse_spec(data: bytes, name: str) -> ModelSpec:
             f"{name} carries no edge-tl contract (metadata key {SPEC_KEY!r}); make the file with: edge-tl export "
             "(or edge-tl adopt, from a classifier that was made elsewhere)"
         )
-    if entries.get(SEAL_KEY) != digest.hexdigest():
-        raise BadModelError(f"{name} was altered or damaged after export (its seal does not match); copy it again")
+    if entries.get(CHECKSUM_KEY) != digest.hexdigest():
+        raise BadModelError(f"{name} was altered or damaged after export (its checksum does not match); copy it again")
     if external:
-        # onnxruntime would open the named files relative to the current folder, and the seal does not cover them.
-        raise BadModelError(f"{name} keeps weights in other files, which a sealed model never does; export it again")
+        # onnxruntime would open the named files relative to the current folder, and the checksum does not cover them.
+        raise BadModelError(f"{name} keeps weights in other files, which a file of edge-tl never does; export it again")
     return ModelSpec.from_json(entries[SPEC_KEY])
 
 
-def sealed(model: bytes, spec: ModelSpec) -> bytes:
-    """A serialized ONNX model with the contract and the seal put in; a contract already there is replaced."""
+def with_checksum(model: bytes, spec: ModelSpec) -> bytes:
+    """A serialized ONNX model with the contract and the checksum put in; a contract already there is replaced."""
     view = memoryview(model)
     kept = bytearray()
     try:
@@ -123,13 +123,13 @@ def sealed(model: bytes, spec: ModelSpec) -> bytes:
             if not metadata or _metadata_entry(view[body:end])[0] not in _OURS:
                 kept += view[start:end]
     except _Malformed:
-        raise BadModelError("the bytes to seal are not an ONNX model") from None
+        raise BadModelError("the bytes to checksum are not an ONNX model") from None
     kept += _encode_metadata(SPEC_KEY, contract)
-    seal = hashlib.sha256(kept).hexdigest()
-    return bytes(kept + _encode_metadata(SEAL_KEY, seal))
+    checksum = hashlib.sha256(kept).hexdigest()
+    return bytes(kept + _encode_metadata(CHECKSUM_KEY, checksum))
 
 
-_OURS = {key.encode(): key for key in (SPEC_KEY, SEAL_KEY)}
+_OURS = {key.encode(): key for key in (SPEC_KEY, CHECKSUM_KEY)}
 
 # Where tensors are, by onnx.proto: the message, its field, the message in it.
 _NESTED: dict[str, dict[int, str]] = {

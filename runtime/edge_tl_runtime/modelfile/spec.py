@@ -115,7 +115,7 @@ class Scores(Section):
 class Accuracy(Section):
     """A validation figure and what it stands on.
 
-    top1: fraction in [0, 1]; ci95: Wilson interval; n: photos judged; data: where they came from, in words.
+    top1: fraction in [0, 1]; ci95: Wilson interval; n: photos evaluated; data: where they came from, in words.
     """
 
     top1: float
@@ -182,9 +182,9 @@ class ModelSpec:
     labels: class names in the order of the logits, any script, unique.
     arch: backbone name; precision: one of PRECISIONS.
     data_fingerprint: SHA-256 over the training photos, or "" when unknown (weights used as published).
-    validation: figure of this very file; None when it was never judged.
+    validation: figure of this very file; None when it was never evaluated.
     training, export: settings, JSON values only.
-    parent_sha256: SHA-256 of the file this one was made from (FP32 twin of an INT8 file, weights of an FP32 file), or "".
+    parent_sha256: SHA-256 of the file this one was made from (FP32 counterpart of an INT8 file, weights of an FP32 file), or "".
     self_test: None only before export.
     geometry to label_sets: sections of version 2, None where they are not used; history: how the file was taught, oldest first.
     needs: keys that a reader must obey or refuse the file. extra: keys that this release does not know, JSON values.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 UNKNOWN = "unknown"
 
-Familiar = Callable[[NDArray[np.float32]], bool]
+IsKnown = Callable[[NDArray[np.float32]], bool]
 """Whether a row of logits, float32 (C,), is like those of photos that the model knows."""
 
 
@@ -64,13 +64,13 @@ class Decider:
         threshold: float = 0.0,
         allow: Sequence[str] = (),
         smoother: Smoother | None = None,
-        familiar: Familiar | None = None,
+        is_known: IsKnown | None = None,
     ) -> None:
         """threshold: probability below which a frame is unknown; allow: the labels that count, all when empty; familiar: see
-        `Familiar`, asked of every frame's own logits. Raises UsageError for a label that the model does not have."""
+        `IsKnown`, asked of every frame's own logits. Raises UsageError for a label that the model does not have."""
         if not 0.0 <= threshold <= 1.0:
             raise UsageError(f"a threshold of {threshold:g}; give a probability between 0 and 1")
-        self.top, self.threshold, self.smoother, self.familiar = top, threshold, smoother, familiar
+        self.top, self.threshold, self.smoother, self.is_known = top, threshold, smoother, is_known
         missing = sorted(set(allow) - set(spec.labels))
         if missing:
             raise UsageError(f"the model has no label {missing[0]!r}; it has: {', '.join(spec.labels[:20])}")
@@ -89,7 +89,7 @@ class Decider:
         """logits, probabilities: (C,) of one frame; captured: seconds on a clock that only goes forward. ranked: the likeliest
         classes of this very frame, where they are known already; not ranked again when nothing here changes them."""
         if len(ranked) == self.top and self._all and self.smoother is None:
-            return self._judged(ranked[0], ranked, logits)
+            return self._evaluated(ranked[0], ranked, logits)
         shown = -1
         if not self._all:
             probabilities = probabilities[self._indices]
@@ -101,10 +101,10 @@ class Decider:
         if not self._all:
             top = tuple(replace(score, index=self._indices[score.index]) for score in top)
             best = replace(best, index=self._indices[best.index])
-        return self._judged(best, top, logits)
+        return self._evaluated(best, top, logits)
 
-    def _judged(self, best: Score, top: tuple[Score, ...], logits: NDArray[np.float32]) -> Decision:
-        known = best.confidence >= self.threshold and (self.familiar is None or self.familiar(logits))
+    def _evaluated(self, best: Score, top: tuple[Score, ...], logits: NDArray[np.float32]) -> Decision:
+        known = best.confidence >= self.threshold and (self.is_known is None or self.is_known(logits))
         if not known:
             return Decision(UNKNOWN, -1, best.confidence, False, top)
         return Decision(best.label, best.index, best.confidence, True, top)

@@ -15,7 +15,7 @@ from edge_tl_runtime.inference.classifier import Classifier
 Stamp = tuple[int, int, int]
 
 
-class ModelWatch:
+class ModelReloader:
     """Looks every `every_s` seconds whether the file is another, by its inode, size and time; reads it once it stopped changing.
 
     The old model serves until the new one is open, and goes on when that is damaged, foreign or fails its self-test; it is not

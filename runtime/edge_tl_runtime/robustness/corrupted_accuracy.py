@@ -60,7 +60,7 @@ class Hits:
 class CorruptedAccuracy:
     """Which of n photos were classified right, clean and under each of K corruptions at S severities.
 
-    clean_right: bool (n,). right: bool (n, K, S). complete: False when `stop` came before every photo was judged. Errors are
+    clean_right: bool (n,). right: bool (n, K, S). complete: False when `stop` came before every photo was evaluated. Errors are
     fractions of photos, 1 - accuracy.
 
     There is no "mCE": it is defined on the files of ImageNet-C, by the errors of AlexNet on them. What compares models here is
@@ -197,7 +197,7 @@ def corrupted_accuracy(
     right = right_under(logits, reader, photos.targets, rule, names, severities, seed=seed, batch=batch)
     if not reader.read:
         first = f"; the first: {reader.skipped[0]}" if reader.skipped else ""
-        raise DataError(f"none of the {len(photos)} photos in {photos.root} could be judged{first}")
+        raise DataError(f"none of the {len(photos)} photos in {photos.root} could be evaluated{first}")
     grid = right[:, 1:].reshape(len(right), len(names), len(severities))
     return CorruptedAccuracy(names, severities, right[:, 0], grid, seed, reader.complete, tuple(reader.skipped))
 

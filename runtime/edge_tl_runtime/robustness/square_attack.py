@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from edge_tl_runtime.core.errors import BadModelError, UsageError
 from edge_tl_runtime.evaluation.evaluate import Logits, Progress
-from edge_tl_runtime.robustness.square_proposals import SEARCHES, Pixels, Search, Window, check_ball
+from edge_tl_runtime.robustness.square_proposals import SEARCHES, Pixels, SquareSearch, Window, check_ball
 
 _HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 """Proposals of 10,000 after which the share of repainted pixels is halved (the paper's schedule)."""
@@ -109,7 +109,7 @@ class _Slot:
     """A photo in the batch. windows: where its row differs from the best picture so far."""
 
     index: int
-    search: Search
+    search: SquareSearch
     clean: float = math.nan
     windows: tuple[Window, ...] = ()
 

@@ -21,7 +21,7 @@ Planes = NDArray[np.floating]
 Window = tuple[slice, slice]
 
 
-class Search(ABC):
+class SquareSearch(ABC):
     """One photo under attack. It paints in the photo's row of the batch and says which windows it changed.
 
     All randomness comes from rng, the photo's own. epsilon: at least 1, as `check_ball` allows it.
@@ -52,7 +52,7 @@ class Search(ABC):
         return slice(top, top + side), slice(left, left + side)
 
 
-class LinfSearch(Search):
+class LinfSearch(SquareSearch):
     """Every value is at the end of its range: epsilon below or above the photo's, or 0 or 255."""
 
     def __init__(self, photo: Pixels, epsilon: float, rng: np.random.Generator) -> None:
@@ -80,7 +80,7 @@ class LinfSearch(Search):
             part[..., channel] = self.ends[pattern >> channel & 1][window][..., channel]
 
 
-class L2Search(Search):
+class L2Search(SquareSearch):
     """Mass of the perturbation moves from window to window; its squares are counted in integers.
 
     Unlike the paper's, the window that gives is placed around a changed value: on the pixel grid most of the photo is not
@@ -181,7 +181,7 @@ _SIGNS = np.array([[1 - 2 * (pattern >> channel & 1) for channel in range(3)] fo
     ..., None, None
 ]
 
-SEARCHES: dict[str, type[Search]] = {"linf": LinfSearch, "l2": L2Search}
+SEARCHES: dict[str, type[SquareSearch]] = {"linf": LinfSearch, "l2": L2Search}
 """By name of the norm."""
 
 

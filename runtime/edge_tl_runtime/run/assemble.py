@@ -11,12 +11,12 @@ from pathlib import Path
 from edge_tl_runtime.core.errors import UsageError
 from edge_tl_runtime.core.threads import usable_cores
 from edge_tl_runtime.inference.classifier import Classifier, SessionSettings
-from edge_tl_runtime.inference.ood import familiarity_of
-from edge_tl_runtime.pipeline.decision import Decider, Familiar
-from edge_tl_runtime.pipeline.hot_reload import ModelWatch, stamp
+from edge_tl_runtime.inference.ood import ood_thresholds_of
+from edge_tl_runtime.pipeline.decision import Decider, IsKnown
+from edge_tl_runtime.pipeline.hot_reload import ModelReloader, stamp
 from edge_tl_runtime.pipeline.smoothing import parse_smoothing
 from edge_tl_runtime.pipeline.stream import Stream
-from edge_tl_runtime.run.plan import Plan
+from edge_tl_runtime.run.plan import RunPlan
 from edge_tl_runtime.run.runner import Runner
 from edge_tl_runtime.run.status import StatusFile
 from edge_tl_runtime.sinks import (
@@ -26,7 +26,7 @@ from edge_tl_runtime.sinks import (
     JsonLines,
     Log,
     Mqtt,
-    Outlet,
+    QueuedSink,
     Record,
     Sink,
     Snapshots,
@@ -42,19 +42,19 @@ Say = Callable[[str], None]
 Load = Callable[[Path], Classifier]
 
 
-def default_settings(plan: Plan) -> SessionSettings:
+def default_settings(plan: RunPlan) -> SessionSettings:
     """How the model runs where nobody says it. Beside a camera one core of four is left to the capture, and threads sleep while
     they wait; one file after another is done sooner with threads that spin."""
     cores = usable_cores()
     return SessionSettings(threads=cores - 1 if plan.live and cores >= 4 else None, spin=not plan.live)
 
 
-def pace(plan: Plan) -> str:
+def pace(plan: RunPlan) -> str:
     """Which choice of a profile is for this run."""
     return "frame" if plan.live else "row" if plan.batch == 1 else "batch"
 
 
-def assemble(plan: Plan, load: Load, stack: ExitStack, say: Say, max_frames: int | None = None) -> Runner:
+def assemble(plan: RunPlan, load: Load, stack: ExitStack, say: Say, max_frames: int | None = None) -> Runner:
     """Everything of a run, made and checked before a camera is opened. What must be closed is put on `stack`.
 
     load: opens the model, and with `watch_model` each that replaces it. say: takes lines for a person. Raises BadModelError,
@@ -70,14 +70,14 @@ def assemble(plan: Plan, load: Load, stack: ExitStack, say: Say, max_frames: int
 
     seen = stamp(plan.model)
     classifier = fitting(plan.model)
-    if plan.unfamiliar is not None and len(classifier.spec.labels) == 2:
-        say("--unfamiliar notices few strange photos with two classes; a class of other things notices more")
+    if plan.unknown is not None and len(classifier.spec.labels) == 2:
+        say("--unknown notices few strange photos with two classes; a class of other things notices more")
     source = stack.enter_context(_opened(plan, say))
     shown = _can_show(plan, say)
     overlay = Overlay(classifier.spec.labels if shown or plan.record else ())
     if overlay.obstacle:
         say(overlay.obstacle)
-    watch = ModelWatch(plan.model, fitting, say, seen=seen) if plan.watch_model else None
+    watch = ModelReloader(plan.model, fitting, say, seen=seen) if plan.watch_model else None
     stream = Stream(
         source,
         classifier,
@@ -90,13 +90,13 @@ def assemble(plan: Plan, load: Load, stack: ExitStack, say: Say, max_frames: int
     for plugin in (source.plugin, *(sink.plugin for sink in sinks)):
         if plugin is not None:
             say(f"{plugin['name']} comes from the package {plugin['package']} {plugin['version']}")
-    outlets = [Outlet(sink, not source.live, say) for sink in sinks]
+    outlets = [QueuedSink(sink, not source.live, say) for sink in sinks]
     window = Window(source, overlay) if shown else None
     status = StatusFile(plan.status, plan.status_every) if plan.status else None
     return Runner(stream, outlets, window=window, status=status, watch=watch, max_frames=max_frames)
 
 
-def open_stream(plan: Plan, load: Load, say: Say) -> Stream:
+def open_stream(plan: RunPlan, load: Load, say: Say) -> Stream:
     """What the command runs, for a loop of one's own: source, model and decisions, without sinks. It closes its source.
 
     Raises as `assemble`.
@@ -107,7 +107,7 @@ def open_stream(plan: Plan, load: Load, say: Say) -> Stream:
     return Stream(_opened(plan, say), classifier, plan.top_k, decider=deciders, batch=plan.batch, closes=True)
 
 
-def _opened(plan: Plan, say: Say) -> Source:
+def _opened(plan: RunPlan, say: Say) -> Source:
     """The source. Raises UsageError for options that it cannot follow."""
     options = LiveOptions(
         width=plan.size[0] if plan.size else 0,
@@ -137,12 +137,12 @@ def _opened(plan: Plan, say: Say) -> Source:
     return source
 
 
-def _max_fps(plan: Plan) -> float:
+def _max_fps(plan: RunPlan) -> float:
     """Frames a second to take at most, 0 for all: what was asked for in either way."""
     return min(plan.max_fps or float("inf"), 1 / plan.every) if plan.every else plan.max_fps or 0.0
 
 
-def _deciders(plan: Plan) -> Callable[[Classifier], Decider]:
+def _deciders(plan: RunPlan) -> Callable[[Classifier], Decider]:
     allow = tuple(label.strip() for label in plan.labels.split(",") if label.strip())
     parse_smoothing(plan.smooth)
 
@@ -153,28 +153,28 @@ def _deciders(plan: Plan) -> Callable[[Classifier], Decider]:
             threshold=plan.threshold,
             allow=allow,
             smoother=parse_smoothing(plan.smooth),
-            familiar=_familiar(plan, classifier),
+            is_known=_known(plan, classifier),
         )
 
     return make
 
 
-def _familiar(plan: Plan, classifier: Classifier) -> Familiar | None:
-    """What --unfamiliar asks of each frame. Raises UsageError for a file without thresholds, or without this one."""
-    keep = plan.unfamiliar
+def _known(plan: RunPlan, classifier: Classifier) -> IsKnown | None:
+    """What --unknown asks of each frame. Raises UsageError for a file without thresholds, or without this one."""
+    keep = plan.unknown
     if keep is None:
         return None
-    familiarity = familiarity_of(classifier.spec)
-    if familiarity is None:
+    ood_thresholds = ood_thresholds_of(classifier.spec)
+    if ood_thresholds is None:
         raise UsageError(
-            f"{classifier.path} does not say which scores are familiar: too few photos judged it, or it is from an earlier "
-            "release; export it again, or leave --unfamiliar out"
+            f"{classifier.path} does not say which scores are usual: it was evaluated on too few photos, or is from an earlier "
+            "release; export it again, or leave --unknown out"
         )
-    familiarity.threshold(keep)
-    return lambda logits: familiarity.is_familiar(logits, keep)
+    ood_thresholds.threshold(keep)
+    return lambda logits: ood_thresholds.is_known(logits, keep)
 
 
-def _sinks(plan: Plan, source: Source, classifier: Classifier, overlay: Overlay, say: Say) -> list[Sink]:
+def _sinks(plan: RunPlan, source: Source, classifier: Classifier, overlay: Overlay, say: Say) -> list[Sink]:
     """In the order of the options; each is opened here, so that a folder that cannot be written is known at once."""
     sinks: list[Sink] = [JsonLines(StreamTarget(sys.stdout)) if plan.as_json else Changes(StreamTarget(sys.stdout))]
     if plan.log:
@@ -219,7 +219,7 @@ def _recording(path: Path, overlay: Overlay, source: Source, say: Say) -> Record
     return Record(free, overlay, rate if source.sequence else 1.0)
 
 
-def _can_show(plan: Plan, say: Say) -> bool:
+def _can_show(plan: RunPlan, say: Say) -> bool:
     """Whether there will be a window; says why not where one was wanted."""
     obstacle = "" if plan.headless else window_obstacle()
     if obstacle:

@@ -10,7 +10,7 @@ from edge_tl_runtime.inference.settings import PredictSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class RunPlan:
     """What a run was asked for, as the options of `edge-tl run` name it; sizes of files are in bytes, times in seconds."""
 
     model: Path
@@ -43,9 +43,9 @@ class Plan:
     first_frame: float = option(15.0, "Patience for the first.", low=0.5, metavar="S")
     frozen: float = option(10.0, "One frame repeating; 0: allowed.", low=0, metavar="S")
     threshold: float = option(0.0, "Below this probability: unknown.", low=0, high=1, metavar="P")
-    unfamiliar: float | None = option(
+    unknown: float | None = option(
         None,
-        "Frames unlike the training data: unknown. KEEP is the fraction of familiar photos to keep: 0.95 or 0.99.",
+        "Frames unlike the training data: unknown. KEEP is the fraction of photos like those to keep: 0.95 or 0.99.",
         kind=float,
         low=0.5,
         high=0.999,

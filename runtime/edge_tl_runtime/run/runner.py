@@ -6,10 +6,10 @@ import threading
 import time
 from collections.abc import Sequence
 
-from edge_tl_runtime.pipeline.hot_reload import ModelWatch
+from edge_tl_runtime.pipeline.hot_reload import ModelReloader
 from edge_tl_runtime.pipeline.stream import Result, Stream
 from edge_tl_runtime.run.status import Health, StatusFile, Systemd
-from edge_tl_runtime.sinks.base import Outlet, kept
+from edge_tl_runtime.sinks.base import QueuedSink, kept
 from edge_tl_runtime.sinks.window import Window
 
 PULSE_S = 1.0
@@ -29,11 +29,11 @@ class Runner:
     def __init__(
         self,
         stream: Stream,
-        outlets: Sequence[Outlet],
+        outlets: Sequence[QueuedSink],
         *,
         window: Window | None = None,
         status: StatusFile | None = None,
-        watch: ModelWatch | None = None,
+        watch: ModelReloader | None = None,
         max_frames: int | None = None,
     ) -> None:
         self.stream, self.outlets, self.window = stream, list(outlets), window

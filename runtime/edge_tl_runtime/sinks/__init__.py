@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge_tl_runtime.sinks.base import Outlet, Sink, SinkClosed, kept
+from edge_tl_runtime.sinks.base import QueuedSink, Sink, SinkClosed, kept
 from edge_tl_runtime.sinks.mqtt import Mqtt
 from edge_tl_runtime.sinks.pictures import Record, Snapshots
 from edge_tl_runtime.sinks.text import Changes, Csv, FileTarget, JsonLines, Log, StreamTarget
@@ -15,7 +15,7 @@ __all__ = [
     "JsonLines",
     "Log",
     "Mqtt",
-    "Outlet",
+    "QueuedSink",
     "Record",
     "Sink",
     "SinkClosed",

@@ -61,7 +61,7 @@ def _options(text: str, rest: str) -> dict[str, str]:
     return options
 
 
-def _check_options(found: plugins.Loaded[MakeSink], options: dict[str, str]) -> None:
+def _check_options(found: plugins.LoadedPlugin[MakeSink], options: dict[str, str]) -> None:
     signature = inspect.signature(found.part)
     known = [p.name for p in signature.parameters.values() if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]
     open_ended = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())

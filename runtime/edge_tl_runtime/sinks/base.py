@@ -30,7 +30,7 @@ class Sink:
 
     name: for messages and the status. pixels: whether results are to come with their frame; those of others have NO_FRAME.
     depth: how many results may wait for it. lost: results that `write` took and that could not be written after all. notice: what
-    is amiss, for the status. A write that fails raises OutputError for a place that may mend itself (a full disk) and SinkClosed
+    is wrong, for the status. A write that fails raises OutputError for a place that may mend itself (a full disk) and SinkClosed
     when nobody will ever read again; any other exception counts as a failure too.
     """
 
@@ -70,7 +70,7 @@ class SinkClosed(Exception):
     """The reader of a sink went away for good, as `head` does."""
 
 
-class Outlet:
+class QueuedSink:
     """A sink behind a queue and a thread of its own.
 
     lossless: offer waits while the queue is full (photos and whole videos); else the oldest waiting result is dropped (a camera).
@@ -84,7 +84,7 @@ class Outlet:
         self._tell = say
         self._error = ""
         self._told_lost = 0
-        self._deaf = False
+        self._status_failed = False
         self._retry_at = 0.0
         self._waiting: deque[Result] = deque()
         self._bytes = 0
@@ -117,17 +117,17 @@ class Outlet:
         found: SinkCounts = {"written": self.written - lost, "dropped": self.dropped, "failed": self.failed + lost}
         if self.sink.plugin is not None:
             found["plugin"] = self.sink.plugin
-        amiss = self._error or self.sink.notice
-        return {**found, "error": amiss} if amiss else found
+        problem = self._error or self.sink.notice
+        return {**found, "error": problem} if problem else found
 
     def status(self, document: dict[str, Any]) -> None:
         """Pass on how the run is. The first failure is told and changes nothing else."""
         try:
             self.sink.status(document)
         except Exception as error:  # noqa: BLE001  # the caller's thread tells the service manager that all is well
-            if not self._deaf:
+            if not self._status_failed:
                 self._say(f"{self.sink.name}: cannot take the status: {_reason(error)}")
-            self._deaf = True
+            self._status_failed = True
 
     def finish(self) -> None:
         """Take no more; let the sink write what waits and close. Does not wait for that: see `join`."""

@@ -175,7 +175,7 @@ class Mqtt(Sink):
 
     def _connected(self, client: Any, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
         if reason.is_failure:
-            self._amiss(f"{self._where('refused by')} ({reason})")
+            self._report(f"{self._where('refused by')} ({reason})")
             return
         self._publish("available", "online")
         self._on_the_way.clear()
@@ -186,13 +186,13 @@ class Mqtt(Sink):
             self._tell(self._where("connected to"))
 
     def _unreachable(self, client: Any, userdata: Any) -> None:
-        self._amiss(self._where("cannot reach"))
+        self._report(self._where("cannot reach"))
 
     def _disconnected(self, client: Any, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
         if reason.is_failure and not self._told:  # a refusal is followed by this too
-            self._amiss(self._where("lost"))
+            self._report(self._where("lost"))
 
-    def _amiss(self, notice: str) -> None:
+    def _report(self, notice: str) -> None:
         """The first trouble of a row is told."""
         self.notice = notice
         if not self._told:

@@ -29,7 +29,7 @@ class Window:
     """Shows results; q, Esc or closing it ends the run. Not a Sink: windows belong to the main thread.
 
     A video plays no faster than it was taken; photos stay for the source's hold_s; of a live source at most MAX_FPS are shown.
-    While frames are missing, the last one is shown darkened, with the state and what is amiss.
+    While frames are missing, the last one is shown darkened, with the state and what is wrong.
     """
 
     def __init__(self, source: Source, overlay: Overlay) -> None:
@@ -66,11 +66,11 @@ class Window:
         """Keep the window alive while no frame comes; False when the person ended the run."""
         state = self._source.state
         if state not in (State.LIVE, State.ENDED):
-            amiss = " · ".join(text for text in (state.value, self._source.notice) if text)
-            self._name(f"{TITLE} · {amiss}")
+            problem = " · ".join(text for text in (state.value, self._source.notice) if text)
+            self._name(f"{TITLE} · {problem}")
             if self._last is not None:
                 frame, decision = self._last
-                self._draw(frame // 3, decision, amiss)
+                self._draw(frame // 3, decision, problem)
         return self._keys(0.0)
 
     def close(self) -> None:

@@ -112,7 +112,7 @@ class Source:
 
     @property
     def notice(self) -> str:
-        """What is amiss with the connection, for a person; "" when nothing is."""
+        """What is wrong with the connection, for a person; "" when nothing is."""
         return ""
 
     def skip(self, item: Unreadable) -> None:

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_tl.plugins import Attack, Search, UsageError
+from edge_tl.plugins import Attack, AttackState, UsageError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +19,7 @@ class RandomSign(Attack):
 
     tries: int = 4
 
-    def _search(self, search: Search, keys: NDArray[np.int64], stop: Callable[[], bool]) -> None:
+    def _search(self, search: AttackState, keys: NDArray[np.int64], stop: Callable[[], bool]) -> None:
         if self.norm != "linf":
             raise UsageError(f"random-sign attacks within linf alone, not {self.norm}; leave it out or use --norm linf")
         for turn in range(self.tries):

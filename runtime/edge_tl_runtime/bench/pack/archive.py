@@ -1,4 +1,4 @@
-"""The file around a pack: a zip whose every byte that matters is vouched for, written alike each time and read with suspicion.
+"""The file around a pack: a zip whose bytes are covered by checksums, written alike each time and read with suspicion.
 
 The members are `pack.json`, which lists every other with its size and SHA-256, and those, in the order listed. The comment of the
 zip is the SHA-256 of `pack.json`: the identity of the pack.

@@ -15,7 +15,7 @@ SHOWN = 20
 """Photos named at most whose label differs from the workstation's."""
 
 
-class Accuracy(OnPhotos):
+class AccuracyPart(OnPhotos):
     """Share of the labelled photos that are classified right."""
 
     name, title = "accuracy", "accuracy"
@@ -23,13 +23,13 @@ class Accuracy(OnPhotos):
     def run(self, bench: Bench) -> Document:
         photos = Labelled(bench)
 
-        def judge(places: list[int]) -> Document:
+        def evaluate(places: list[int]) -> Document:
             group = read_group(photos, places)
             answers = bench.classifier.logits(group.pixels).argmax(1) if len(group.places) else group.targets
             right, unreadable = (answers == group.targets).tolist(), len(places) - len(group.places)
             return {"right": right, "places": group.places.tolist(), "unreadable": unreadable}
 
-        found, complete = in_pieces(bench, self.name, photos.places, judge)
+        found, complete = in_pieces(bench, self.name, photos.places, evaluate)
         right, places = joined(found, "right"), joined(found, "places")
         unreadable = sum(piece["unreadable"] for piece in found)
         return {
@@ -60,7 +60,7 @@ class Agreement(OnPhotos):
         assert expected is not None
         wanted = pack.logits(expected)
 
-        def judge(places: list[int]) -> Document:
+        def evaluate(places: list[int]) -> Document:
             logits = bench.classifier.logits(read_group(photos, places).pixels)
             there = wanted[places]
             return {
@@ -70,7 +70,7 @@ class Agreement(OnPhotos):
                 "identical": (logits == there).all(1).tolist(),
             }
 
-        found, complete = in_pieces(bench, self.name, photos.places, judge)
+        found, complete = in_pieces(bench, self.name, photos.places, evaluate)
         labels, there = np.array(joined(found, "labels")), np.array(joined(found, "wanted"))
         largest, places = np.array(joined(found, "largest")), photos.places[: len(labels)]
         differing = np.flatnonzero(labels != there)

@@ -1,4 +1,4 @@
-"""The labelled photos of a benchmark, whether from a pack or from files: read a few at a time, judged in pieces."""
+"""The labelled photos of a benchmark, whether from a pack or from files: read a few at a time, evaluated in pieces."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Labelled:
 
     @property
     def places(self) -> list[int]:
-        """Those that are judged: so many as were asked for, spread over the classes of a pack; files were drawn before."""
+        """Those that are evaluated: so many as were asked for, spread over the classes of a pack; files were drawn before."""
         return spread_over(self.targets.tolist(), 0 if self.bench.pack is None else self.bench.settings.photos)
 
     @property
@@ -85,7 +85,7 @@ class OnPhotos(Part):
 
 
 @dataclass(frozen=True)
-class Group:
+class ImageBatch:
     """Photos that could be read. pixels: uint8 (N, H, W, 3); targets: int64 (N,); places: int64 (N,)."""
 
     places: NDArray[np.int64]
@@ -93,7 +93,7 @@ class Group:
     targets: NDArray[np.int64]
 
 
-def read_group(photos: Labelled, places: list[int]) -> Group:
+def read_group(photos: Labelled, places: list[int]) -> ImageBatch:
     """Those of the photos that can be read."""
     read: list[tuple[int, NDArray[np.uint8]]] = []
     for place in places:
@@ -104,11 +104,11 @@ def read_group(photos: Labelled, places: list[int]) -> Group:
     rule = photos.bench.classifier.spec.resize
     pixels = np.stack([item for _, item in read]) if read else np.empty((0, rule.height, rule.width, 3), np.uint8)
     kept = np.array([place for place, _ in read], np.int64)
-    return Group(kept, pixels, photos.targets[kept])
+    return ImageBatch(kept, pixels, photos.targets[kept])
 
 
 def in_pieces(
-    bench: Bench, name: str, places: list[int], judge: Callable[[list[int]], Document | None]
+    bench: Bench, name: str, places: list[int], evaluate: Callable[[list[int]], Document | None]
 ) -> tuple[list[Document], bool]:
     """`judge` of PIECE photos at a time, from the ledger where it was asked before; and whether time was left for all.
 
@@ -122,7 +122,7 @@ def in_pieces(
         if stored is None:
             if found and bench.stop():
                 return found, False
-            stored = judge(piece)
+            stored = evaluate(piece)
             if stored is None:
                 return found, False
             bench.ledger.put(entry, stored)

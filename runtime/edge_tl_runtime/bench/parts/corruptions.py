@@ -21,7 +21,7 @@ class Corruptions(OnPhotos):
         names, severities = named_corruptions(settings.corruptions), named_severities(settings.severities)
         spec = bench.classifier.spec
 
-        def judge(places: list[int]) -> Document:
+        def evaluate(places: list[int]) -> Document:
             readable = [clean for place in places if (clean := _readable(photos, place)) is not None]
             right = right_under(
                 bench.classifier.logits,
@@ -34,7 +34,7 @@ class Corruptions(OnPhotos):
             )
             return {"right": right.astype(int).tolist()}
 
-        found, complete = in_pieces(bench, self.name, photos.places, judge)
+        found, complete = in_pieces(bench, self.name, photos.places, evaluate)
         variants = 1 + len(names) * len(severities)
         right = np.array(joined(found, "right"), np.bool_).reshape(-1, variants)
         grid = right[:, 1:].reshape(len(right), len(names), len(severities))

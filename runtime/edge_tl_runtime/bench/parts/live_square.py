@@ -30,7 +30,7 @@ class LiveSquare(OnPhotos):
         square = Square(queries=settings.queries, seed=settings.seed)
         radii = settings.radii()
 
-        def judge(places: list[int]) -> Document | None:
+        def evaluate(places: list[int]) -> Document | None:
             group = read_group(photos, places)
             right = bench.classifier.logits(group.pixels).argmax(1) == group.targets
             fooled: dict[str, list[int]] = {}
@@ -52,7 +52,7 @@ class LiveSquare(OnPhotos):
                 left = left[found.fooled]
             return {"right": right.tolist(), "fooled": fooled, "queries": queries}
 
-        found, complete = in_pieces(bench, self.name, photos.places, judge)
+        found, complete = in_pieces(bench, self.name, photos.places, evaluate)
         right = joined(found, "right")
         n, clean = len(right), sum(right)
         accuracy = {"0": rate(clean, n)}

@@ -11,8 +11,8 @@ from edge_tl_runtime.bench.parts.part import Bench, Document
 from edge_tl_runtime.core.statistics import rate
 
 
-class Stored(OnPhotos):
-    """Every stored picture judged by the file here; accuracy by epsilon under the worst of them.
+class StoredAttackPart(OnPhotos):
+    """Every stored picture evaluated by the file here; accuracy by epsilon under the worst of them.
 
     Attacks that adapt to this machine would do at least as well, so the accuracy left is an upper bound.
     """
@@ -29,12 +29,12 @@ class Stored(OnPhotos):
         pack, photos = bench.pack, Labelled(bench)
         by_photo = _by_photo(pack)
 
-        def judge(places: list[int]) -> Document:
+        def evaluate(places: list[int]) -> Document:
             group = read_group(photos, places)
             right = bench.classifier.logits(group.pixels).argmax(1) == group.targets
             return {"right": right.tolist(), "fools": [_fools(bench, pack, by_photo, place) for place in places]}
 
-        found, complete = in_pieces(bench, self.name, photos.places, judge)
+        found, complete = in_pieces(bench, self.name, photos.places, evaluate)
         right = np.array(joined(found, "right"), np.bool_)
         # Per photo and attack: the smallest stored epsilon that fools here, inf for none.
         radii: NDArray[np.float64] = np.array(joined(found, "fools"), np.float64).reshape(len(right), len(pack.stored))

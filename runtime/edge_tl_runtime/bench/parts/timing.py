@@ -175,8 +175,8 @@ def theil_sen(values: NDArray[np.float64]) -> tuple[float, float, float]:
     """Median slope of all pairs of float64 (N,) values at 0, 1, 2..., and its 95 % interval (Sen 1968). N of at least 2."""
     n = len(values)
     first, second = np.triu_indices(n, 1)
-    slopes = np.sort((values[second] - values[first]) / (second - first))
+    loss_and_gradient = np.sort((values[second] - values[first]) / (second - first))
     half = 1.96 * np.sqrt(n * (n - 1) * (2 * n + 5) / 18)
-    low = max(0, round((len(slopes) - half) / 2) - 1)
-    high = min(len(slopes) - 1, round((len(slopes) + half) / 2))
-    return float(np.median(slopes)), float(slopes[low]), float(slopes[high])
+    low = max(0, round((len(loss_and_gradient) - half) / 2) - 1)
+    high = min(len(loss_and_gradient) - 1, round((len(loss_and_gradient) + half) / 2))
+    return float(np.median(loss_and_gradient)), float(loss_and_gradient[low]), float(loss_and_gradient[high])

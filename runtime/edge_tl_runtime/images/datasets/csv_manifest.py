@@ -18,7 +18,7 @@ from edge_tl_runtime.core.text import one_line
 from edge_tl_runtime.images.datasets.labels import clean_label, refuse_look_alikes, refuse_unusable
 from edge_tl_runtime.images.datasets.parts import part_of
 from edge_tl_runtime.images.datasets.survey import PICTURE_SUFFIXES, Unreadable
-from edge_tl_runtime.images.datasets.tables import SUFFIXES, Columns, Line, find_columns, read_lines
+from edge_tl_runtime.images.datasets.tables import SUFFIXES, Columns, TableLine, find_columns, read_lines
 
 _MANY = re.compile(r"\s*[|;]\s*")
 _SOME = re.compile(r"\s*[,/&+]\s*|\s+")
@@ -125,7 +125,7 @@ def read_manifest(path: Path, group: str = "") -> Listing:
     return Listing(tuple(rows), tuple(skipped), "; ".join(notes))
 
 
-def _label(path: Path, line: Line, columns: Columns) -> str | None:
+def _label(path: Path, line: TableLine, columns: Columns) -> str | None:
     """None for a row of the test part without one: it is there to be answered."""
     where = f"line {line.number} of {path}"
     if len(line.cells) <= columns.last:
@@ -143,7 +143,7 @@ def _label(path: Path, line: Line, columns: Columns) -> str | None:
     return clean_label(raw)
 
 
-def _split(path: Path, line: Line, columns: Columns) -> str:
+def _split(path: Path, line: TableLine, columns: Columns) -> str:
     if columns.split is None:
         return ""
     value = line.cells[columns.split].strip()
@@ -156,7 +156,7 @@ def _split(path: Path, line: Line, columns: Columns) -> str:
     return part
 
 
-def _group(line: Line, columns: Columns) -> str:
+def _group(line: TableLine, columns: Columns) -> str:
     return "" if columns.group is None else line.cells[columns.group].strip()
 
 

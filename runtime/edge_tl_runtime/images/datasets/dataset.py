@@ -24,7 +24,7 @@ from edge_tl_runtime.images.datasets.labels import (
     refuse_unusable,
     unknown_label,
 )
-from edge_tl_runtime.images.datasets.layout import Layout, Part, class_folders, find_layout
+from edge_tl_runtime.images.datasets.layout import FolderPart, Layout, class_folders, find_layout
 from edge_tl_runtime.images.datasets.splitting import (
     Finder,
     group_keys,
@@ -275,7 +275,7 @@ def _of_layout(layout: Layout, name: str, labels: Sequence[str] | None) -> Label
     )
 
 
-def _require_two(layout: Layout, part: Part, labels: Sequence[str]) -> None:
+def _require_two(layout: Layout, part: FolderPart, labels: Sequence[str]) -> None:
     base = part.folder.path
     if not labels:
         if part.folder.own:
@@ -294,7 +294,7 @@ def _require_two(layout: Layout, part: Part, labels: Sequence[str]) -> None:
         )
 
 
-def _by_index(layout: Layout, part: Part, labels: Sequence[str], split: str) -> LabelledPhotos:
+def _by_index(layout: Layout, part: FolderPart, labels: Sequence[str], split: str) -> LabelledPhotos:
     """Photos without class folders, named by the index of their class."""
     base, files = part.folder.path, part.folder.own
     if not files:

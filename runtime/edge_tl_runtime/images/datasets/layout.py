@@ -31,7 +31,7 @@ _LIKE_A_CLASS = "train"
 
 
 @dataclass(frozen=True)
-class Part:
+class FolderPart:
     """folder: its sub-folders are the classes. title: its path below the root, "" for the root itself. area: the folder that is
     called as a part, perhaps around it."""
 
@@ -47,7 +47,7 @@ class Layout:
 
     root: Path
     tree: Tree
-    parts: dict[str, Part]
+    parts: dict[str, FolderPart]
     left: list[Unreadable] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     stands_in: bool = False
@@ -84,11 +84,11 @@ def find_layout(root: Path, known: Collection[str] = ()) -> Layout:
     layout = Layout(root, tree, {})
     node = _unwrapped(tree.top, known, layout)
     if not _found_parts(layout, node, known):
-        layout.parts = {"all": Part(node, _title(root, node), root)}
+        layout.parts = {"all": FolderPart(node, _title(root, node), root)}
     return layout
 
 
-def class_folders(layout: Layout, part: Part, known: Collection[str] = ()) -> list[Folder]:
+def class_folders(layout: Layout, part: FolderPart, known: Collection[str] = ()) -> list[Folder]:
     """The folders of a part that are classes; photos beside them are added to `layout.left`. [] where there are no folders.
 
     Raises DataError for an empty one, and for folders that look like parts or copies instead.
@@ -155,7 +155,7 @@ def _found_parts(layout: Layout, node: Folder, known: Collection[str]) -> bool:
     for part in PARTS:
         if part in labelled:
             base = _unwrapped(labelled[part][0], known, layout, part)
-            layout.parts[part] = Part(base, _title(layout.root, base), labelled[part][0].path)
+            layout.parts[part] = FolderPart(base, _title(layout.root, base), labelled[part][0].path)
     _leave_beside(layout, node, labelled)
     void = [child for child in node.empty if part_of(child.name)]
     layout.notes += [f"{one_line(child.name)} holds no photos" for child in void]

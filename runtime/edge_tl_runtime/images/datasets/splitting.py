@@ -172,7 +172,7 @@ def straddling(train: LabelledPhotos, val: LabelledPhotos, grouping: Grouping) -
     if train.groups or val.groups:
         sides, by = [set(part.groups) - {""} for part in (train, val)], f"by the column {grouping.method}"
     else:
-        sides, by = [_telling(part) for part in (train, val)], "by name"
+        sides, by = [_most_informative_epsilon(part) for part in (train, val)], "by name"
     shared = sides[0] & sides[1]
     if not shared:
         return ""
@@ -183,7 +183,7 @@ def straddling(train: LabelledPhotos, val: LabelledPhotos, grouping: Grouping) -
     )
 
 
-def _telling(photos: LabelledPhotos) -> set[str]:
+def _most_informative_epsilon(photos: LabelledPhotos) -> set[str]:
     """Origins that names tell; a name that is only itself is none."""
     names = _below_class(photos)
     own = {name.rpartition("/")[2].rpartition(".")[0] for name in names}

@@ -22,7 +22,7 @@ from edge_tl_runtime.images.formats.kinds import (
     SYSTEM,
     TIFF,
     Damaged,
-    Group,
+    FileGroup,
     Kind,
     is_plain,
     kind_of,
@@ -83,7 +83,7 @@ class Unreadable:
 
     path: Path
     reason: str
-    group: Group = Group.UNREADABLE
+    group: FileGroup = FileGroup.UNREADABLE
 
     def __str__(self) -> str:
         return f"{self.path}: {self.reason}"
@@ -123,8 +123,8 @@ def look(path: Path) -> Unreadable | None:
         return kind
     lacks = _lacks(kind)
     if lacks:
-        return Unreadable(path, lacks, Group.EXTRA)
-    if kind.group is Group.PHOTO:
+        return Unreadable(path, lacks, FileGroup.EXTRA)
+    if kind.group is FileGroup.PHOTO:
         return None
     reason, suffix = kind.reason, path.suffix.lower()
     if is_plain(reason) and suffix in PICTURE_SUFFIXES:
@@ -138,7 +138,9 @@ def file_kind(path: Path) -> Kind | Unreadable:
         # Asked before opening: to open a device can have effects.
         mode = os.stat(path).st_mode
         if not stat.S_ISREG(mode):
-            return Unreadable(path, f"not a regular file ({_SORTS.get(stat.S_IFMT(mode), 'special')})", Group.SPECIAL)
+            return Unreadable(
+                path, f"not a regular file ({_SORTS.get(stat.S_IFMT(mode), 'special')})", FileGroup.SPECIAL
+            )
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError) as error:
         return _unopened(path, error)
@@ -158,10 +160,10 @@ def is_still(path: Path) -> bool:
     pipes, which may be videos."""
     kind = file_kind(path)
     if isinstance(kind, Unreadable):
-        return kind.group is not Group.SPECIAL and path.suffix.lower() in PICTURE_SUFFIXES
-    if kind.group in (Group.PHOTO, Group.OTHER_PICTURE):
+        return kind.group is not FileGroup.SPECIAL and path.suffix.lower() in PICTURE_SUFFIXES
+    if kind.group in (FileGroup.PHOTO, FileGroup.OTHER_PICTURE):
         return kind is not GIF
-    return kind.group is not Group.VIDEO and path.suffix.lower() in PICTURE_SUFFIXES
+    return kind.group is not FileGroup.VIDEO and path.suffix.lower() in PICTURE_SUFFIXES
 
 
 def count_reasons(items: Iterable[Unreadable]) -> list[tuple[str, list[Unreadable]]]:
@@ -219,7 +221,7 @@ def _unopened(path: Path, error: OSError | ValueError) -> Unreadable:
     if path.is_symlink() and not path.exists():
         target = os.readlink(path)
         circle = "in a circle" if isinstance(error, OSError) and error.errno == errno.ELOOP else f"nowhere ({target})"
-        return Unreadable(path, f"a link that leads {circle}", Group.LINK)
+        return Unreadable(path, f"a link that leads {circle}", FileGroup.LINK)
     if isinstance(error, FileNotFoundError):
         return Unreadable(path, "no such file")
     return Unreadable(path, error.strerror or str(error))
@@ -238,13 +240,13 @@ def _walk(root: Path) -> Iterator[tuple[Path, Unreadable | None]]:
             status = os.stat(folder)
             if (status.st_dev, status.st_ino) in visited:
                 if by_link:
-                    yield folder, Unreadable(folder, "a link to a folder that is read already", Group.LINK)
+                    yield folder, Unreadable(folder, "a link to a folder that is read already", FileGroup.LINK)
                 continue
             visited.add((status.st_dev, status.st_ino))
             with os.scandir(folder) as listing:
                 entries = sorted(listing, key=lambda entry: entry.name)
         except OSError as error:
-            yield folder, Unreadable(folder, f"a folder that cannot be listed: {error.strerror}", Group.FOLDER)
+            yield folder, Unreadable(folder, f"a folder that cannot be listed: {error.strerror}", FileGroup.FOLDER)
             continue
         for entry in entries:
             path = Path(folder, entry.name)
@@ -254,7 +256,7 @@ def _walk(root: Path) -> Iterator[tuple[Path, Unreadable | None]]:
             elif _is_folder(entry):
                 links.append((path, system))
             else:
-                yield path, Unreadable(path, SYSTEM.reason, Group.SYSTEM) if system else None
+                yield path, Unreadable(path, SYSTEM.reason, FileGroup.SYSTEM) if system else None
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

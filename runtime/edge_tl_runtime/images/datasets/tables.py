@@ -37,7 +37,7 @@ _NUMBER = re.compile(r"^-?\d+(?:\.0+)?$")
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class TableLine:
     """number: of its last line in the file, from 1."""
 
     number: int
@@ -48,7 +48,7 @@ class Line:
 class Table:
     """lines: without empty ones. notes: what a person should know of how the file was read."""
 
-    lines: list[Line]
+    lines: list[TableLine]
     delimiter: str
     notes: list[str]
 
@@ -60,7 +60,7 @@ class Columns:
 
     names: list[str]
     path: int
-    lines: list[Line]
+    lines: list[TableLine]
     delimiter: str
     label: int | None = None
     one_hot: list[int] = field(default_factory=list)
@@ -84,7 +84,7 @@ class Columns:
             dict.fromkeys(line.cells[self.label].strip() for line in self.lines if len(line.cells) > self.label)
         )
 
-    def label_of(self, path: Path, line: Line) -> str:
+    def label_of(self, path: Path, line: TableLine) -> str:
         """Raises DataError where a row of a one-hot list marks no class or several."""
         if self.label is not None:
             return line.cells[self.label]
@@ -116,7 +116,7 @@ def read_lines(path: Path) -> Table:
     delimiter = said[1] if said else _delimiter(SUFFIXES[path.suffix.lower()], text)
     try:
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
-        lines = [Line(reader.line_num + offset, cells) for cells in reader if any(cell.strip() for cell in cells)]
+        lines = [TableLine(reader.line_num + offset, cells) for cells in reader if any(cell.strip() for cell in cells)]
     except csv.Error as error:
         raise DataError(
             f"line {reader.line_num + offset} of {path} is not CSV ({error}); look for a quote that is not closed"
@@ -232,7 +232,7 @@ def _one_to_one(left: Sequence[str], right: Sequence[str]) -> bool:
     return len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs})
 
 
-def _one_hot(names: Sequence[str], photo: int, body: Sequence[Line]) -> list[int]:
+def _one_hot(names: Sequence[str], photo: int, body: Sequence[TableLine]) -> list[int]:
     """Columns of nothing but 0 and 1, two or more, beside the photo's: each is a class."""
     known = {*_SPLIT, *_FLAGS}
     found = [
@@ -243,7 +243,7 @@ def _one_hot(names: Sequence[str], photo: int, body: Sequence[Line]) -> list[int
     return found if len(found) > 1 else []
 
 
-def _marks(place: int, body: Sequence[Line]) -> bool:
+def _marks(place: int, body: Sequence[TableLine]) -> bool:
     return bool(body) and all(
         len(line.cells) > place and line.cells[place].strip() in ("0", "1", "0.0", "1.0") for line in body
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 from edge_tl_runtime.images.datasets.junk import is_junk
 from edge_tl_runtime.images.datasets.survey import Unreadable, survey
 from edge_tl_runtime.images.decode import require_folder
-from edge_tl_runtime.images.formats.kinds import Group
+from edge_tl_runtime.images.formats.kinds import FileGroup
 
 _PAPERS = frozenset({
     ".txt", ".md", ".rst", ".xml", ".json", ".jsonl", ".csv", ".tsv", ".yaml", ".yml", ".html", ".pdf", ".doc", ".docx",
@@ -86,7 +86,7 @@ def read_tree(root: Path) -> Tree:
         folder.own.append(photo)
         folder.add_file(photo)
     for item in found.passed_over:
-        if item.group is not Group.SYSTEM and str(item.path) not in folders:
+        if item.group is not FileGroup.SYSTEM and str(item.path) not in folders:
             at(_above(str(item.path))).add_file(item.path)
     _count(folders[str(root)])
     return Tree(folders[str(root)], found.passed_over)

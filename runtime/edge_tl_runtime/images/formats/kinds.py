@@ -14,7 +14,7 @@ class Damaged(Exception):
     """A header contradicts itself or lies outside the file."""
 
 
-class Group(str, Enum):
+class FileGroup(str, Enum):
     """Why a file below a folder of photos is none that is used. The value is the word in documents."""
 
     PHOTO = "photo"
@@ -38,7 +38,7 @@ class Kind(NamedTuple):
     """name: in words, "JPEG". reason: why it is passed over and what to do next, "" for photos."""
 
     name: str
-    group: Group
+    group: FileGroup
     reason: str = ""
 
 
@@ -46,22 +46,22 @@ _PLAIN = "not a photo ("
 
 
 def _photo(name: str) -> Kind:
-    return Kind(name, Group.PHOTO)
+    return Kind(name, FileGroup.PHOTO)
 
 
 def _picture(name: str, reason: str = "") -> Kind:
     return Kind(
-        name, Group.OTHER_PICTURE, reason or f"{name} is a picture that is not read here; save it as JPEG or PNG"
+        name, FileGroup.OTHER_PICTURE, reason or f"{name} is a picture that is not read here; save it as JPEG or PNG"
     )
 
 
 def _video(name: str) -> Kind:
     advice = "take pictures out of it (ffmpeg -i FILE -vf fps=1 %04d.png), or play it (edge-tl run MODEL --source FILE)"
-    return Kind(name, Group.VIDEO, f"a video ({name}), not a photo; {advice}")
+    return Kind(name, FileGroup.VIDEO, f"a video ({name}), not a photo; {advice}")
 
 
 def _none(name: str, reason: str = "") -> Kind:
-    return Kind(name, Group.NO_PICTURE, reason or f"{_PLAIN}{name})")
+    return Kind(name, FileGroup.NO_PICTURE, reason or f"{_PLAIN}{name})")
 
 
 def is_plain(reason: str) -> bool:
@@ -78,8 +78,8 @@ RAW = _picture(
     "camera raw",
     "camera raw, the sensor's data before it is developed; export JPEG or PNG from the camera's program or darktable",
 )
-EMPTY = Kind("nothing", Group.EMPTY, "empty file")
-SYSTEM = Kind("system file", Group.SYSTEM, "left by a system or program, nothing of yours")
+EMPTY = Kind("nothing", FileGroup.EMPTY, "empty file")
+SYSTEM = Kind("system file", FileGroup.SYSTEM, "left by a system or program, nothing of yours")
 JPEG, PNG, WEBP, BMP, TIFF, PNM = (_photo(name) for name in ("JPEG", "PNG", "WebP", "BMP", "TIFF", "PNM"))
 HEIC, AVIF = _photo("HEIC"), _photo("AVIF")
 HTML = _none("a web page", "a web page, not a picture: the download went wrong; fetch the photo again")

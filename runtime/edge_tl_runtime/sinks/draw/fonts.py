@@ -143,7 +143,7 @@ Source = Callable[[str], Iterable[FontFile]]
 SOURCES: tuple[Source, ...] = (packaged_fonts, fontconfig_fonts, folder_fonts)
 
 
-class Shelf:
+class FontCollection:
     """Finds a font for letters and remembers the answer; `sources` are asked in turn.
 
     A search that has used up `search_s` seconds in all looks only at fonts that were of use before.
@@ -206,6 +206,6 @@ def open_font(file: FontFile) -> Font | None:
 
 
 @functools.cache
-def shelf() -> Shelf:
+def shelf() -> FontCollection:
     """The fonts of this machine, shared by all that draws."""
-    return Shelf()
+    return FontCollection()

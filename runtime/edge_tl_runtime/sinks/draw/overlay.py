@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from edge_tl_runtime.images.decode import Frame
 from edge_tl_runtime.sinks.draw import text_layout as lettering
-from edge_tl_runtime.sinks.draw.text_layout import Lettering
+from edge_tl_runtime.sinks.draw.text_layout import TextMask
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _CAPITAL = 0.71  # height of a capital in ems
@@ -127,7 +127,7 @@ def _paint(panel: NDArray[np.uint8], text: str, em: int, strength: float, pen: i
 
 
 @functools.lru_cache(maxsize=64)
-def _ink(text: str, em: int, strength: float) -> tuple[NDArray[np.uint8], Lettering]:
+def _ink(text: str, em: int, strength: float) -> tuple[NDArray[np.uint8], TextMask]:
     """The mask as uint8 (H, W, 3), which OpenCV multiplies with a picture at once."""
     line = lettering.letter(text, em) or _opencv_letter(text, em)
     mask = (line.mask * strength).astype(np.uint8)
@@ -141,7 +141,7 @@ def _advance(text: str) -> float:
 
 
 @functools.lru_cache(maxsize=64)
-def _opencv_letter(text: str, em: int) -> Lettering:
+def _opencv_letter(text: str, em: int) -> TextMask:
     """A line in OpenCV's own font, which has ASCII only."""
     scale = _CAPITAL * em / _FONT_CAPITAL_PX
     thickness = max(1, round(scale * 2))
@@ -149,4 +149,4 @@ def _opencv_letter(text: str, em: int) -> Lettering:
     margin = thickness + 1
     mask = np.zeros((ascent + below + 2 * margin, width + 2 * margin), np.uint8)
     cv2.putText(mask, text, (margin, ascent + margin), _FONT, scale, (255,), thickness, cv2.LINE_AA)
-    return Lettering(mask, -margin, ascent + margin, float(width))
+    return TextMask(mask, -margin, ascent + margin, float(width))

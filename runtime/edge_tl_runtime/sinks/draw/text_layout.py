@@ -37,7 +37,7 @@ _SIGNS = "sudo apt install fonts-symbola"
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Lettering:
+class TextMask:
     """A line as it is painted.
 
     mask: uint8 (H, W), 0 nothing to 255 all ink, cut close, read-only; (0, 0) where there is no ink.
@@ -72,7 +72,7 @@ class _Run:
     script: str | None
 
 
-def letter(text: str, em_px: int) -> Lettering | None:
+def letter(text: str, em_px: int) -> TextMask | None:
     """The text with an em of `em_px` >= 1 pixels; None where it cannot be drawn as it should be, `obstacle` says why."""
     return _letter(cleaned(text), em_px)
 
@@ -130,7 +130,7 @@ def _listed(names: Iterable[str]) -> str:
 
 
 @functools.lru_cache(maxsize=128)
-def _letter(text: str, em_px: int) -> Lettering | None:
+def _letter(text: str, em_px: int) -> TextMask | None:
     line = _line(text)
     if line is None:
         return None
@@ -148,7 +148,7 @@ def _letter(text: str, em_px: int) -> Lettering | None:
         mask = np.ascontiguousarray(rows[::-1, : extents.width])  # HarfBuzz stores the lowest row first
         left, ascent = extents.x_origin, extents.y_origin + extents.height
     mask.flags.writeable = False
-    return Lettering(mask, left, ascent, line.advance * em_px)
+    return TextMask(mask, left, ascent, line.advance * em_px)
 
 
 @functools.lru_cache(maxsize=256)

@@ -23,7 +23,7 @@ _IDLE = ("CONNECTING", "STALE", "LOST", "ENDED")
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class EncodedFrame:
     """jpeg: the encoded frame. part: the same as a part of the multipart stream, one buffer for all viewers."""
 
     number: int
@@ -32,14 +32,14 @@ class Picture:
     part: bytes
 
     @classmethod
-    def of(cls, number: int, captured: float, jpeg: bytes) -> Picture:
+    def of(cls, number: int, captured: float, jpeg: bytes) -> EncodedFrame:
         # Browsers show a part when they meet the mark after it, so the mark is sent with the part and not with the next.
         head = f"Content-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n".encode()
         return cls(number, captured, jpeg, head + jpeg + b"\r\n--frame\r\n")
 
 
 @dataclass(slots=True)
-class Seen:
+class ViewerPosition:
     """How far one viewer has read."""
 
     result: int = 0
@@ -61,16 +61,16 @@ class Feed:
 
     def __init__(self, title: str = "", labels: Sequence[str] = ()) -> None:
         self.closed = False
-        self.watching = self.hungry = self.listening = 0  # written by the event loop only
+        self.watching = self.waiting_viewers = self.listening = 0  # written by the event loop only
         self._about = {"title": title, "labels": list(labels[:100])}
         self._lock = threading.Lock()
-        self._picture: Picture | None = None
+        self._picture: EncodedFrame | None = None
         self._result: Result | None = None
         self._result_at = 0.0
         self._status: dict[str, Any] = {"state": "CONNECTING"}
         self._changes: deque[dict[str, Any]] = deque(maxlen=CHANGES)
         self._points: deque[dict[str, Any]] = deque(maxlen=POINTS)
-        self._numbers = Seen()
+        self._numbers = ViewerPosition()
         self._label: str | None = None
         self._encoded = (0, b"")
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -95,7 +95,7 @@ class Feed:
 
     def show_picture(self, jpeg: bytes, captured: float) -> None:
         number = self._picture.number + 1 if self._picture else 1
-        self._picture = Picture.of(number, captured, jpeg)
+        self._picture = EncodedFrame.of(number, captured, jpeg)
         self._wake()
 
     def tell(self, document: dict[str, Any]) -> None:
@@ -162,26 +162,26 @@ class Feed:
     def status(self) -> dict[str, Any]:
         return self._status
 
-    def picture(self, after: int = 0) -> Picture | None:
+    def picture(self, after: int = 0) -> EncodedFrame | None:
         """The newest one if it is newer than number `after`."""
         found = self._picture
         return found if found and found.number > after else None
 
-    def current_picture(self) -> Picture | None:
+    def current_picture(self) -> EncodedFrame | None:
         """The newest one if it belongs to what is shown: when nobody watched for a while, it does not."""
         found, result = self._picture, self._result
         if found is None or (result is not None and result.record.captured - found.captured > CURRENT_S):
             return None
         return found
 
-    def history(self, seen: Seen) -> bytes:
+    def history(self, seen: ViewerPosition) -> bytes:
         """What a new viewer is told first; `since` goes on from there."""
         with self._lock:
             data = {**self._about, "changes": list(self._changes), "points": list(self._points)}
             seen.change = self._numbers.change
         return event("history", data)
 
-    def since(self, seen: Seen) -> bytes:
+    def since(self, seen: ViewerPosition) -> bytes:
         """Everything that is new to this viewer; of results and statuses the newest only."""
         with self._lock:
             now = self._numbers

@@ -155,7 +155,7 @@ function sinkText(counts) {
   return parts.join(", ");
 }
 
-// entries: [name, value, whether something is amiss]
+// entries: [name, value, whether something is wrong]
 function rows(id, entries) {
   const list = $(id);
   while (list.children.length > entries.length) list.lastChild.remove();
@@ -164,11 +164,11 @@ function rows(id, entries) {
     row.append(element("dt"), element("dd"));
     list.append(row);
   }
-  entries.forEach(([name, value, amiss], place) => {
+  entries.forEach(([name, value, problem], place) => {
     const [term, shown] = list.children[place].children;
     if (term.textContent !== name) term.textContent = name;
     if (shown.textContent !== value) shown.textContent = value;
-    shown.className = amiss ? "amiss" : "";
+    shown.className = problem ? "problem" : "";
   });
 }
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from edge_tl_runtime.core.errors import UsageError
 from edge_tl_runtime.sinks.web.access import Access
-from edge_tl_runtime.sinks.web.feed import Feed, Picture, Seen, event
+from edge_tl_runtime.sinks.web.feed import EncodedFrame, Feed, ViewerPosition, event
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -201,16 +201,16 @@ class Pages:
             return PlainTextResponse(f"{MAX_EVENTS} viewers listen already; try again later\n", 503)
         return Streaming("text/event-stream; charset=utf-8", partial(self._event_parts, _viewer(request)))
 
-    async def _first_picture(self, patience: float) -> Picture | None:
+    async def _first_picture(self, patience: float) -> EncodedFrame | None:
         """The next picture, or after a while the one that is still current."""
         last = self._feed.picture()
         with contextlib.suppress(asyncio.TimeoutError):
             return await asyncio.wait_for(self._next_picture(last.number if last else 0), patience)
         return self._feed.current_picture()
 
-    async def _next_picture(self, after: int) -> Picture | None:
+    async def _next_picture(self, after: int) -> EncodedFrame | None:
         """None: the run is over."""
-        self._feed.hungry += 1
+        self._feed.waiting_viewers += 1
         try:
             while True:
                 if found := self._feed.picture(after):
@@ -219,7 +219,7 @@ class Pages:
                     return None
                 await self._feed.news()
         finally:
-            self._feed.hungry -= 1
+            self._feed.waiting_viewers -= 1
 
     async def _picture_parts(self, viewer: str) -> AsyncGenerator[bytes, None]:
         self._feed.watching += 1
@@ -240,7 +240,7 @@ class Pages:
             self._watchers.remove(viewer)
 
     async def _event_parts(self, viewer: str) -> AsyncGenerator[bytes, None]:
-        seen = Seen()
+        seen = ViewerPosition()
         self._feed.listening += 1
         try:
             yield b"retry: 2000\n\n" + self._feed.history(seen)

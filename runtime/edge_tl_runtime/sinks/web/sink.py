@@ -99,7 +99,7 @@ class WebPage(Sink):
     def wants_pixels(self, result: Result) -> bool:
         if self._every:
             return self._feed.watching > 0
-        return self._feed.hungry > 0 and self._pace.ready()
+        return self._feed.waiting_viewers > 0 and self._pace.ready()
 
     def write(self, result: Result) -> None:
         self._feed.show(result)

@@ -35,7 +35,7 @@ UNWRITTEN = "not written by the decoder"
 TOO_LARGE = f"of more than {MAX_MEGAPIXELS} megapixels"
 
 NO_KEYS = 300
-"""Frames without a key frame after which a decoder that withholds what it cannot know is left to judge: with gradual refresh
+"""Frames without a key frame after which a decoder that withholds what it cannot know is left to evaluate: with gradual refresh
 (intra refresh) there are no key frames."""
 MAX_HELD = 64
 """Frames that a decoder may hold."""
