@@ -176,7 +176,8 @@ def test_wrong_use_is_one_line_before_anything_is_measured(color_model, tmp_path
 def test_bench_loads_no_training_library(color_model, tmp_path):
     heavy = "{'torch', 'onnx', 'scipy', 'matplotlib', 'PIL', 'cryptography'}"
     args = ["bench", str(color_model), "-o", str(tmp_path / "r.json"), *SHORT, "--parts", "latency,frame", "--json"]
-    code = f"import sys; from edge_tl.cli import invoke; c = invoke({args!r}); print(c, {heavy} & set(sys.modules), file=sys.stderr)"
+    code = "import sys\nfrom edge_tl.cli import invoke\n"
+    code += f"c = invoke({args!r}); print(c, {heavy} & set(sys.modules), file=sys.stderr)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert result.stderr.splitlines()[-1] == "0 set()", result.stderr
     assert json.loads(result.stdout)["parts"]["latency"]["queries"] >= 20

@@ -229,7 +229,8 @@ def test_the_readme_shows_every_command():
 def test_help_names_every_command_and_imports_nothing_heavy():
     from edge_tl.cli import COMMANDS
 
-    code = "import sys; from edge_tl.cli import invoke; invoke(['--help']); print({'cv2', 'numpy', 'torch', 'rich'} & set(sys.modules))"
+    code = "import sys; from edge_tl.cli import invoke\n"
+    code += "invoke(['--help']); print({'cv2', 'numpy', 'torch', 'rich'} & set(sys.modules))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert result.stdout.rstrip().endswith("set()")
     for name in COMMANDS:
