@@ -244,7 +244,7 @@ WITHOUT = """
 import sys
 sys.modules["uharfbuzz"] = None  # import raises ImportError
 import numpy as np
-from edge_tl_runtime import lettering
+from edge_tl_runtime.sinks.draw import text_layout as lettering
 from edge_tl_runtime.sinks.draw.overlay import Overlay, drawable
 assert lettering.letter("bee", 20) is None and lettering.advance("bee") is None
 assert Overlay(["bee", "cat"]).obstacle == ""
