@@ -31,7 +31,7 @@ class ExportSettings:
     )
     search: str = option(
         "first",
-        "Take the first INT8 file that passes, or judge every candidate and print the front.",
+        "Take the first INT8 file that passes, or evaluate every candidate and print the front.",
         "first",
         "full",
     )

@@ -71,7 +71,7 @@ class OfferedWeights:
 class Finetuner:
     """Trains `network` in place.
 
-    tuner = Finetuner(network, train, judge, settings, torch.device("cpu"))
+    tuner = Finetuner(network, train, validator, settings, torch.device("cpu"))
     for epoch in tuner.epochs():
         print(epoch.number, epoch.loss)
     best = tuner.candidates()

@@ -56,7 +56,7 @@ def mirrored_pairs(
 ) -> list[MirroredPair]:
     """Pairs of classes that change places in a mirror, the surest first. photos: training photos that can be read.
 
-    Probes that saw neither a photo nor its image judge both; a pair is found when more than half of the images of either class
+    Probes that saw neither a photo nor its image classify both; a pair is found when more than half of the images of either class
     look like the other, the photos themselves do not, and chance explains neither. The mean of the last layer hardly knows left
     from right, so the probes work on what every layer of another resolution saw, before its mean hides where.
     """

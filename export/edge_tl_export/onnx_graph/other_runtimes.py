@@ -1,4 +1,4 @@
-"""A second opinion on an exported file: other engines than onnxruntime read it and judge the same pixels.
+"""A second opinion on an exported file: other runtimes than onnxruntime read it and classify the same pixels.
 
 An engine shares no kernel with onnxruntime, so what both compute is what the file says. Adding one: a function and its entry in
 ENGINES.

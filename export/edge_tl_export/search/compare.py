@@ -261,7 +261,7 @@ class Comparison:
         max_drop: float = MAX_DROP,
         progress: Progress = lambda done: None,
     ) -> None:
-        """judge: None measures speed alone. open_model: a session over a serialized model, named for messages.
+        """evaluator: None measures speed alone. open_model: a session over a serialized model, named for messages.
 
         progress: called with the number of photos that FP32 has just answered.
         """

@@ -64,7 +64,7 @@ def quantization_aware(
     pixels and the seed, judges instead of training. With photos that are changed at random the judges are so too, and a photo may
     train in another guise than it judges in. learning_rate: what a weight moves at one batch at most, in steps of its integers;
     a network of few and narrow layers bears 0.1, which ruins mobilenet_v2. device: as PyTorch names it.
-    The file given is one of the candidates, so that the result never agrees less on the photos that judge.
+    The file given is one of the candidates, so that the result never agrees less on the photos held out.
 
     Loss: KL from the teacher at a temperature (Hinton, Vinyals and Dean 2015) and cross-entropy with the targets. Scales are
     learned with the weights (Esser et al. 2020), as logarithms: a tensor with one large channel needs a hundredth of its scale,
@@ -126,7 +126,7 @@ def distillation(logits: torch.Tensor, teacher: torch.Tensor, targets: torch.Ten
 
 
 class _Best:
-    """The candidate that diverges least from the teacher, of those that agree most with it on the photos that judge.
+    """The candidate that diverges least from the teacher, of those that agree most with it on the photos held out.
 
     Most: all but one photo, since whether a single close call falls this way says less than all the distances together do.
     None agrees less than the first.
@@ -158,12 +158,12 @@ class _Best:
 
 
 def _judging(pixels: NDArray[np.uint8], seed: int) -> NDArray[np.bool_]:
-    """Which photos judge, bool (N,): known by their bytes, in whatever order and company they come."""
+    """Which photos are held out, bool (N,): known by their bytes, in whatever order and company they come."""
     return np.array([zlib.crc32(photo.tobytes(), seed) % HELD_OUT == 0 for photo in pixels], np.bool_)
 
 
 def _judges(batches: Batches, seed: int) -> tuple[NDArray[np.uint8], int]:
-    """The photos that judge, and the number of batches that others are left in. Where chance left none: the first batch."""
+    """The photos held out, and the number of batches that others are left in. Where chance left none: the first batch."""
     chosen: list[NDArray[np.uint8]] = []
     first: NDArray[np.uint8] | None = None
     count = 0

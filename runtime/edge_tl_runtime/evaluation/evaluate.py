@@ -74,7 +74,7 @@ class ClassResult:
 class Evaluation:
     """confusion[i, j]: photos of class i named class j, int64 (C, C). top5 is a fraction, or None below six classes.
 
-    reliability: of the probabilities, None where the judge did not say how logits become probabilities.
+    reliability: of the probabilities, None where the model did not say how logits become probabilities.
     overlap: what the photos were to the model, None where that was not asked. adjusted: names of photos whose pixels had to be
     changed to be read, by what was done (`images.pixels`).
     """

@@ -16,7 +16,7 @@ from edge_tl_runtime.core.text import UNPRINTABLE, one_line
 from edge_tl_runtime.modelfile.spec import ModelSpec
 
 KEEP = (0.95, 0.99)
-"""Fractions of photos like those to keep for which a threshold is stored."""
+"""Fractions of photos like the training data to keep, for which a threshold is stored."""
 MIN_PHOTOS = 20
 """The fewest photos that place a threshold. 95 % needs 19: the lowest of them (see `threshold`)."""
 EXPORT_KEY = "familiarity"

@@ -45,7 +45,7 @@ class RunPlan:
     threshold: float = option(0.0, "Below this probability: unknown.", low=0, high=1, metavar="P")
     unknown: float | None = option(
         None,
-        "Frames unlike the training data: unknown. KEEP is the fraction of photos like those to keep: 0.95 or 0.99.",
+        "Frames unlike the training data: unknown. KEEP: fraction of photos like it to keep, 0.95 or 0.99.",
         kind=float,
         low=0.5,
         high=0.999,

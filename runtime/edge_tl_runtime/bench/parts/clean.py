@@ -110,10 +110,10 @@ def read_group(photos: Labelled, places: list[int]) -> ImageBatch:
 def in_pieces(
     bench: Bench, name: str, places: list[int], evaluate: Callable[[list[int]], Document | None]
 ) -> tuple[list[Document], bool]:
-    """`judge` of PIECE photos at a time, from the ledger where it was asked before; and whether time was left for all.
+    """`evaluate` of PIECE photos at a time, from the ledger where it was asked before; and whether time was left for all.
 
-    judge: places to a JSON document, or None where it saw the time end first; that piece is done again another time. The first is
-    always begun, so that there is a figure.
+    evaluate: places to a JSON document, or None where it saw the time end first; that piece is done again another time. The first
+    is always begun, so that there is a figure.
     """
     found: list[Document] = []
     for piece in pieces(places):

@@ -32,7 +32,7 @@ class Ledger(Protocol):
 class Bench:
     """Everything a part may use.
 
-    classifier: the opened file; its `logits` are the judge. pack: None without one. photos: labelled photos given instead of a
+    classifier: the opened file; its `logits` answer. pack: None without one. photos: labelled photos given instead of a
     pack; None without. stop: True once the time budget is spent. progress: called with the number of pieces just done.
     """
 
