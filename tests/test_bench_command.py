@@ -224,7 +224,7 @@ DRIVER = """
 import contextlib, os, sys, time
 from pathlib import Path
 import numpy as np
-from edge_tl_runtime.bench.benchmark import Subject, run_benchmark
+from edge_tl_runtime.bench.benchmark import BenchmarkModel, run_benchmark
 from edge_tl_runtime.bench.parts.part import Part
 from edge_tl_runtime.bench.parts.all_parts import PARTS
 from edge_tl_runtime.bench.result import write_result
@@ -259,7 +259,7 @@ def stage(what, total):
     yield lambda done: None
 
 model, output = map(Path, sys.argv[1:])
-subject = Subject(model=model, classifier=Classifier(model))
+subject = BenchmarkModel(model=model, classifier=Classifier(model))
 document, ledger = run_benchmark(subject, output, BenchSettings(), stage, parts=(Quick(), Pieces()))
 write_result(output, document)
 ledger.discard()

@@ -156,8 +156,8 @@ def test_the_plain_form_of_a_foreign_graph_is_the_same_function(tmp_path, hard_s
 
 @pytest.mark.parametrize("quantization", ["int8", "fp16"])
 def test_an_adopted_file_is_quantized_and_keeps_its_contract(tmp_path, file, parts, quantization, monkeypatch):
-    monkeypatch.setattr("edge_tl_export.search.compare.Row.is_faster", property(lambda row: True))
-    monkeypatch.setattr("edge_tl_export.search.search.Search.plain_speed", lambda search: 1.0)
+    monkeypatch.setattr("edge_tl_export.search.compare.CandidateRow.is_faster", property(lambda row: True))
+    monkeypatch.setattr("edge_tl_export.search.search.QuantizationSearch.plain_speed", lambda search: 1.0)
     given = tmp_path / "ours.onnx"
     proto = onnx.load(file)
     helper.set_model_props(proto, {"author": "somebody"})
@@ -197,7 +197,7 @@ def test_an_adopted_file_is_quantized_and_keeps_its_contract(tmp_path, file, par
 
 
 def test_into_another_folder_the_fp32_file_goes_along(tmp_path, file, parts, monkeypatch):
-    monkeypatch.setattr("edge_tl_export.search.compare.Row.is_faster", property(lambda row: True))
+    monkeypatch.setattr("edge_tl_export.search.compare.CandidateRow.is_faster", property(lambda row: True))
     settings = dataclasses.replace(INT8, quantization="fp16")
     for _ in range(2):
         report = export_file(file, tmp_path / "out", settings, calibration=parts[0], validation=parts[1], stage=silent)
@@ -432,8 +432,8 @@ def test_photos_that_calibrate_and_those_that_rank_are_never_the_same(total, siz
 
 
 def test_table_page_and_document_say_the_same(tmp_path, file, folder, monkeypatch):
-    monkeypatch.setattr("edge_tl_export.search.compare.Row.is_faster", property(lambda row: True))
-    monkeypatch.setattr("edge_tl_export.search.search.Search.plain_speed", lambda search: 1.0)
+    monkeypatch.setattr("edge_tl_export.search.compare.CandidateRow.is_faster", property(lambda row: True))
+    monkeypatch.setattr("edge_tl_export.search.search.QuantizationSearch.plain_speed", lambda search: 1.0)
     given = tmp_path / "ours.onnx"
     given.write_bytes(file.read_bytes())
     asked = [str(given), "--quantize", "--photos", str(folder), "--max-drop", "100", "--search", "full"]

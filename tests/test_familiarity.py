@@ -170,13 +170,13 @@ def test_json_round_trip_gives_an_equal_value(first, second, n, data):
     ids=repr,
 )
 def test_a_damaged_document_is_refused(change):
-    with pytest.raises(BadModelError, match="familiarity"):
+    with pytest.raises(BadModelError, match="out-of-distribution thresholds"):
         OODThresholds.from_dict({**EXAMPLE.to_dict(), **change})
 
 
 @pytest.mark.parametrize("document", [None, [], "energy", 3, {}, *({k: 1} for k in EXAMPLE.to_dict())], ids=repr)
 def test_what_is_no_document_is_refused(document):
-    with pytest.raises(BadModelError, match="familiarity"):
+    with pytest.raises(BadModelError, match="out-of-distribution thresholds"):
         OODThresholds.from_dict(document)
 
 

@@ -318,9 +318,9 @@ def test_options_of_a_stream_are_those_of_a_run():
     from dataclasses import fields
 
     from edge_tl.api.model import StreamOptions
-    from edge_tl_runtime.run.assemble import Plan
+    from edge_tl_runtime.run.plan import RunPlan
 
-    assert set(StreamOptions.__annotations__) <= {item.name for item in fields(Plan)}
+    assert set(StreamOptions.__annotations__) <= {item.name for item in fields(RunPlan)}
 
 
 def test_settings_of_a_call_are_told_once():

@@ -446,7 +446,7 @@ def test_memory_of_a_long_run_does_not_grow(color_model, tmp_path):
         from edge_tl_runtime.pipeline.decision import Decider
         from edge_tl_runtime.run.status import rss_mb
         from edge_tl_runtime.run.runner import Runner
-        from edge_tl_runtime.sinks import FileTarget, Log, Outlet
+        from edge_tl_runtime.sinks import FileTarget, Log, QueuedSink
         from edge_tl_runtime.pipeline.smoothing import Vote
         from edge_tl_runtime.pipeline.stream import Stream
 
@@ -461,7 +461,7 @@ def test_memory_of_a_long_run_does_not_grow(color_model, tmp_path):
 
         source = Measured(np.zeros((48, 64, 3), np.uint8), 0.0, 30_000, live=False)
         stream = Stream(source, Classifier({str(color_model)!r}), decider=lambda c: Decider(c.spec, smoother=Vote()))
-        Runner(stream, [Outlet(Log(FileTarget(Path({str(tmp_path)!r}) / "log", 2**16, 2)), True)]).run()
+        Runner(stream, [QueuedSink(Log(FileTarget(Path({str(tmp_path)!r}) / "log", 2**16, 2)), True)]).run()
         print(sizes)
         assert sizes[-1] - sizes[4] < 1, sizes  # the first thousands fill the windows that are kept
     """

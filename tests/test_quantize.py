@@ -426,7 +426,9 @@ def test_a_search_judges_what_it_hands_over_and_knows_each_layer(tmp_path):
 def test_no_int8_file_is_written_that_loses_more_than_allowed(tmp_path, monkeypatch):
     calibration, validation = photos_in(tmp_path / "photos", 20)
     settings = ExportSettings(quantization="int8", max_drop=0, layers=False)
-    monkeypatch.setattr("edge_tl_export.search.compare.Row.is_accurate", property(lambda row: row.precision != "int8"))
+    monkeypatch.setattr(
+        "edge_tl_export.search.compare.CandidateRow.is_accurate", property(lambda row: row.precision != "int8")
+    )
     (tmp_path / "model-int8.onnx").write_bytes(b"of an earlier export")
     report = export_model(
         build(), SPEC, tmp_path, settings, calibration=calibration, validation=validation, stage=silent

@@ -460,5 +460,5 @@ def test_one_core_of_four_is_left_to_the_capture_and_threads_spin_where_no_camer
     from edge_tl_runtime.run import assemble as live_module
 
     monkeypatch.setattr(live_module, "usable_cores", lambda: cores)
-    plan = live_module.Plan(model=Path("m.onnx"), source="test://bars" if live else "photo.jpg")
+    plan = live_module.RunPlan(model=Path("m.onnx"), source="test://bars" if live else "photo.jpg")
     assert live_module.default_settings(plan) == SessionSettings(threads=threads, spin=not live)

@@ -211,8 +211,9 @@ def test_a_pace_for_what_has_none_is_refused(color_model, color_photos):
 
     from edge_tl_runtime.core.errors import UsageError
     from edge_tl_runtime.inference.classifier import Classifier
-    from edge_tl_runtime.run.assemble import Plan, assemble
+    from edge_tl_runtime.run.assemble import assemble
+    from edge_tl_runtime.run.plan import RunPlan
 
-    plan = Plan(model=color_model, source=str(color_photos), every=2.0, headless=True)
+    plan = RunPlan(model=color_model, source=str(color_photos), every=2.0, headless=True)
     with ExitStack() as stack, pytest.raises(UsageError, match="--every paces a camera or a stream"):
         assemble(plan, Classifier, stack, [].append)

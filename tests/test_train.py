@@ -89,7 +89,15 @@ def test_constant_features_and_single_photos_do_no_harm():
 
 def test_a_run_holds_what_is_promised(trained, surfaces):
     names = {path.name for path in trained.folder.iterdir()}
-    assert names == {"model.safetensors", "spec.json", "settings.json", "metrics.jsonl", "log.txt", "judged.npz"}
+    assert names == {
+        "model.safetensors",
+        "spec.json",
+        "settings.json",
+        "settings.toml",
+        "metrics.jsonl",
+        "log.txt",
+        "judged.npz",
+    }
     run = load_run(trained.folder)
     assert run.spec == trained.spec
     assert run.spec.labels == CLASSES

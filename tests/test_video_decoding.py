@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -438,3 +439,26 @@ def test_a_capture_process_that_dies_says_so(tmp_path):
             child.kill()
         with pytest.raises(SourceError, match=r"ended without a word \(signal 9\)"):
             list(frames)
+
+
+WITHOUT_AV = """
+import sys
+sys.modules["av"] = None
+from edge_tl.cli import invoke
+sys.exit(invoke(["run", {model!r}, "--source", {video!r}, "--headless", "--json"]))
+"""
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mpeg2video"])
+def test_the_command_line_without_pyav_invents_no_frame_either(color_model, tmp_path, codec):
+    """The command line silences FFmpeg, whose word on standard error is all that tells of a picture that was not written."""
+    red = np.full((120, 160, 3), (20, 20, 230), np.uint8)
+    options = {"flags": "+ildct+ilme", **({"x264-params": "interlaced=1"} if codec == "libx264" else {"b": "4M"})}
+    path = write_video(tmp_path / "a.mkv", [red] * 12, codec, options=options)
+    code = WITHOUT_AV.format(model=str(color_model), video=str(path))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    labels = {json.loads(line)["label"] for line in done.stdout.splitlines()}
+    assert labels <= {"red"}, done.stderr
+    if not labels:
+        assert done.returncode == 1
+        assert "cannot decode 12 frames" in done.stderr, done.stderr

@@ -83,7 +83,11 @@ class QueriesDocument(TypedDict):
     p90: NotNegative | None
 
 
-class AttackRunDocument(TypedDict):
+class _Added(TypedDict, total=False):
+    plugin: PluginDocument | None
+
+
+class AttackRunDocument(_Added):
     """One attack by one route.
 
     paper: where the attack was published.
@@ -100,7 +104,6 @@ class AttackRunDocument(TypedDict):
     success: RateByEpsilon
     queries: dict[Epsilon, QueriesDocument]
     curve: dict[Epsilon, list[Annotated[list[Count], Meta(min_length=2, max_length=2)]]]
-    plugin: PluginDocument | None
 
 
 class ModelUnderTestDocument(TypedDict):
@@ -281,11 +284,12 @@ class EnvironmentDocument(TypedDict):
     versions: dict[str, str]
 
 
-class _TimeLimit(TypedDict, total=False):
+class _Later(TypedDict, total=False):
     time_limit: NotNegative
+    attacks: str
 
 
-class AttackSettingsDocument(_TimeLimit):
+class AttackSettingsDocument(_Later):
     """What was asked for; time_limit: minutes. attacks: names given by --attacks; empty for the preset's."""
 
     preset: str
@@ -299,7 +303,6 @@ class AttackSettingsDocument(_TimeLimit):
     corruptions: str
     device: str
     seed: Count
-    attacks: str
 
 
 class RobustnessDocument(TypedDict):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import time
 from collections import Counter
 from pathlib import Path
@@ -21,6 +22,8 @@ from edge_tl_runtime.sources.decoding.unwritten import Poison
 from edge_tl_runtime.sources.decoding.wholeness import cut_short
 
 OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
+LOG_LEVELS = ("OPENCV_FFMPEG_LOGLEVEL", "OPENCV_FFMPEG_DEBUG")
+_OF_FFMPEG = re.compile(rb"^\[[^\]]* @ 0x[0-9a-f]+\]|^\s*Last message repeated")
 UNWRITTEN = "not written by OpenCV, which says it did"
 NO_PICTURE = "no picture"
 
@@ -84,6 +87,10 @@ class OpenCvReader:
             raise SourceError(f"{self.shown}: OpenCV reads no video from a pipe; run: {ADVICE}")
         address = parse_address(name)
         self._is_address, self._path = address is not None, Path(name)
+        # Read when FFmpeg is first used. With one of them OpenCV sends what FFmpeg says to standard output, or nowhere;
+        # without, its errors go to standard error, which is listened to.
+        for variable in LOG_LEVELS:
+            os.environ.pop(variable, None)
         self._capture = cv2.VideoCapture()
         limits: list[int] = []
         if address is not None:
@@ -92,7 +99,10 @@ class OpenCvReader:
             if live:
                 # The variable counts for the whole process, which is this stream's own. nobuffer would cost the first key frame.
                 os.environ.setdefault(OPTIONS, "rtsp_flags;prefer_tcp|analyzeduration;300000|fpsprobesize;2")
-        if not self._capture.open(address.url if address else name, cv2.CAP_FFMPEG, limits):
+        with self._errors:
+            opened = self._capture.open(address.url if address else name, cv2.CAP_FFMPEG, limits)
+        if not opened:
+            self._errors.close()
             if address is None:
                 raise SourceError(why_no_video(name))
             raise SourceError(
@@ -122,7 +132,9 @@ class OpenCvReader:
         return int(get(cv2.CAP_PROP_FRAME_WIDTH)), int(get(cv2.CAP_PROP_FRAME_HEIGHT))
 
     def grab(self) -> bool:
-        if not self._capture.grab():
+        with self._errors:
+            grabbed = self._capture.grab()
+        if not grabbed:
             self.ended = True  # FFmpeg does not come back after an end or a time-out
             return False
         self.captured = time.monotonic()
@@ -155,7 +167,8 @@ class OpenCvReader:
 
 
 class StandardError:
-    """Listens to what C libraries write to standard error. text: what was written within the last `with`; it is passed on."""
+    """Listens to what C libraries write to standard error. text: what was written within the last `with`; FFmpeg's lines, which
+    `edge-tl` tells in its own words, go no further."""
 
     def __init__(self) -> None:
         self.text = ""
@@ -181,8 +194,9 @@ class StandardError:
             os.ftruncate(self._file, 0)
             os.lseek(self._file, 0, os.SEEK_SET)
             self.text = written.decode("utf-8", "replace")
-            if "swscaler" not in self.text:
-                os.write(2, written)
+            rest = [line for line in written.splitlines(keepends=True) if not _OF_FFMPEG.match(line)]
+            if rest:
+                os.write(2, b"".join(rest))
 
     def close(self) -> None:
         if self._file >= 0:
