@@ -23,7 +23,7 @@ class Runner:
     """Takes a stream to its end, or until it is stopped, and closes everything in good order.
 
     >>> with open_source("bee.jpg") as source:  # or "0", a camera
-    ...     Runner(Stream(source, classifier), [Outlet(Log(FileTarget(Path("log.jsonl"))), lossless=False)]).run()
+    ...     Runner(Stream(source, classifier), [QueuedSink(Log(FileTarget(Path("log.jsonl"))), lossless=False)]).run()
     """
 
     def __init__(
