@@ -1,4 +1,4 @@
-"""Where results go: a Sink takes one result at a time, and an Outlet puts a thread and a queue before it."""
+"""Where results go: a Sink takes one result at a time, and a QueuedSink puts a thread and a queue before it."""
 
 from __future__ import annotations
 
