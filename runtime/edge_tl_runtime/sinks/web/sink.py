@@ -39,7 +39,7 @@ class WebPage(Sink):
     """Serves the live page from the moment it is made until it is closed.
 
     Every result brings its label; pixels are asked for only while somebody watches the picture, and are encoded once for all who
-    do. `wants` is to be asked for every result, as a QueuedSink does: it is where changes of the label are noticed, so that none is
+    do. `wants` is to be asked for every result, as a QueuedSink does: changes of the label are noticed there, so that none is
     missed while a picture is encoded.
     """
 
