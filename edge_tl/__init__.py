@@ -12,8 +12,9 @@ the training libraries.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from edge_tl_runtime.core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from edge_tl.api.attacking import attack
@@ -70,12 +71,7 @@ _PLACES = {
 """Where each public name is; the block above says the same to type checkers and editors, and a test compares them."""
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _PLACES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_PLACES[name]), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazy_names(__name__, _PLACES)
 
 
 def __dir__() -> list[str]:

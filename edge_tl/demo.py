@@ -58,7 +58,7 @@ def run_demo(folder: Path, stage: Stage, say: Callable[[str], None]) -> DemoResu
         training = train(photos, folder / "run", TrainSettings(recipe="probe"), stage, say)
         assert training is not None  # None is for the further processes of torchrun
     with timed("export"):
-        report = deploy(str(folder / "run"), None, EXPORT, None, TrainSettings.weights, EXPORT.seed, stage, say)
+        report = deploy(str(folder / "run"), None, EXPORT, None, TrainSettings.weights, stage, say)
     with timed("video"):
         video = folder / "surfaces.avi"
         truth = write_video(video, photos / "val")

@@ -30,7 +30,6 @@ def deploy(
     settings: ExportSettings,
     photos: Path | None,
     weights: str,
-    seed: int,
     stage: Stage,
     say: Callable[[str], None],
 ) -> ExportReport:
@@ -49,10 +48,10 @@ def deploy(
     if path.suffix == ".onnx" or (path.is_file() and path.suffix != Path(WEIGHTS).suffix):
         if weights != TrainSettings.weights:
             raise UsageError(f"--weights is for the name of a backbone; {path} has its own, leave it out")
-        return _deploy_file(path, folder, settings, photos, seed, stage, say)
+        return _deploy_file(path, folder, settings, photos, stage, say)
     source = open_run(model, weights)
     photos = photos or _training_data(source, needed=settings.quantization == "int8")
-    calibration, validation = _parts(photos, source.spec, settings, seed, say)
+    calibration, validation = _parts(photos, source.spec, settings, say)
     weights_file = source.folder / WEIGHTS
     parent = sha256(weights_file.read_bytes()) if weights_file.is_file() else source.network.weights_sha256
     report = export_model(
@@ -83,7 +82,6 @@ def _deploy_file(
     folder: Path | None,
     settings: ExportSettings,
     photos: Path | None,
-    seed: int,
     stage: Stage,
     say: Callable[[str], None],
 ) -> ExportReport:
@@ -93,9 +91,7 @@ def _deploy_file(
             "INT8 needs photos to calibrate on, and a file has none of its own; give them with --photos FOLDER"
         )
     calibration, validation = (
-        _parts(photos, spec, settings, seed, say)
-        if spec.precision == "fp32" and settings.quantization
-        else (None, None)
+        _parts(photos, spec, settings, say) if spec.precision == "fp32" and settings.quantization else (None, None)
     )
     report = export_file(
         path, folder or path.parent, settings, calibration=calibration, validation=validation, stage=stage
@@ -105,11 +101,11 @@ def _deploy_file(
 
 
 def _parts(
-    photos: Path | None, spec: ModelSpec, settings: ExportSettings, seed: int, say: Callable[[str], None]
+    photos: Path | None, spec: ModelSpec, settings: ExportSettings, say: Callable[[str], None]
 ) -> tuple[LabelledPhotos | None, LabelledPhotos | None]:
     if photos is None:
         return None, None
-    calibration, validation = _split(photos, spec, seed)
+    calibration, validation = _split(photos, spec, settings.seed)
     say(validation.describe())
     validation, overlap = unseen(validation, spec, "val", otherwise="")
     for line in filter(None, (overlap.left_out_line(""), *overlap.lines())):

@@ -35,9 +35,10 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edge_tl_runtime.core.errors import OutputError, SourceError, UsageError
+from edge_tl_runtime.core.lazy import lazy_names
 from edge_tl_runtime.core.plugins import KINDS, Plugin, checked, find, plugins
 
 if TYPE_CHECKING:
@@ -95,10 +96,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _PLACES:
-        raise AttributeError(f"module {__name__} has no attribute {name!r}")
-    return getattr(importlib.import_module(_PLACES[name]), name)
+__getattr__ = lazy_names(__name__, _PLACES)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,13 +20,12 @@ from edge_tl.audit.settings import CheckSettings
 from edge_tl.cli import COMMANDS, GROUPS, cli
 from edge_tl.cli import invoke as run
 from edge_tl.cli.examples import EXAMPLES
-from edge_tl.cli.options import collect
 from edge_tl.training.settings import FinetuneSettings, TrainSettings
-from edge_tl.training.settings_file import assembled, by_name, choose, written
+from edge_tl.training.settings_file import by_dotted_name, by_name, choose, written
 from edge_tl_export.settings import ExportSettings
 from edge_tl_runtime.bench.settings import BenchSettings
 from edge_tl_runtime.core.errors import UsageError
-from edge_tl_runtime.core.settings import called
+from edge_tl_runtime.core.settings import assembled, called
 from edge_tl_runtime.evaluation.settings import EvaluateSettings
 from edge_tl_runtime.inference.settings import OpenSettings, PredictSettings
 from edge_tl_runtime.machine.settings import TuneSettings
@@ -85,9 +84,9 @@ def test_a_command_that_is_asked_for_nothing_has_the_defaults_of_its_settings_an
     known = {}
     for settings in ASKED[words]:
         if settings is RunPlan:
-            assert collect(RunPlan, {**given, "model": Path("m.onnx")}) == RunPlan(model=Path("m.onnx"))
+            assert assembled(RunPlan, {**given, "model": Path("m.onnx")}) == RunPlan(model=Path("m.onnx"))
         else:
-            assert collect(settings, given) == settings()
+            assert assembled(settings, given) == settings()
         known |= {called(item): item.default for item in dataclasses.fields(settings) if item.metadata}
     for name, settings in BORROWED.get(words[0], {}).items():
         known[name] = next(item.default for item in dataclasses.fields(settings) if item.name == name)
@@ -131,7 +130,7 @@ def test_long_helps_are_in_sections_and_none_of_their_options_is_lost(name, caps
 
 @pytest.mark.parametrize(("words", "points"), [((), 0.5), (("--max-drop", "0.5"), 0.5), (("--max-drop", "2"), 2.0)])
 def test_the_allowed_drop_is_in_points_until_it_is_computed_with(words, points):
-    made = collect(ExportSettings, defaults("export", "run", *words))
+    made = assembled(ExportSettings, defaults("export", "run", *words))
     assert (made.max_drop, made.allowed_drop) == (points, points / 100)
     assert settings_of(ExportSettings, {"max_drop": points}, "export") == made
 
@@ -188,7 +187,7 @@ VALUES = {
 
 
 def test_a_written_file_gives_the_same_settings_to_another_reader_and_back(tmp_path):
-    settings = assembled({name: value for name, (value, _) in VALUES.items()})
+    settings = by_dotted_name({name: value for name, (value, _) in VALUES.items()})
     file = tmp_path / "mine.toml"
     file.write_text(written(settings), "utf-8")
     content = tomllib.loads(file.read_text("utf-8"))
@@ -203,7 +202,7 @@ def test_a_written_file_gives_the_same_settings_to_another_reader_and_back(tmp_p
 def test_set_gives_what_the_field_holds():
     chosen = choose(None, [f"{name}={text}" for name, (_, text) in VALUES.items()], {})
     assert chosen.given == {name: value for name, (value, _) in VALUES.items()}
-    assert chosen.settings == assembled(chosen.given)
+    assert chosen.settings == by_dotted_name(chosen.given)
     assert choose(None, ["finetune.layer-decay=1"], {}).given == {"finetune.layer_decay": 1.0}
     assert choose(None, ["finetune.mirror=auto"], {}).settings == TrainSettings()
 

@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+from edge_tl_runtime.core.lazy import lazy_names
 
 _PLACES = {
-    "APGD": "attacks.apgd",
-    "ATTACKS": "attacks.registry",
-    "FGSM": "attacks.pgd",
-    "LOSSES": "attacks.losses",
-    "NORMS": "attacks.norms",
-    "PGD": "attacks.pgd",
-    "Attack": "attacks.base",
-    "Criterion": "attacks.criteria",
-    "DeepFool": "attacks.deepfool",
-    "Misclassification": "attacks.criteria",
-    "AttackedModel": "attacks.model",
-    "Noise": "attacks.black_box",
-    "AttackOutcome": "attacks.base",
-    "SquareAttack": "attacks.black_box",
-    "TargetedAPGD": "attacks.apgd",
-    "TargetedMisclassification": "attacks.criteria",
+    "APGD": "edge_tl.adversarial.attacks.apgd",
+    "ATTACKS": "edge_tl.adversarial.attacks.registry",
+    "FGSM": "edge_tl.adversarial.attacks.pgd",
+    "LOSSES": "edge_tl.adversarial.attacks.losses",
+    "NORMS": "edge_tl.adversarial.attacks.norms",
+    "PGD": "edge_tl.adversarial.attacks.pgd",
+    "Attack": "edge_tl.adversarial.attacks.base",
+    "Criterion": "edge_tl.adversarial.attacks.criteria",
+    "DeepFool": "edge_tl.adversarial.attacks.deepfool",
+    "Misclassification": "edge_tl.adversarial.attacks.criteria",
+    "AttackedModel": "edge_tl.adversarial.attacks.model",
+    "Noise": "edge_tl.adversarial.attacks.black_box",
+    "AttackOutcome": "edge_tl.adversarial.attacks.base",
+    "SquareAttack": "edge_tl.adversarial.attacks.black_box",
+    "TargetedAPGD": "edge_tl.adversarial.attacks.apgd",
+    "TargetedMisclassification": "edge_tl.adversarial.attacks.criteria",
 }
 """Public names and their modules, imported when asked for: settings and reports live here too, and they need no torch."""
 
 __all__ = list(_PLACES)
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _PLACES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)
+__getattr__ = lazy_names(__name__, _PLACES)

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from edge_tl.api.reporter import Reporter
 from edge_tl_runtime.core.errors import UsageError
-from edge_tl_runtime.evaluation.evaluate import Evaluation, evaluate_model, photos_to_evaluate
+from edge_tl_runtime.evaluation.evaluate import Evaluation, Logits, evaluate_model, photos_to_evaluate
 from edge_tl_runtime.evaluation.settings import SPLITS
 from edge_tl_runtime.evaluation.training_overlap import unseen
 from edge_tl_runtime.images.datasets.dataset import LabelledPhotos
 from edge_tl_runtime.modelfile.spec import ModelSpec
-
-Logits = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
 def evaluate_on(

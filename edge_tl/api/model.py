@@ -17,7 +17,8 @@ from edge_tl.api.train_extra import train_extra
 from edge_tl.training.settings import TrainSettings
 from edge_tl_export.settings import ExportSettings
 from edge_tl_runtime.core.errors import UsageError
-from edge_tl_runtime.core.html import html_table, percent
+from edge_tl_runtime.core.html import html_table
+from edge_tl_runtime.core.text import percent
 from edge_tl_runtime.evaluation.evaluate import Evaluation
 from edge_tl_runtime.evaluation.settings import EvaluateSettings
 from edge_tl_runtime.inference.classifier import Classifier, Prediction, SessionSettings
@@ -255,7 +256,6 @@ def export(
         made,
         None if photos is None else Path(photos),
         weights,
-        made.seed,
         report.stage,
         report.say,
     )

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge_tl.api.show import show_page
-from edge_tl_runtime.core.html import html_table, percent
+from edge_tl_runtime.core.html import html_table
+from edge_tl_runtime.core.text import percent
 
 if TYPE_CHECKING:
     from edge_tl.audit.check import Findings

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edge_tl.cli.console import say, silent, table
-from edge_tl.cli.options import collect, option_of, options
+from edge_tl.cli.options import option_of, options
 from edge_tl.cli.session import open_classifier, session_options
 from edge_tl_runtime.bench.settings import BenchSettings
+from edge_tl_runtime.core.settings import assembled
 from edge_tl_runtime.evaluation.settings import EvaluateSettings
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def command(
     from edge_tl_runtime.bench.benchmark import run_benchmark
     from edge_tl_runtime.bench.result import write_result
 
-    settings = collect(BenchSettings, values)
+    settings = assembled(BenchSettings, values)
     signing = _signing(sign)
     subject = _subject(model, pack, data, split, settings.shortened().photos, (threads, provider, profile))
     output = output or Path(f"bench-{model.stem}.json")

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from edge_tl.api.reporter import progress, say, silent
+from edge_tl_runtime.core.text import percent
 
 if TYPE_CHECKING:
     from edge_tl_runtime.images.datasets.survey import Unreadable
@@ -47,8 +48,3 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     if title:
         console.print(f"\n{title}")
     console.print(out)
-
-
-def percent(rate: float) -> str:
-    """0.948 as `94.8 %`."""
-    return f"{100 * rate:.1f} %"

@@ -10,7 +10,8 @@ import click
 
 from edge_tl.adversarial.settings import DreamSettings
 from edge_tl.cli.console import percent, progress, table
-from edge_tl.cli.options import collect, options
+from edge_tl.cli.options import options
+from edge_tl_runtime.core.settings import assembled
 
 
 @click.command(short_help="The picture that a model takes for the best of a class.")
@@ -41,7 +42,7 @@ def command(
     from edge_tl.adversarial.document import DREAMS_DOCUMENT
     from edge_tl.adversarial.dreams.files import write_dreams
 
-    document = write_dreams(model, classes, folder, collect(DreamSettings, values), photo, progress)
+    document = write_dreams(model, classes, folder, assembled(DreamSettings, values), photo, progress)
     if as_json:
         click.echo(json.dumps(document, ensure_ascii=False))
         return

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import click
 
 from edge_tl.cli.console import percent, progress, say, say_skipped, table
-from edge_tl.cli.options import Sections, collect, option_of, options
+from edge_tl.cli.options import Sections, option_of, options
 from edge_tl.training.settings import TrainSettings
 from edge_tl_export.settings import ExportSettings
+from edge_tl_runtime.core.settings import assembled
 from edge_tl_runtime.core.text import shell_command
 
 if TYPE_CHECKING:
@@ -54,8 +55,8 @@ def command(model: str, folder: Path | None, photos: Path | None, weights: str, 
     from edge_tl.deploy import deploy
     from edge_tl.report.export.page import page_name
 
-    settings = collect(ExportSettings, values)
-    report = deploy(model, folder, settings, photos, weights, settings.seed, progress, say)
+    settings = assembled(ExportSettings, values)
+    report = deploy(model, folder, settings, photos, weights, progress, say)
     for warning in report.warnings:
         say(f"warning: {warning}")
     say_skipped(report.skipped, root=photos if photos is not None and photos.is_dir() else None)

@@ -10,9 +10,8 @@ from typing import Any, ClassVar, TypeVar, cast
 import click
 
 from edge_tl.cli.kinds import KINDS
-from edge_tl_runtime.core.settings import FLAG, MEGABYTES, assembled, called
+from edge_tl_runtime.core.settings import FLAG, MEGABYTES, called
 
-_Settings = TypeVar("_Settings")
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 Settings = type[Any]
@@ -39,11 +38,6 @@ def option_of(settings: Settings, name: str, text: str) -> Callable[[_Command], 
     """A decorator that adds the option of one field with a help line of its own, for a command that takes no others of it."""
     (item,) = (item for item in _fields(settings) if item.name == name)
     return _option(item, text)
-
-
-def collect(settings: type[_Settings], values: Mapping[str, Any]) -> _Settings:
-    """An instance from the values click gives. Fields that are settings themselves take theirs from the same values."""
-    return assembled(settings, values)
 
 
 class PluginOption(click.Option):

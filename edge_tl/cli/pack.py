@@ -10,7 +10,8 @@ import click
 
 from edge_tl.adversarial.settings import PackSettings
 from edge_tl.cli.console import progress, say, table
-from edge_tl.cli.options import collect, options
+from edge_tl.cli.options import options
+from edge_tl_runtime.core.settings import assembled
 
 
 @click.command(short_help="Photos and misleading pictures in one file, for the benchmark on devices.")
@@ -28,7 +29,7 @@ def command(model: Path, data: Path, output: Path | None, as_json: bool, **value
     from edge_tl.adversarial.packing import write_pack
 
     output = output or Path(f"{model.stem}.pack")
-    document = write_pack(model, data, output, collect(PackSettings, values), progress, say)
+    document = write_pack(model, data, output, assembled(PackSettings, values), progress, say)
     if as_json:
         click.echo(json.dumps(document, ensure_ascii=False))
         return

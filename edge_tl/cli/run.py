@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import click
 
 from edge_tl.cli.console import say, say_skipped
-from edge_tl.cli.options import Sections, collect, options
+from edge_tl.cli.options import Sections, options
 from edge_tl.cli.session import open_classifier, session_options
+from edge_tl_runtime.core.settings import assembled
 from edge_tl_runtime.run.plan import RunPlan
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def command(
     """
     from edge_tl_runtime.run.assemble import assemble, default_settings, pace
 
-    plan = collect(RunPlan, {**values, "model": model})
+    plan = assembled(RunPlan, {**values, "model": model})
 
     def load(path: Path) -> Any:
         return open_classifier(path, threads, provider, profile, pace(plan), default_settings(plan))

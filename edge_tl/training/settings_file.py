@@ -70,10 +70,10 @@ def choose(file: Path | None, assignments: Sequence[str], options: Mapping[str, 
     if file is not None:
         changed = sum(value != table[key].default for key, value in from_file.items())
         lines.insert(0, f"{one_line(file)}: {len(from_file)} settings, {changed} of them other than the default")
-    return Chosen(assembled(given), given, tuple(lines))
+    return Chosen(by_dotted_name(given), given, tuple(lines))
 
 
-def assembled(given: Mapping[str, Any]) -> TrainSettings:
+def by_dotted_name(given: Mapping[str, Any]) -> TrainSettings:
     """The settings with values by dotted name in place of defaults."""
     nested = {key.split(".")[1]: value for key, value in given.items() if "." in key}
     own = {key: value for key, value in given.items() if "." not in key}

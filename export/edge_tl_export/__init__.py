@@ -5,8 +5,9 @@ Names are imported when they are used: what can be asked of an export (`edge_tl_
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from edge_tl_runtime.core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from edge_tl_export.errors import ExportError
@@ -74,12 +75,7 @@ _PLACES = {
 """Where each public name is; the block above says the same to type checkers and editors, and a test compares them."""
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _PLACES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_PLACES[name]), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazy_names(__name__, _PLACES)
 
 
 def __dir__() -> list[str]:

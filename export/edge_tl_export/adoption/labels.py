@@ -21,7 +21,6 @@ from edge_tl_runtime.images.datasets.labels import clean_label
 
 MAX_BYTES = 4 * 2**20
 BACKGROUND = "background"
-REPEATED = ("refuse", "number")
 
 _NUMBERED = re.compile(r"^(\d{1,6})\s*[:;,=.)\t ]\s*(\S.*)$")
 _NUMBER_BEHIND = re.compile(r"^(.*\S)\s*[:;,=\t]\s*(\d{1,6})$")

@@ -12,7 +12,3 @@ def html_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[objec
     head = "".join(f"<th>{escape(column)}</th>" for column in columns)
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{cells}</tbody></table>" if cells else ""
     return f"<div><p>{escape(title)}</p>{table}</div>"
-
-
-def percent(rate: float) -> str:
-    return f"{100 * rate:.1f} %"

@@ -127,6 +127,15 @@ def instance(part: object, kind: type[Part]) -> Part:
     return part
 
 
+def maker(part: object, kind: type[Part]) -> Callable[..., Part]:
+    """`part` as what makes a `kind`. Raises TypeError for a class that is no subclass of it, and for what cannot be called."""
+    if isinstance(part, type) and not issubclass(part, kind):
+        raise TypeError(f"its class {part.__name__} is no subclass of {kind.__module__}.{kind.__name__}")
+    if not callable(part):
+        raise TypeError(f"it gives {type(part).__name__}, not a class or function that makes a {kind.__name__}")
+    return part
+
+
 def hidden(kind: str, built_in: Collection[str]) -> tuple[Plugin, ...]:
     """Plugins that are never used, since edge-tl has a part of that name itself."""
     return tuple(plugin for plugin in plugins(kind) if plugin.name in built_in)

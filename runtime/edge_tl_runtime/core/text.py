@@ -41,3 +41,8 @@ def _quoted(word: object) -> str:
 def _bytes(character: str) -> bytes:
     """Of a file name's character; a byte that was no UTF-8 is a surrogate from U+DC80 on (PEP 383)."""
     return character.encode("utf-8", "surrogateescape" if "\udc80" <= character <= "\udcff" else "surrogatepass")
+
+
+def percent(rate: float) -> str:
+    """0.948 as `94.8 %`."""
+    return f"{100 * rate:.1f} %"

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tl_runtime.core.errors import BadFrame, BadImage, DataError
-from edge_tl_runtime.core.html import html_table, percent
+from edge_tl_runtime.core.html import html_table
 from edge_tl_runtime.core.statistics import mean_of_rates, wilson
+from edge_tl_runtime.core.text import percent
 from edge_tl_runtime.core.threads import map_in_order
 from edge_tl_runtime.evaluation.reliability import Reliability, reliability
 from edge_tl_runtime.evaluation.training_overlap import (

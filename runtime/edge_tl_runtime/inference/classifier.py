@@ -15,8 +15,8 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from edge_tl_runtime.core.errors import BadModelError, EdgeTLError, UsageError
-from edge_tl_runtime.core.html import html_table, percent
-from edge_tl_runtime.core.text import one_line
+from edge_tl_runtime.core.html import html_table
+from edge_tl_runtime.core.text import one_line, percent
 from edge_tl_runtime.core.threads import usable_cores
 from edge_tl_runtime.images.decode import Frame
 from edge_tl_runtime.images.preprocess import crop_resize

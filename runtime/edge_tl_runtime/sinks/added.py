@@ -41,11 +41,7 @@ def make_sink(text: str) -> Sink:
 
 def checked_maker(part: object) -> MakeSink:
     """Raises TypeError for what is no Sink class and no function."""
-    if isinstance(part, type) and not issubclass(part, Sink):
-        raise TypeError(f"its class {part.__name__} is no subclass of {Sink.__module__}.{Sink.__name__}")
-    if not callable(part):
-        raise TypeError(f"it gives {type(part).__name__}, not a class or function that makes a Sink")
-    return part
+    return plugins.maker(part, Sink)
 
 
 def _options(text: str, rest: str) -> dict[str, str]:

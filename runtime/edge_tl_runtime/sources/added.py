@@ -31,11 +31,7 @@ def added_name(name: str) -> str:
 
 def checked_maker(part: object) -> MakeDevice:
     """Raises TypeError for what is no Device class and no function."""
-    if isinstance(part, type) and not issubclass(part, Device):
-        raise TypeError(f"its class {part.__name__} is no subclass of {Device.__module__}.{Device.__name__}")
-    if not callable(part):
-        raise TypeError(f"it gives {type(part).__name__}, not a class or function that makes a Device")
-    return part
+    return plugins.maker(part, Device)
 
 
 def added_device(request: CaptureRequest) -> Device:

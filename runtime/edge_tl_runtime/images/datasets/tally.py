@@ -35,11 +35,11 @@ def say_adjusted(adjusted: Mapping[str, Sequence[str]]) -> list[str]:
 
 def by_note(photos: Iterable[tuple[str, Sequence[str]]]) -> dict[str, tuple[str, ...]]:
     """Names of photos by each of their notes, in their order. photos: pairs of a name and its notes."""
-    found: dict[str, tuple[str, ...]] = {}
+    found: dict[str, list[str]] = {}
     for name, notes in photos:
         for note in notes:
-            found[note] = (*found.get(note, ()), name)
-    return found
+            found.setdefault(note, []).append(name)
+    return {note: tuple(names) for note, names in found.items()}
 
 
 def shown_path(path: Path, root: Path | None) -> str:

@@ -49,7 +49,7 @@ def open_reader(
     file: Any = None,
     format: str | None = None,
 ) -> Reader:
-    """See `decoder.Decoder`. Raises SourceError with the reason in words."""
+    """See `pyav_reader.Decoder`. Raises SourceError with the reason in words."""
     if file is None and "://" not in name:
         from edge_tl_runtime.sources.animation import AnimationReader, ffmpeg_format, read_by_opencv
 
