@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
+from edge_tl.data.foreign import foreign_photographs
 from edge_tl.report.export.page import write_export_page
 from edge_tl.training.run_folder import WEIGHTS, StoredRun, open_run
 from edge_tl.training.settings import TrainSettings
@@ -63,6 +64,7 @@ def deploy(
         validation=validation,
         parent_sha256=parent,
         stage=stage,
+        foreign=foreign_photographs(source.spec.labels),
     )
     write_export_page(report, source.spec)
     return report
@@ -94,7 +96,13 @@ def _deploy_file(
         _parts(photos, spec, settings, say) if spec.precision == "fp32" and settings.quantization else (None, None)
     )
     report = export_file(
-        path, folder or path.parent, settings, calibration=calibration, validation=validation, stage=stage
+        path,
+        folder or path.parent,
+        settings,
+        calibration=calibration,
+        validation=validation,
+        stage=stage,
+        foreign=foreign_photographs(spec.labels),
     )
     write_export_page(report, spec)
     return report

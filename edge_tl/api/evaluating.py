@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edge_tl.api.reporter import Reporter
 from edge_tl_runtime.core.errors import UsageError
 from edge_tl_runtime.evaluation.evaluate import Evaluation, Logits, evaluate_model, photos_to_evaluate
 from edge_tl_runtime.evaluation.settings import SPLITS
 from edge_tl_runtime.evaluation.training_overlap import unseen
+from edge_tl_runtime.evaluation.unknown import KnownLogits
 from edge_tl_runtime.images.datasets.dataset import LabelledPhotos
 from edge_tl_runtime.modelfile.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from edge_tl_runtime.inference.classifier import Classifier
+
+
+def known_logits(classifier: Classifier) -> Logits:
+    """Logits that also count what the file would call unknown, where it tells that by its features."""
+    keep = classifier.keep(None)
+    return KnownLogits(classifier.answers, classifier.is_known(keep), keep) if keep else classifier.logits
 
 
 def evaluate_on(

@@ -8,7 +8,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from edge_tl.api.evaluating import evaluate_on
+from edge_tl.api.evaluating import evaluate_on, known_logits
 from edge_tl.api.pixels import Channels, frame_of
 from edge_tl.api.reporter import Reporter, reporter
 from edge_tl.api.results import AttackResult
@@ -114,11 +114,20 @@ class Model:
         """ "fp32", "int8" or "fp16"."""
         return self.spec.precision
 
-    def predict(self, image: Any, *, channels: Channels | None = None, top: int = PredictSettings.top_k) -> Prediction:
+    def predict(
+        self,
+        image: Any,
+        *,
+        channels: Channels | None = None,
+        top: int = PredictSettings.top_k,
+        unknown: float | None = PredictSettings.unknown,
+    ) -> Prediction:
         """Classify one picture. May be called from several threads; they take turns.
 
         image: a path, the bytes of a photo file, a Pillow image, or an array, uint8, (H, W, 3) or grey (H, W).
         channels: "rgb" or "bgr", for an array with colours, which cannot say so itself. top: classes in the answer.
+        unknown: fraction of photos like the training photos that stays known, 0.95 or 0.99, or 0 for all; None: 0.99 where the
+        file tells by its features. The label of a picture that is not known is "unknown".
         Raises BadImage, BadFrame, DataError, UsageError.
         """
         if isinstance(top, bool) or not isinstance(top, int) or top < 1:
@@ -126,7 +135,7 @@ class Model:
         classifier = self.classifier
         frame = frame_of(image, channels)
         with self._lock:
-            return classifier.classify(frame, top)
+            return classifier.classify(frame, top, classifier.keep(unknown))
 
     def evaluate(
         self,
@@ -142,7 +151,7 @@ class Model:
         """
         classifier, report = self.classifier, reporter(progress)
         with self._lock:
-            return evaluate_on(classifier.spec, classifier.logits, Path(photos), split, count, report)[0]
+            return evaluate_on(classifier.spec, known_logits(classifier), Path(photos), split, count, report)[0]
 
     def stream(
         self, source: int | PathLike = 0, *, progress: bool | Reporter = False, **options: Unpack[StreamOptions]

@@ -88,10 +88,11 @@ def _wanted(corruptions: str, severities: str) -> tuple[tuple[str, ...], tuple[i
 def _open(model: str, weights: str) -> tuple[ModelSpec, Logits]:
     """The contract of a model and its scores: by onnxruntime for an ONNX file, by PyTorch for anything else."""
     if Path(model).suffix == ".onnx":
+        from edge_tl.api.evaluating import known_logits
         from edge_tl_runtime.inference.classifier import Classifier, SessionSettings
 
         classifier = Classifier(model, SessionSettings(spin=True))
-        return classifier.spec, classifier.logits
+        return classifier.spec, known_logits(classifier)
     from edge_tl.training.run_folder import open_run
 
     run = open_run(model, weights)
@@ -117,6 +118,8 @@ def _print(evaluation: Evaluation) -> None:
     click.echo(f"{evaluation.describe()}{top5}; {evaluation.data}")
     if evaluation.reliability is not None:
         click.echo(f"expected calibration error {evaluation.reliability.ece:.3f}")
+    if evaluation.unknown is not None:
+        click.echo(evaluation.unknown.describe())
     for line in evaluation.overlap.lines() if evaluation.overlap else ():
         click.echo(line)
 

@@ -16,7 +16,7 @@ from edge_tl_runtime.core.settings import assembled
 from edge_tl_runtime.core.text import shell_command
 
 if TYPE_CHECKING:
-    from edge_tl_export import CandidateRow
+    from edge_tl_export import CandidateRow, ExportReport
 
 
 class ExportCommand(Sections):
@@ -81,6 +81,8 @@ def command(model: str, folder: Path | None, photos: Path | None, weights: str, 
             click.echo(f"{name}: {row.verdict}")
     if report.refused:
         click.echo(report.refused)
+    for line in _told(report):
+        click.echo(line)
     click.echo(
         f"parity with {report.parity.reference}: largest logit difference {report.parity.max_difference:.2g} "
         f"on {report.parity.n} photos (bound {report.parity.tolerance:g})"
@@ -102,6 +104,23 @@ COLUMNS = [
     "drop, points",
     "agrees with FP32",
 ]
+
+
+def _told(report: ExportReport) -> list[str]:
+    """What the last file notices of pictures that are like none of its training photos, and whether a camera may have it."""
+    last = report.files[-1]
+    if last.detection is None:
+        return [f"{last.path.name} cannot tell what it does not know: {report.no_detection}"]
+    lines = [f"{last.path.name} {last.detection.describe()}"]
+    missed = ", ".join(f"{trial.n - trial.noticed} of {trial.n} {trial.kind}" for trial in last.detection.missed)
+    if missed:
+        lines.append(
+            f"not ready for a camera that sees other things: it gives {missed} a class; add photos to each class, or keep fewer: "
+            "run --unknown 0.95"
+        )
+    else:
+        lines.append("ready for a camera that also sees other things")
+    return lines
 
 
 def _cells(name: str, row: CandidateRow) -> list[str]:

@@ -16,6 +16,7 @@ from edge_tl_runtime.inference.settings import PredictSettings
 
 if TYPE_CHECKING:
     from edge_tl_runtime.images.datasets.survey import Unreadable
+    from edge_tl_runtime.inference.classifier import Prediction
 
 
 @click.command(short_help="Classify photos.")
@@ -28,6 +29,7 @@ def command(
     model: Path,
     images: tuple[str, ...],
     top_k: int,
+    unknown: float | None,
     threads: int | None,
     provider: str | None,
     profile: bool,
@@ -44,26 +46,30 @@ def command(
         _require_photos(image, model)
     classifier = open_classifier(model, threads, provider, profile, "row", SessionSettings(spin=True))
     sources = [Photos(image) for image in images]
+    keep = classifier.keep(unknown)
     shown, failed = 0, False
     skipped: list[Unreadable] = []
     for source in sources:
         for record in source:
-            prediction = classifier.classify(record.frame, top_k)
+            prediction = classifier.classify(record.frame, top_k, keep)
             shown += 1
             if as_json:
                 click.echo(json.dumps({"source": record.source, **prediction.to_dict()}, ensure_ascii=False))
             else:
-                others = ", ".join(f"{score.label} {percent(score.confidence)}" for score in prediction.top[1:])
-                click.echo(
-                    f"{record.source}: {prediction.label} {percent(prediction.confidence)}"
-                    + (f"  ({others})" if others else "")
-                )
+                click.echo(f"{record.source}: {_in_words(prediction)}")
         skipped += source.skipped
         failed |= bool(source.skipped) and not Path(source.name).is_dir()
     root = Path(images[0]) if len(images) == 1 and Path(images[0]).is_dir() else None
     say_skipped(skipped, shown, root)
     if failed or not shown:
         sys.exit(1)
+
+
+def _in_words(prediction: Prediction) -> str:
+    """`dog 98.2 %  (cat 1.8 %)`; of a picture that is like none of the training photos, `unknown  (dog 98.2 %, cat 1.8 %)`."""
+    classes = [f"{score.label} {percent(score.confidence)}" for score in prediction.top]
+    shown = [prediction.label] if not prediction.known else [classes.pop(0)]
+    return "  ".join(shown + ([f"({', '.join(classes)})"] if classes else []))
 
 
 def _require_photos(image: str, model: Path) -> None:

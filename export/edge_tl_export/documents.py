@@ -65,12 +65,39 @@ class RowDocument(TypedDict):
     verdict: str
 
 
+class KeptDocument(TypedDict):
+    """Photos that trained nothing, and how many of them stay known."""
+
+    noticed: Count
+    n: AtLeastOne
+
+
+class TrialDocument(TypedDict):
+    """Pictures of nothing that was trained on, and how many of them are called unknown."""
+
+    kind: str
+    noticed: Count
+    n: AtLeastOne
+
+
+class DetectionDocument(TypedDict):
+    """What a file tells of pictures that are like none of its training photos.
+
+    keep: fraction of photos like those that should stay known.
+    """
+
+    keep: Share
+    kept: KeptDocument
+    trials: list[TrialDocument]
+
+
 class ModelFileDocument(RowDocument):
-    """A file that was written."""
+    """A file that was written. detection: null where it cannot tell unknown pictures."""
 
     path: str
     sha256: Sha256
     engines: list[RuntimeCheckDocument]
+    detection: DetectionDocument | None
 
 
 class RecipeDocument(TypedDict):

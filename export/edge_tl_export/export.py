@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from edge_tl_export.detection.detector import FIT_PHOTOS, Fitting
 from edge_tl_export.export_report import Changed, ExportReport
 from edge_tl_export.fp32_source import Fp32Source, from_file, from_network
 from edge_tl_export.onnx_graph.verify import check_repeatable, check_structure
@@ -25,6 +26,7 @@ from edge_tl_export.written import Made, check_targets, write_files
 from edge_tl_runtime.core.errors import DataError
 from edge_tl_runtime.core.files import make_folder
 from edge_tl_runtime.images.datasets.dataset import LabelledPhotos
+from edge_tl_runtime.images.decode import Frame
 from edge_tl_runtime.machine.cpu import cpu_name, this_target
 from edge_tl_runtime.machine.tune import BUSY
 from edge_tl_runtime.modelfile.spec import ModelSpec
@@ -47,6 +49,7 @@ def export_model(
     validation: LabelledPhotos | None,
     stage: Stage,
     parent_sha256: str = "",
+    foreign: Sequence[Frame] = (),
 ) -> ExportReport:
     """Write `model.onnx` and, where one passes, `model-<precision>.onnx` into `folder`.
 
@@ -54,7 +57,8 @@ def export_model(
     quantized file of an earlier export that was made from other weights, or was asked for again and refused, is removed with
     them.
 
-    calibration: photos for INT8; validation: evaluation photos, never the same ones. network: on the CPU.
+    calibration: photos for INT8; validation: evaluation photos, never the same ones. network: on the CPU. foreign: frames of none
+    of the classes, which the files should call unknown.
     Raises ExportError when a file fails a check, DataError for INT8 without photos or with photos that show nothing, OutputError.
     """
     _check_photos(settings, calibration, validation)
@@ -62,7 +66,7 @@ def export_model(
     with stage("exporting", 1) as done:
         source = from_network(network, spec, parent_sha256)
         done(1)
-    return _export(source, folder, settings, calibration, validation, stage)
+    return _export(source, folder, settings, calibration, validation, stage, foreign)
 
 
 def export_file(
@@ -73,6 +77,7 @@ def export_file(
     calibration: LabelledPhotos | None,
     validation: LabelledPhotos | None,
     stage: Stage,
+    foreign: Sequence[Frame] = (),
 ) -> ExportReport:
     """Write `NAME-<precision>.onnx` for an FP32 file NAME.onnx, exported or adopted, where one passes; as `export_model`.
 
@@ -84,7 +89,7 @@ def export_file(
     _check_photos(settings, calibration, validation)
     check_targets(source, folder)
     make_folder(folder)
-    return _export(source, folder, settings, calibration, validation, stage)
+    return _export(source, folder, settings, calibration, validation, stage, foreign)
 
 
 def _check_photos(
@@ -109,6 +114,7 @@ def _export(
     calibration: LabelledPhotos | None,
     validation: LabelledPhotos | None,
     stage: Stage,
+    foreign: Sequence[Frame],
 ) -> ExportReport:
     spec = source.spec
     photos = CalibrationPhotos(
@@ -124,7 +130,9 @@ def _export(
         _find_int8(found, source, photos, comparison, settings, stage)
     if settings.quantization == "fp16" or (settings.quantization == "int8" and "int8" not in found.made):
         _find_fp16(found, source, photos, comparison, asked=settings.quantization == "fp16")
-    files, doubts = write_files(source, found.beside_each_other(), folder, samples, settings.quantization)
+    made = found.beside_each_other()
+    made, no_detection = _with_detectors(made, source, calibration, evaluator, foreign, stage)
+    files, doubts = write_files(source, made, folder, samples, settings.quantization)
     last = files[-1].row
     report = ExportReport(
         files=files,
@@ -139,10 +147,29 @@ def _export(
         changed=_changed(comparison, last, found.made[last.precision].model, spec),
         warnings=(*photos.warnings, *found.warnings, *doubts),
         refused=found.refused,
+        no_detection=no_detection,
         skipped=(*photos.skipped, *(() if evaluator is None else evaluator.skipped)),
         stem=source.stem,
     )
     return replace(report, warnings=(*report.warnings, *_busy(report.others)))
+
+
+def _with_detectors(
+    made: dict[str, Made],
+    source: Fp32Source,
+    training: LabelledPhotos | None,
+    evaluator: FileEvaluator | None,
+    foreign: Sequence[Frame],
+    stage: Stage,
+) -> tuple[dict[str, Made], str]:
+    """What was made, with what tells unknown pictures; and, for a person, why there is none. A file that exists is not changed."""
+    if training is None or evaluator is None:
+        return made, "there were no photos to tell from what is like them; export with --photos FOLDER"
+    fitted = {name: item.model for name, item in made.items() if name != "fp32" or source.existing is None}
+    fitting = Fitting(fitted, source.spec.resize)
+    with stage("learning what is known", min(FIT_PHOTOS, len(training))) as done:
+        found = fitting.fit(training, evaluator.batches(), evaluator.data, foreign, done)
+    return {name: replace(item, detection=found.get(name)) for name, item in made.items()}, fitting.why_none
 
 
 def _busy(others: float) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_tl_export.detection.detector import Detection
 from edge_tl_export.onnx_graph.other_runtimes import RuntimeCheck
 from edge_tl_export.onnx_graph.verify import Parity
 from edge_tl_export.search.compare import CandidateRow
@@ -22,17 +23,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A file of the table, with its row and what other engines made of it. is_new: not one that was there and is unchanged."""
+    """A file of the table, with its row and what other engines made of it. is_new: not one that was there and is unchanged.
+    detection: what it notices of pictures that are like none of its training photos; None where it cannot tell."""
 
     path: Path
     sha256: str
     row: CandidateRow
     opinions: tuple[RuntimeCheck, ...] = ()
     is_new: bool = True
+    detection: Detection | None = None
 
     def to_dict(self) -> ModelFileDocument:
-        opinions = [opinion.to_dict() for opinion in self.opinions]
-        return {"path": str(self.path), "sha256": self.sha256, **self.row.to_dict(), "engines": opinions}
+        return {
+            "path": str(self.path),
+            "sha256": self.sha256,
+            **self.row.to_dict(),
+            "engines": [opinion.to_dict() for opinion in self.opinions],
+            "detection": None if self.detection is None else self.detection.to_dict(),
+        }
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,7 @@ class ExportReport:
 
     tried: candidates of the search. layers: what each layer alone costs, where that was measured. warnings: lines for a person.
     chosen: name of the candidate that was written.
+    no_detection: in words, why files cannot tell unknown pictures; "" where they can.
     refused: in words, why the kind asked for was not written; "" when it was. changed: photos that the last file labels
     otherwise. stem: of the files' names.
     """
@@ -68,6 +77,7 @@ class ExportReport:
     chosen: str = ""
     warnings: tuple[str, ...] = ()
     refused: str = ""
+    no_detection: str = ""
     skipped: tuple[Unreadable, ...] = ()
     stem: str = "model"
 

@@ -15,6 +15,7 @@ from torch import nn
 
 from edge_tl_export.errors import ExportError
 from edge_tl_export.onnx_graph.export_graph import to_onnx
+from edge_tl_export.onnx_graph.feature_output import without_features
 from edge_tl_export.onnx_graph.plain_graph import plain_graph
 from edge_tl_export.onnx_graph.verify import FIXED_BATCHES, Parity, check_structure, graph_parity, parity, with_batch
 from edge_tl_export.quantization.qdq import WEIGHTED
@@ -91,7 +92,7 @@ def from_file(path: Path, quantization: str | None, qat: bool) -> Fp32Source:
         raise UsageError(f"{path} is quantized already (it holds {integer[0]}); give the FP32 file it was made from")
     classifier = Classifier(path)  # as the device opens it: checksum, signature, self-test
     _check_free_batch(classifier)
-    quantizable = plain_graph(data, str(path))
+    quantizable = plain_graph(without_features(data), str(path))
     check_structure(quantizable)
     if quantization == "int8":
         _check_weights(quantizable, path)

@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from edge_tl_export.detection.detector import Detection
 from edge_tl_export.export_report import ModelFile
 from edge_tl_export.fp32_source import Fp32Source
 from edge_tl_export.onnx_graph.other_runtimes import second_opinions
@@ -30,11 +31,17 @@ QUANTIZED = ("int8", "fp16")
 
 @dataclass(frozen=True)
 class Made:
-    """A file to be: its graph, its row of the table, and what its contract says of how it was made."""
+    """A file to be: its graph, its row of the table, what its contract says of how it was made, what tells unknown pictures."""
 
     model: bytes
     row: CandidateRow
     how: Mapping[str, Any]
+    detection: Detection | None = None
+
+    @property
+    def graph(self) -> bytes:
+        """The graph as it is written: with its features where it has a detector."""
+        return self.model if self.detection is None else self.detection.model
 
 
 def file_name(stem: str, precision: str) -> str:
@@ -69,7 +76,7 @@ def write_files(
     warnings: list[str] = []
     for precision, item in made.items():
         path = folder / file_name(source.stem, precision)
-        logits = open_model(item.model, precision)
+        logits = open_model(item.graph, precision)
         if precision == "fp32" and source.existing is not None:
             data = source.fp32
         else:
@@ -80,7 +87,9 @@ def write_files(
             contents[path] = data
         opinions = second_opinions(item.model, logits(samples), samples, precision)
         warnings += [opinion.describe() for opinion in opinions if opinion.read and not opinion.agrees]
-        files.append(ModelFile(path, sha256(data), replace(item.row, bytes=len(data)), opinions, is_new))
+        files.append(
+            ModelFile(path, sha256(data), replace(item.row, bytes=len(data)), opinions, is_new, item.detection)
+        )
     write_together(contents)
     for precision in set(QUANTIZED) - made.keys():
         path = folder / file_name(source.stem, precision)
@@ -94,7 +103,7 @@ def write_files(
 def _sealed(source: Fp32Source, precision: str, item: Made, test: SelfTest, parent_sha256: str) -> bytes:
     row = item.row
     how = {**item.how, **({} if row.ood_thresholds is None else {EXPORT_KEY: row.ood_thresholds.to_dict()})}
-    proto = onnx.load_from_string(item.model)
+    proto = onnx.load_from_string(item.graph)
     versions = {name: version(name) for name in ("torch", "onnx", "onnxruntime")}
     spec = replace(
         source.spec,
@@ -103,9 +112,11 @@ def _sealed(source: Fp32Source, precision: str, item: Made, test: SelfTest, pare
         export={**source.settings_kept(), "opset": opset_of(proto), **how, "versions": versions},
         parent_sha256=parent_sha256,
         self_test=test,
+        features=None if item.detection is None else item.detection.features,
+        ood_score=None if item.detection is None else item.detection.ood_score,
     )
     if not source.metadata:
-        return with_checksum(item.model, spec)
+        return with_checksum(item.graph, spec)
     del proto.metadata_props[:]
     onnx.helper.set_model_props(proto, dict(source.metadata))
     return with_checksum(proto.SerializeToString(deterministic=True), spec)

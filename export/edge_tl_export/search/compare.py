@@ -192,17 +192,21 @@ class FileEvaluator:
     def __len__(self) -> int:
         return len(self._photos)
 
+    @property
+    def data(self) -> str:
+        """Where the photos come from, in words."""
+        return f"{self._photos.split} of {self._photos.root.resolve().name}"
+
     def evaluator(
         self, logits: Logits, progress: Progress = lambda done: None
     ) -> tuple[Evaluation, NDArray[np.float32]]:
         """The evaluation of a file, and its answers, float32 (N, C). progress: called with the photos just answered."""
         rows = []
-        for pixels in self._batches():
+        for pixels in self.batches():
             rows.append(logits(pixels))
             progress(len(pixels))
         answers = np.concatenate(rows)
-        data = f"{self._photos.split} of {self._photos.root.resolve().name}"
-        return score(answers, self._targets, self._photos.labels, data), answers
+        return score(answers, self._targets, self._photos.labels, self.data), answers
 
     def paired(self, answers: NDArray[np.float32]) -> PairedComparison:
         """Answers against those of `reference`, which must be there."""
@@ -231,7 +235,8 @@ class FileEvaluator:
     def target(self, place: int) -> int:
         return int(self._targets[place])
 
-    def _batches(self) -> Iterator[NDArray[np.uint8]]:
+    def batches(self) -> Iterator[NDArray[np.uint8]]:
+        """Pixels of the photos, uint8 (N, H, W, 3) each."""
         if self._kept is not None:
             yield from self._kept
             return

@@ -13,6 +13,7 @@ from onnx import numpy_helper
 from torch import nn
 
 from edge_tl_export.onnx_graph.cleanup import lift_constants
+from edge_tl_export.onnx_graph.feature_output import without_features
 from edge_tl_export.quantization.qdq import MAX_BIAS
 from edge_tl_export.torch_graph.operators import rounded, run
 from edge_tl_export.torch_graph.plan import (
@@ -59,7 +60,7 @@ class DifferentiableGraph(nn.Module):
     def __init__(self, model: bytes, *, trainable: bool = False) -> None:
         super().__init__()
         self._model = model
-        self._proto = in_current_form(onnx.load_from_string(model))
+        self._proto = in_current_form(onnx.load_from_string(without_features(model)))
         self._trainable = trainable
         lift_constants(self._proto)
         spell_out_splits(self._proto)

@@ -59,6 +59,19 @@ class ClaimDocument(TypedDict):
     photos_needed: AtLeastOne | None
 
 
+class UnknownDocument(TypedDict):
+    """Photos that would be called unknown.
+
+    keep: fraction of photos like the training photos that should stay known.
+    right: photos called unknown whose likeliest class is the right one.
+    """
+
+    keep: Share
+    count: Count
+    n: Count
+    right: Count
+
+
 class ReliabilityDocument(TypedDict):
     """How far confidences can be believed, per bin of confidence.
 
@@ -93,6 +106,7 @@ class EvaluationDocument(TypedDict):
     data: the photos, in words.
     skipped: files that were passed over, each with the reason.
     adjusted: names of photos whose pixels had to be changed to be read, by what was done.
+    unknown: null where it was not asked.
     training_overlap: null where it was not asked.
     """
 
@@ -109,4 +123,5 @@ class EvaluationDocument(TypedDict):
     data: str
     skipped: list[SkippedDocument]
     adjusted: dict[str, list[str]]
+    unknown: UnknownDocument | None
     training_overlap: OverlapDocument | None

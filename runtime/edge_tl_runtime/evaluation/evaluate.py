@@ -23,6 +23,7 @@ from edge_tl_runtime.evaluation.training_overlap import (
     nothing_left,
     what_is_known,
 )
+from edge_tl_runtime.evaluation.unknown import KnownLogits, UnknownCount
 from edge_tl_runtime.images.datasets.dataset import LabelledPhotos, load_labelled
 from edge_tl_runtime.images.datasets.grouping import Grouping
 from edge_tl_runtime.images.datasets.survey import Unreadable
@@ -77,7 +78,7 @@ class Evaluation:
 
     reliability: of the probabilities, None where the model did not say how logits become probabilities.
     overlap: what the photos were to the model, None where that was not asked. adjusted: names of photos whose pixels had to be
-    changed to be read, by what was done (`images.pixels`).
+    changed to be read, by what was done (`images.pixels`). unknown: how many would be called unknown; None where that was not asked.
     """
 
     labels: tuple[str, ...]
@@ -88,6 +89,7 @@ class Evaluation:
     reliability: Reliability | None = None
     overlap: TrainingOverlap | None = None
     adjusted: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    unknown: UnknownCount | None = None
 
     @property
     def n(self) -> int:
@@ -177,6 +179,7 @@ class Evaluation:
             "data": self.data,
             "skipped": [item.to_dict() for item in self.skipped],
             "adjusted": {note: list(names) for note, names in self.adjusted.items()},
+            "unknown": None if self.unknown is None else self.unknown.to_dict(),
             "training_overlap": None if self.overlap is None else self.overlap.to_dict(),
         }
 
@@ -186,6 +189,7 @@ class Evaluation:
     def _repr_html_(self) -> str:
         lines = [
             self.describe() + (f"; {self.data}" if self.data else ""),
+            *([self.unknown.describe()] if self.unknown else []),
             *(self.overlap.lines() if self.overlap else ()),
         ]
         rows = [(row.label, row.n, percent(row.recall), percent(row.precision)) for row in self.per_class]
@@ -326,6 +330,8 @@ def evaluate_model(
         photos, spec.resize, progress=progress, seen=seen, with_trained_on=asks_for_training_photos(split)
     )
     evaluation, right = _evaluate(logits, reader, "", spec.scores)
+    if isinstance(logits, KnownLogits):
+        evaluation = replace(evaluation, unknown=logits.counted(right))
     overlap = what_is_known(spec)
     if seen is not None:
         roles = list(reader.roles.values())

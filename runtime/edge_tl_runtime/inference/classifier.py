@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ from edge_tl_runtime.core.text import one_line, percent
 from edge_tl_runtime.core.threads import usable_cores
 from edge_tl_runtime.images.decode import Frame
 from edge_tl_runtime.images.preprocess import crop_resize
+from edge_tl_runtime.inference.ood import KEPT, OODDetector, ood_detector_of
 from edge_tl_runtime.inference.providers import PROVIDERS, find_provider
 from edge_tl_runtime.inference.settings import PredictSettings
 from edge_tl_runtime.modelfile.onnx import parse_spec, read_model
@@ -28,9 +29,15 @@ from edge_tl_runtime.modelfile.spec import ModelSpec
 if TYPE_CHECKING:
     from edge_tl_runtime.inference.documents import PredictionDocument, ScoreDocument
 
+UNKNOWN = "unknown"
+"""What is said in place of a label where none is to be believed."""
 INPUT_NAME = "pixels"
 OUTPUT_NAME = "logits"
 CPU = PROVIDERS["cpu"].name
+NO_DETECTOR = (
+    "does not say which scores are usual: it was evaluated on too few photos, or is from an earlier "
+    "release; export it again, or leave --unknown out"
+)
 SELF_TEST_S = 600.0
 """How long a graph may take over its self-test, one frame: some providers compile it then. An endless loop never answers."""
 
@@ -52,14 +59,17 @@ class Prediction:
     """What the model said of one frame.
 
     top: the k likeliest classes, likeliest first. latency_ms: crop, resize and inference together, without decoding.
+    known: False where the picture is like none of the training photos, and the likeliest class is not to be believed.
     """
 
     top: tuple[Score, ...]
     latency_ms: float
+    known: bool = True
 
     @property
     def label(self) -> str:
-        return self.top[0].label
+        """The likeliest class; UNKNOWN for a picture that is like none of the training photos."""
+        return self.top[0].label if self.known else UNKNOWN
 
     @property
     def confidence(self) -> float:
@@ -68,6 +78,8 @@ class Prediction:
     def to_dict(self) -> PredictionDocument:
         return {
             **self.top[0].to_dict(),
+            "label": self.label,
+            "known": self.known,
             "top": [score.to_dict() for score in self.top],
             "latency_ms": round(self.latency_ms, 3),
         }
@@ -113,6 +125,8 @@ class Classifier:
         self.spec: ModelSpec = parse_spec(data, str(self.path))
         self.session = open_session(data, str(self.path), settings)
         self._stoppable: onnxruntime.RunOptions | None = None
+        self.detector: OODDetector | None = ood_detector_of(self.spec)
+        """What tells pictures that are like none of the training photos; None where the file has nothing for it."""
         self._check_signature()
         self.check_self_test()
         self._bind()
@@ -122,23 +136,70 @@ class Classifier:
 
         Raises BadModelError, or UsageError for a provider other than the plain processor, where onnxruntime cannot run the graph.
         """
+        (scores,) = self._run([OUTPUT_NAME], pixels)
+        return scores
+
+    def answers(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Logits as `logits`, and the evidence of each: features that the head sees, float32 (N, D), or again the logits."""
+        if self.spec.features is None or self.detector is None or not self.detector.by_features:
+            logits = self.logits(pixels)
+            return logits, logits
+        logits, features = self._run([OUTPUT_NAME, self.spec.features.output], pixels)
+        return logits, features
+
+    def _run(self, names: list[str], pixels: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         try:
-            (scores,) = self.session.run([OUTPUT_NAME], {INPUT_NAME: pixels}, self._stoppable)
+            found = self.session.run(names, {INPUT_NAME: pixels}, self._stoppable)
         except Exception as error:  # noqa: BLE001  # as for a graph it cannot load
             raise _refusal("run", str(self.path), self.settings, error) from None
-        expected = (len(pixels), len(self.spec.labels))
-        if scores.shape != expected:  # onnxruntime only warns when a graph breaks its own declaration
-            raise BadModelError(
-                f"{self.path} answered with an array of shape {scores.shape}, not {expected}; export the model again"
-            )
-        return np.asarray(scores, dtype=np.float32)
+        sizes = {OUTPUT_NAME: len(self.spec.labels)}
+        if self.spec.features is not None:
+            sizes[self.spec.features.output] = self.spec.features.size
+        for name, array in zip(names, found, strict=True):
+            expected = (len(pixels), sizes[name])
+            if array.shape != expected:  # onnxruntime only warns when a graph breaks its own declaration
+                raise BadModelError(
+                    f"{self.path} answered with an array of shape {array.shape}, not {expected}; export the model again"
+                )
+        return [np.asarray(array, dtype=np.float32) for array in found]
 
-    def classify(self, frame: Frame, top: int = PredictSettings.top_k) -> Prediction:
-        """Classify one frame, uint8 (H, W, 3), BGR, any size. Not for several threads at once: it reuses one input buffer."""
+    def classify(self, frame: Frame, top: int = PredictSettings.top_k, keep: float = 0.0) -> Prediction:
+        """Classify one frame, uint8 (H, W, 3), BGR, any size. Not for several threads at once: it reuses one input buffer.
+
+        keep: fraction of photos like the training photos that stay known, see `keep`; 0: every picture is known.
+        Raises as `is_known`.
+        """
         started = time.perf_counter()
         logits = self.frame_logits(frame)
+        known = not keep or self.is_known(keep)(self.evidence)
         elapsed = time.perf_counter() - started
-        return self.ranked(self.probabilities(logits), top, elapsed * 1e3)
+        return self.ranked(self.probabilities(logits), top, elapsed * 1e3, known)
+
+    @property
+    def evidence(self) -> NDArray[np.float32]:
+        """What `detector` looks at: features, float32 (D,), or logits, (C,), of the frame that `frame_logits` answered last.
+
+        Overwritten by the next call."""
+        row: NDArray[np.float32] = (self._output if self._features is None else self._features)[0]
+        return row
+
+    def keep(self, asked: float | None) -> float:
+        """The fraction of photos like the training photos that stays known: what was asked for, or the default; 0: all are known.
+
+        By default only files with features tell: logits alone would miss most of what is unknown.
+        """
+        if asked is not None:
+            return asked
+        return KEPT if self.detector is not None and self.detector.by_features else 0.0
+
+    def is_known(self, keep: float) -> Callable[[NDArray[np.float32]], bool]:
+        """Tells by the `evidence` of a frame whether it is like the photos that the model was trained on, of which it keeps a
+        fraction `keep`. Raises UsageError for a file that has nothing to tell it by, or no threshold for this fraction."""
+        detector = self.detector
+        if detector is None:
+            raise UsageError(f"{self.path} {NO_DETECTOR}")
+        least = detector.thresholds.threshold(keep)
+        return lambda evidence: bool(detector.scores(evidence[None])[0] >= least)
 
     def frame_logits(self, frame: Frame) -> NDArray[np.float32]:
         """Scores of one frame as `classify` takes it: float32 (C,), overwritten by the next call.
@@ -159,12 +220,12 @@ class Classifier:
             raise BadModelError(f"{self.path} gave a score that is not a number; export the model again")
         return self.spec.scores.probabilities(logits)
 
-    def ranked(self, probabilities: NDArray[np.float64], top: int, latency_ms: float) -> Prediction:
+    def ranked(self, probabilities: NDArray[np.float64], top: int, latency_ms: float, known: bool = True) -> Prediction:
         """The `top` likeliest classes of one row of probabilities, (C,)."""
-        return Prediction(best_scores(probabilities, self.spec.labels, top), latency_ms)
+        return Prediction(best_scores(probabilities, self.spec.labels, top), latency_ms, known)
 
     def _bind(self) -> None:
-        """One input and one output in fixed memory, so that a frame allocates and looks up nothing."""
+        """Input and outputs in fixed memory, so that a frame allocates and looks up nothing."""
         rule = self.spec.resize
         self._input = np.empty((1, rule.height, rule.width, 3), np.uint8)
         self._output = np.empty((1, len(self.spec.labels)), np.float32)
@@ -173,6 +234,11 @@ class Classifier:
         self._bound = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in (self._input, self._output)]
         self._binding.bind_ortvalue_input(INPUT_NAME, self._bound[0])
         self._binding.bind_ortvalue_output(OUTPUT_NAME, self._bound[1])
+        self._features: NDArray[np.float32] | None = None
+        if self.spec.features is not None and self.detector is not None and self.detector.by_features:
+            self._features = np.empty((1, self.spec.features.size), np.float32)
+            self._bound.append(onnxruntime.OrtValue.ortvalue_from_numpy(self._features))
+            self._binding.bind_ortvalue_output(self.spec.features.output, self._bound[2])
 
     def _check_signature(self) -> None:
         rule, classes = self.spec.resize, len(self.spec.labels)
@@ -189,10 +255,18 @@ class Classifier:
                 f"{self.path}: the graph's input is not {INPUT_NAME}, uint8, N x {rule.height} x {rule.width} x 3; "
                 "export the model again"
             )
-        if [(n, t, s[1:]) for n, t, s in outputs] != [(OUTPUT_NAME, "tensor(float)", [classes])]:
+        logits, features = (OUTPUT_NAME, "tensor(float)", [classes]), self.spec.features
+        if [(n, t, s[1:]) for n, t, s in outputs[:1]] != [logits] or (features is None and len(outputs) > 1):
             raise BadModelError(
                 f"{self.path}: the graph's output does not fit its {classes} labels; export the model again"
             )
+        if features is not None:
+            second = (features.output, "tensor(float)", [features.size])
+            if [(n, t, s[1:]) for n, t, s in outputs[1:]] != [second]:
+                raise BadModelError(
+                    f"{self.path}: the graph's second output is not the {features.size} features that its contract names; "
+                    "export the model again"
+                )
 
     def check_self_test(self) -> None:
         """Run the stored input. Raises BadModelError when the answer is not the stored one or takes over SELF_TEST_S."""

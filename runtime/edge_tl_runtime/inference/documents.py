@@ -19,10 +19,13 @@ class ScoreDocument(TypedDict):
 class PredictionDocument(ScoreDocument):
     """The model's answer for one photo.
 
+    label: the likeliest class; unknown where known is false.
+    known: false for a picture that is like none of the training photos.
     top: the likeliest classes, likeliest first.
     latency_ms: crop, resize and inference, without decoding.
     """
 
+    known: bool
     top: Annotated[list[ScoreDocument], Meta(min_length=1)]
     latency_ms: NotNegative
 

@@ -1,4 +1,8 @@
-"""Whether a photo is like those a model was evaluated on: a score of its logits, and thresholds that travel in the model file."""
+"""Whether a photo is like those a model was trained on: a score, and thresholds that travel in the model file.
+
+Files of this release hold the distance of features (`feature_distance`); older ones, and those made without training photos, the
+energy of the logits.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +17,15 @@ from numpy.typing import NDArray
 
 from edge_tl_runtime.core.errors import BadModelError, UsageError
 from edge_tl_runtime.core.text import UNPRINTABLE, one_line
+from edge_tl_runtime.inference import feature_distance
+from edge_tl_runtime.inference.feature_distance import FeatureDistance
+from edge_tl_runtime.modelfile.sections import OODScore
 from edge_tl_runtime.modelfile.spec import ModelSpec
 
 KEEP = (0.95, 0.99)
 """Fractions of photos like the training data to keep, for which a threshold is stored."""
+KEPT = 0.99
+"""Of photos like the training photos, what stays known unless somebody asks for another fraction."""
 MIN_PHOTOS = 20
 """The fewest photos that place a threshold. 95 % needs 19: the lowest of them (see `threshold`)."""
 EXPORT_KEY = "familiarity"
@@ -62,8 +71,8 @@ def threshold(scores: NDArray[np.float64], keep: float) -> float:
 class OODThresholds:
     """What a file's own logits on n evaluation photos say of how much a photo should be like them.
 
-    score: a name in SCORES. thresholds: lowest score of a photo like those, by the fraction of photos to keep, in (0, 1).
-    n: photos they stand on; data: where those came from, in words.
+    score: a name in SCORES, or that of the distance of features. thresholds: lowest score of a photo like those, by the fraction of
+    photos to keep, in (0, 1). n: photos they stand on; data: where those came from, in words.
     """
 
     score: str = "energy"
@@ -72,8 +81,9 @@ class OODThresholds:
     data: str
 
     def __post_init__(self) -> None:
-        known = isinstance(self.score, str) and self.score in SCORES
-        _require(known, f"score {self.score!r} is none of {', '.join(SCORES)}; upgrade edge-tl on this machine")
+        names = (*SCORES, feature_distance.NAME)
+        known = isinstance(self.score, str) and self.score in names
+        _require(known, f"score {self.score!r} is none of {', '.join(names)}; upgrade edge-tl on this machine")
         _require(isinstance(self.thresholds, Mapping) and len(self.thresholds) > 0, "no thresholds")
         object.__setattr__(self, "thresholds", MappingProxyType(dict(sorted(self.thresholds.items()))))
         _require(all(_number(x) and 0 < x < 1 for x in self.thresholds), "a fraction to keep is outside (0, 1)")
@@ -120,6 +130,69 @@ class OODThresholds:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             reason = one_line(f"{type(error).__name__}: {error}")
             raise BadModelError(f"out-of-distribution thresholds: the document is damaged ({reason})") from None
+
+
+@dataclass(frozen=True, slots=True)
+class OODDetector:
+    """What a file uses to tell a picture that is like none of its training photos.
+
+    thresholds: lowest scores of known photos. distance: the rule that needs features; None where the logits are scored.
+    """
+
+    thresholds: OODThresholds
+    distance: FeatureDistance | None = None
+
+    @property
+    def by_features(self) -> bool:
+        return self.distance is not None
+
+    def scores(self, evidence: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        """evidence: (N, D) features or (N, C) logits. Returns float64 (N,), higher is more like known photos."""
+        rule = SCORES[self.thresholds.score] if self.distance is None else self.distance.scores
+        return rule(evidence)
+
+    def to_section(self) -> OODScore:
+        """As the contract keeps it, for a detector by features."""
+        assert self.distance is not None
+        document = self.thresholds.to_dict()
+        return OODScore(**document, parameters=self.distance.parameters())
+
+
+def fit_detector(
+    training: tuple[NDArray[np.floating[Any]], NDArray[np.integer[Any]]],
+    held_out: NDArray[np.floating[Any]],
+    data: str,
+    rank: int,
+) -> OODDetector | None:
+    """A detector from features of training photos, (N, D) with their classes (N,), and of photos that trained nothing, (M, D).
+
+    The numbers are those that the contract will hold, so that thresholds fit what the device computes. None where either are too
+    few. data: where the held-out photos come from, in words; rank: directions to keep at most.
+    """
+    fitted = feature_distance.fit_feature_distance(*training, rank)
+    if fitted is None or len(held_out) < MIN_PHOTOS:
+        return None
+    distance = FeatureDistance.from_parameters(fitted.parameters())
+    scores = np.maximum(distance.scores(held_out), -LARGEST)  # a photo without features counts as the least known
+    thresholds = {keep: threshold(scores, keep) for keep in KEEP}
+    named = OODThresholds(score=feature_distance.NAME, thresholds=thresholds, n=len(held_out), data=data)
+    return OODDetector(named, distance)
+
+
+def ood_detector_of(spec: ModelSpec) -> OODDetector | None:
+    """What a file's contract holds: by features where it has them, else by its logits; None for a file without thresholds.
+
+    Raises BadModelError for damaged ones.
+    """
+    section = spec.ood_score
+    if section is None or section.score != feature_distance.NAME or spec.features is None:
+        thresholds = ood_thresholds_of(spec)
+        return None if thresholds is None else OODDetector(thresholds)
+    document = {name: getattr(section, name) for name in ("score", "thresholds", "n", "data")}
+    distance = FeatureDistance.from_parameters(section.parameters)
+    if len(distance.mean) != spec.features.size:
+        raise BadModelError("model contract: the out-of-distribution score does not fit the features; export again")
+    return OODDetector(OODThresholds.from_dict(document), distance)
 
 
 def fit_ood_thresholds(logits: NDArray[np.floating[Any]], data: str) -> OODThresholds | None:

@@ -12,6 +12,15 @@ class PredictSettings:
     """Of an answer."""
 
     top_k: int = option(5, "Classes in each answer.", low=1)
+    unknown: float | None = option(
+        None,
+        "Call unknown what is unlike the training photos. KEEP: fraction of photos like those that stays known, 0.95 or 0.99; "
+        "0: all.  [default: 0.99 where the file tells by its features]",
+        kind=float,
+        low=0,
+        high=0.999,
+        metavar="KEEP",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

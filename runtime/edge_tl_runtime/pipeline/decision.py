@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tl_runtime.core.errors import UsageError
-from edge_tl_runtime.inference.classifier import Score, best_scores
+from edge_tl_runtime.inference.classifier import UNKNOWN, Score, best_scores
 from edge_tl_runtime.inference.settings import PredictSettings
 from edge_tl_runtime.modelfile.spec import ModelSpec
 from edge_tl_runtime.pipeline.smoothing import Smoother
@@ -18,10 +18,8 @@ from edge_tl_runtime.pipeline.smoothing import Smoother
 if TYPE_CHECKING:
     from edge_tl_runtime.pipeline.documents import DecisionDocument
 
-UNKNOWN = "unknown"
-
 IsKnown = Callable[[NDArray[np.float32]], bool]
-"""Whether a row of logits, float32 (C,), is like those of photos that the model knows."""
+"""Whether a frame is like photos that the model knows, by its features, float32 (D,), or its logits, (C,)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +50,7 @@ class Decider:
     """Turns scores into decisions, frame after frame.
 
     >>> decider = Decider(classifier.spec, threshold=0.7, smoother=Ema(0.5))
-    >>> decider.decide(logits, probabilities, now).label
+    >>> decider.decide(classifier.evidence, probabilities, now).label
     'unknown'
     """
 
@@ -66,8 +64,8 @@ class Decider:
         smoother: Smoother | None = None,
         is_known: IsKnown | None = None,
     ) -> None:
-        """threshold: probability below which a frame is unknown; allow: the labels that count, all when empty; familiar: see
-        `IsKnown`, asked of every frame's own logits. Raises UsageError for a label that the model does not have."""
+        """threshold: probability below which a frame is unknown; allow: the labels that count, all when empty; is_known:
+        asked of every frame's own evidence. Raises UsageError for a label that the model does not have."""
         if not 0.0 <= threshold <= 1.0:
             raise UsageError(f"a threshold of {threshold:g}; give a probability between 0 and 1")
         self.top, self.threshold, self.smoother, self.is_known = top, threshold, smoother, is_known
@@ -81,15 +79,15 @@ class Decider:
 
     def decide(
         self,
-        logits: NDArray[np.float32],
+        evidence: NDArray[np.float32],
         probabilities: NDArray[np.float64],
         captured: float,
         ranked: tuple[Score, ...] = (),
     ) -> Decision:
-        """logits, probabilities: (C,) of one frame; captured: seconds on a clock that only goes forward. ranked: the likeliest
+        """evidence: what `is_known` looks at; probabilities: (C,) of one frame; captured: seconds on a clock that only goes forward. ranked: the likeliest
         classes of this very frame, where they are known already; not ranked again when nothing here changes them."""
         if len(ranked) == self.top and self._all and self.smoother is None:
-            return self._evaluated(ranked[0], ranked, logits)
+            return self._evaluated(ranked[0], ranked, evidence)
         shown = -1
         if not self._all:
             probabilities = probabilities[self._indices]
@@ -101,10 +99,10 @@ class Decider:
         if not self._all:
             top = tuple(replace(score, index=self._indices[score.index]) for score in top)
             best = replace(best, index=self._indices[best.index])
-        return self._evaluated(best, top, logits)
+        return self._evaluated(best, top, evidence)
 
-    def _evaluated(self, best: Score, top: tuple[Score, ...], logits: NDArray[np.float32]) -> Decision:
-        known = best.confidence >= self.threshold and (self.is_known is None or self.is_known(logits))
+    def _evaluated(self, best: Score, top: tuple[Score, ...], evidence: NDArray[np.float32]) -> Decision:
+        known = best.confidence >= self.threshold and (self.is_known is None or self.is_known(evidence))
         if not known:
             return Decision(UNKNOWN, -1, best.confidence, False, top)
         return Decision(best.label, best.index, best.confidence, True, top)

@@ -145,7 +145,7 @@ class Stream:
             if not self.source.intact(record):
                 self.torn += 1
                 continue
-            yield self._result(record, logits, (time.perf_counter() - started) * 1e3)
+            yield self._result(record, logits, self.classifier.evidence, (time.perf_counter() - started) * 1e3)
 
     def _in_batches(self) -> Iterator[Result]:
         records: list[FrameRecord] = []
@@ -175,16 +175,18 @@ class Stream:
 
     def _batch_results(self, records: list[FrameRecord], pixels: NDArray[np.uint8], spent: float) -> Iterator[Result]:
         started = time.perf_counter()
-        rows = self.classifier.logits(pixels)
+        rows, evidence = self.classifier.answers(pixels)
         each_ms = (spent + time.perf_counter() - started) * 1e3 / len(records)
-        for record, row in zip(records, rows, strict=True):
-            yield self._result(record, row, each_ms)
+        for record, row, seen in zip(records, rows, evidence, strict=True):
+            yield self._result(record, row, seen, each_ms)
 
-    def _result(self, record: FrameRecord, logits: NDArray[np.float32], latency_ms: float) -> Result:
+    def _result(
+        self, record: FrameRecord, logits: NDArray[np.float32], evidence: NDArray[np.float32], latency_ms: float
+    ) -> Result:
         probabilities = self.classifier.probabilities(logits)
         prediction = self.classifier.ranked(probabilities, self._top, latency_ms)
         clock = record.captured if self.source.live else record.seconds
-        decision = self._decider.decide(logits, probabilities, clock, prediction.top)
+        decision = self._decider.decide(evidence, probabilities, clock, prediction.top)
         now = time.monotonic()
         times = self._times
         times.append(now)

@@ -11,7 +11,6 @@ from pathlib import Path
 from edge_tl_runtime.core.errors import UsageError
 from edge_tl_runtime.core.threads import usable_cores
 from edge_tl_runtime.inference.classifier import Classifier, SessionSettings
-from edge_tl_runtime.inference.ood import ood_thresholds_of
 from edge_tl_runtime.pipeline.decision import Decider, IsKnown
 from edge_tl_runtime.pipeline.hot_reload import ModelReloader, stamp
 from edge_tl_runtime.pipeline.smoothing import parse_smoothing
@@ -160,18 +159,9 @@ def _deciders(plan: RunPlan) -> Callable[[Classifier], Decider]:
 
 
 def _known(plan: RunPlan, classifier: Classifier) -> IsKnown | None:
-    """What --unknown asks of each frame. Raises UsageError for a file without thresholds, or without this one."""
-    keep = plan.unknown
-    if keep is None:
-        return None
-    ood_thresholds = ood_thresholds_of(classifier.spec)
-    if ood_thresholds is None:
-        raise UsageError(
-            f"{classifier.path} does not say which scores are usual: it was evaluated on too few photos, or is from an earlier "
-            "release; export it again, or leave --unknown out"
-        )
-    ood_thresholds.threshold(keep)
-    return lambda logits: ood_thresholds.is_known(logits, keep)
+    """What is asked of each frame. Raises UsageError for a file that cannot tell, or has no threshold for this fraction."""
+    keep = classifier.keep(plan.unknown)
+    return classifier.is_known(keep) if keep else None
 
 
 def _sinks(plan: RunPlan, source: Source, classifier: Classifier, overlay: Overlay, say: Say) -> list[Sink]:

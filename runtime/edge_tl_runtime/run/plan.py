@@ -45,9 +45,10 @@ class RunPlan:
     threshold: float = option(0.0, "Below this probability: unknown.", low=0, high=1, metavar="P")
     unknown: float | None = option(
         None,
-        "Frames unlike the training data: unknown. KEEP: fraction of photos like it to keep, 0.95 or 0.99.",
+        "Call unknown what is unlike the training photos. KEEP: fraction of photos like those that stays known, 0.95 or 0.99; "
+        "0: all.  [default: 0.99 where the file tells by its features]",
         kind=float,
-        low=0.5,
+        low=0,
         high=0.999,
         metavar="KEEP",
     )

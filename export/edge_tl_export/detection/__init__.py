@@ -1,0 +1,1 @@
+"""What lets a file tell pictures that are like none of its training photos, and what it notices."""

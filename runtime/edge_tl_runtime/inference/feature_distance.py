@@ -1,0 +1,142 @@
+"""How far the features of a picture are from those of the photos that a model was trained on.
+
+Scores of the logits say little with two classes: the two logits are one number. The features before the head, once brought to
+length one, do tell (Lee et al. 2018, "A Simple Unified Framework for Detecting Out-of-Distribution Samples"; Mueller and Hein
+2025, "Mahalanobis++": normalise). The distance here is Mahalanobis's to the nearest class mean, with one covariance for all
+classes, in the few directions in which training photos vary, plus what lies outside of them, weighed by how much of known
+photos lies there (Wang et al. 2022, "ViM", takes that part alone).
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_tl_runtime.core.errors import BadModelError
+from edge_tl_runtime.modelfile.sections import Array
+
+NAME = "feature_distance"
+"""Of this rule in the contract."""
+MIN_PHOTOS = 20
+"""Training photos below which directions are chance."""
+SHRINK = 0.1
+"""How much of the covariance is replaced by an equal spread in all directions."""
+_TINY = 1e-6
+"""Length below which features are those of no picture: they have no direction."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeatureDistance:
+    """mean: float32 (D,). basis: float32 (D, K), orthonormal but for rounding. whiten: float32 (K, K), from coordinates in the
+    basis to those in which known photos spread alike. centres: float32 (C, K), class means there. outside: mean squared length of
+    what lies outside the basis, of known photos, per direction left."""
+
+    mean: NDArray[np.float32]
+    basis: NDArray[np.float32]
+    whiten: NDArray[np.float32]
+    centres: NDArray[np.float32]
+    outside: float
+
+    def scores(self, features: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        """Minus the squared distance to the nearest class: higher is more like the training photos.
+
+        features: (N, D). Returns float64 (N,); minus infinity where features are no numbers or all zero, since such a picture is
+        like nothing.
+        """
+        rows = np.asarray(features, np.float32)
+        length = np.sqrt(np.einsum("nd,nd->n", rows, rows))
+        usable = np.isfinite(length) & (length > _TINY)
+        unit = np.where(usable[:, None], rows, 0) / np.where(usable, length, 1)[:, None] - self.mean
+        inside = unit @ self.basis
+        rest = np.einsum("nd,nd->n", unit, unit) - np.einsum("nk,nk->n", inside, inside)
+        known = inside @ self.whiten
+        squared = ((known[:, None, :] - self.centres[None]) ** 2).sum(2).min(1)
+        distance = squared.astype(np.float64) + np.maximum(rest, 0).astype(np.float64) / self.outside
+        return np.where(usable, -distance, -np.inf)
+
+    def parameters(self) -> dict[str, Any]:
+        """As the contract keeps them: a byte for each number of the basis, two for each of the others."""
+        scale = np.abs(self.basis).max(0) / 127
+        steps = np.rint(self.basis / scale).astype(np.int8)
+        return {
+            "mean": _packed(self.mean, "float16"),
+            "basis": _packed(steps, "int8"),
+            "basis_scale": _packed(scale, "float32"),
+            "whiten": _packed(self.whiten, "float32"),
+            "centres": _packed(self.centres, "float16"),
+            "outside": self.outside,
+        }
+
+    @classmethod
+    def from_parameters(cls, parameters: Mapping[str, Any]) -> FeatureDistance:
+        """Raises BadModelError for parameters that do not fit each other."""
+        try:
+            arrays = {
+                name: Array.from_dict(dict(parameters[name]), name).array().astype(np.float32)
+                for name in ("mean", "basis", "basis_scale", "whiten", "centres")
+            }
+            outside = float(parameters["outside"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise BadModelError(f"model contract: the out-of-distribution score is damaged ({error})") from None
+        size, rank = arrays["basis"].shape if arrays["basis"].ndim == 2 else (0, 0)
+        shapes = [arrays[name].shape for name in ("mean", "basis_scale", "whiten")]
+        fits = shapes == [(size,), (rank,), (rank, rank)] and arrays["centres"].shape[1:] == (rank,)
+        finite = all(np.isfinite(array).all() for array in arrays.values()) and np.isfinite(outside)
+        if not (size and rank and len(arrays["centres"]) and fits and finite and outside > 0):
+            raise BadModelError("model contract: arrays of the out-of-distribution score do not fit each other")
+        return cls(
+            mean=arrays["mean"],
+            basis=arrays["basis"] * arrays["basis_scale"],
+            whiten=arrays["whiten"],
+            centres=arrays["centres"],
+            outside=outside,
+        )
+
+
+def fit_feature_distance(
+    features: NDArray[np.floating[Any]], targets: NDArray[np.integer[Any]], rank: int
+) -> FeatureDistance | None:
+    """features: (N, D) of training photos; targets: (N,), the class of each; rank: directions to keep at most.
+
+    None where fewer than MIN_PHOTOS have features that are not all zero.
+    """
+    rows = np.asarray(features, np.float64)
+    length = np.linalg.norm(rows, axis=1)
+    usable = np.isfinite(length) & (length > _TINY)
+    if usable.sum() < MIN_PHOTOS:
+        return None
+    unit, classes = rows[usable] / length[usable, None], targets[usable]
+    mean = unit.mean(0)
+    _, values, directions = np.linalg.svd(unit - mean, full_matrices=False)
+    # Directions that a few photos span by chance fit those photos alone, so half as many as photos at most.
+    rank = max(1, min(rank, len(unit) // 2, int((values > 1e-7 * values[0]).sum()) if values[0] > 0 else 1))
+    basis = directions[:rank].T
+    inside = (unit - mean) @ basis
+    known = np.unique(classes)
+    centres = np.stack([inside[classes == label].mean(0) for label in known])
+    within = inside - centres[np.searchsorted(known, classes)]
+    spread = within.T @ within / max(1, len(unit) - len(known))
+    equal = np.trace(spread) / rank
+    spread = (1 - SHRINK) * spread + SHRINK * max(equal, 1e-12) * np.eye(rank)
+    variances, axes = np.linalg.eigh(spread)
+    whiten = axes / np.sqrt(variances)
+    rest = ((unit - mean) ** 2).sum() - (inside**2).sum()
+    left = max(1, min(unit.shape[1], len(unit) - 1) - rank)
+    outside = max(float(rest) / len(unit) / left, SHRINK * equal, 1e-9)
+    return FeatureDistance(
+        mean=mean.astype(np.float32),
+        basis=basis.astype(np.float32),
+        whiten=whiten.astype(np.float32),
+        centres=(centres @ whiten).astype(np.float32),
+        outside=outside,
+    )
+
+
+def _packed(values: NDArray[Any], dtype: str) -> dict[str, Any]:
+    little = np.ascontiguousarray(values, np.dtype(dtype).newbyteorder("<"))
+    return {"dtype": dtype, "shape": list(values.shape), "data": base64.b64encode(little.tobytes()).decode("ascii")}
