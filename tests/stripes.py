@@ -84,7 +84,7 @@ class Made:
         self._folders = folders
 
     @cached_property
-    def graph(self) -> bytes:
+    def network(self) -> Stripes:
         torch.manual_seed(0)
         network = Stripes()
         pixels, targets = patches(1500, 0)
@@ -97,7 +97,11 @@ class Made:
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-        return to_onnx(network.eval(), SPEC)
+        return network.eval()
+
+    @cached_property
+    def graph(self) -> bytes:
+        return to_onnx(self.network, SPEC)
 
     @cached_property
     def photos(self) -> Path:

@@ -162,7 +162,7 @@ def _with_detectors(
     foreign: Sequence[Frame],
     stage: Stage,
 ) -> tuple[dict[str, Made], str]:
-    """What was made, with what tells unknown pictures; and, for a person, why there is none. A file that exists is not changed."""
+    """What was made, with what tells unknown pictures; and, in words, why there is none. A file that exists is not changed."""
     if training is None or evaluator is None:
         return made, "there were no photos to tell from what is like them; export with --photos FOLDER"
     fitted = {name: item.model for name, item in made.items() if name != "fp32" or source.existing is None}

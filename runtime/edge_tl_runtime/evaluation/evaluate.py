@@ -78,7 +78,8 @@ class Evaluation:
 
     reliability: of the probabilities, None where the model did not say how logits become probabilities.
     overlap: what the photos were to the model, None where that was not asked. adjusted: names of photos whose pixels had to be
-    changed to be read, by what was done (`images.pixels`). unknown: how many would be called unknown; None where that was not asked.
+    changed to be read, by what was done (`images.pixels`). unknown: how many would be called unknown; None where that was not
+    asked.
     """
 
     labels: tuple[str, ...]

@@ -127,7 +127,7 @@ def fit_feature_distance(
     whiten = axes / np.sqrt(variances)
     rest = ((unit - mean) ** 2).sum() - (inside**2).sum()
     left = max(1, min(unit.shape[1], len(unit) - 1) - rank)
-    outside = max(float(rest) / len(unit) / left, SHRINK * equal, 1e-9)
+    outside = max(float(rest) / len(unit) / left, SHRINK * float(equal), 1e-9)
     return FeatureDistance(
         mean=mean.astype(np.float32),
         basis=basis.astype(np.float32),

@@ -71,8 +71,8 @@ def threshold(scores: NDArray[np.float64], keep: float) -> float:
 class OODThresholds:
     """What a file's own logits on n evaluation photos say of how much a photo should be like them.
 
-    score: a name in SCORES, or that of the distance of features. thresholds: lowest score of a photo like those, by the fraction of
-    photos to keep, in (0, 1). n: photos they stand on; data: where those came from, in words.
+    score: a name in SCORES, or that of the distance of features. thresholds: lowest score of a photo like those, by the fraction
+    of photos to keep, in (0, 1). n: photos they stand on; data: where those came from, in words.
     """
 
     score: str = "energy"

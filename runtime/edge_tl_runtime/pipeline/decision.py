@@ -84,8 +84,9 @@ class Decider:
         captured: float,
         ranked: tuple[Score, ...] = (),
     ) -> Decision:
-        """evidence: what `is_known` looks at; probabilities: (C,) of one frame; captured: seconds on a clock that only goes forward. ranked: the likeliest
-        classes of this very frame, where they are known already; not ranked again when nothing here changes them."""
+        """evidence: what `is_known` looks at; probabilities: (C,); both of one frame. captured: seconds on a clock that only goes
+        forward. ranked: the likeliest classes of this very frame, where they are known already; not ranked again when nothing
+        here changes them."""
         if len(ranked) == self.top and self._all and self.smoother is None:
             return self._evaluated(ranked[0], ranked, evidence)
         shown = -1
