@@ -24,7 +24,7 @@ from edge_tl_runtime.modelfile.documents import Precision, ResizeDocument
 from edge_tl_runtime.robustness.documents import CorruptionsDocument
 
 Norm = Annotated[str, one_of(("linf", "l2"))]
-Role = Annotated[str, one_of(("model", "twin"))]
+Role = Annotated[str, one_of(("model", "fp32_counterpart"))]
 AttackKind = Annotated[str, one_of(("white-box", "transfer", "black-box", "control"))]
 Epsilon = Annotated[str, Meta(pattern=r"^[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?$")]
 """In /255 for linf, of pixels in 0..1 for l2; as text, for it is a key."""
@@ -67,13 +67,13 @@ class AlarmDocument(TypedDict):
 
     text: the figures.
     explanation: what it means and what to do.
-    subject: the file that it is about.
+    role: of the file that it is about.
     """
 
     name: str
     text: str
     explanation: str
-    subject: Role
+    role: Role
 
 
 class QueriesDocument(TypedDict):
@@ -120,12 +120,12 @@ class ModelUnderTestDocument(TypedDict):
     attacks: list[AttackRunDocument]
 
 
-class _Twin(TypedDict, total=False):
-    twin: ModelUnderTestDocument
+class _Counterpart(TypedDict, total=False):
+    fp32_counterpart: ModelUnderTestDocument
 
 
-class SubjectsDocument(_Twin):
-    """The files that were attacked; twin: the FP32 file that a quantized one was made from."""
+class ModelsUnderTestDocument(_Counterpart):
+    """The files that were attacked; fp32_counterpart: the FP32 file that a quantized one was made from."""
 
     model: ModelUnderTestDocument
 
@@ -155,7 +155,7 @@ class PairDocument(TypedDict):
     """
 
     only_model: Count
-    only_twin: Count
+    only_fp32_counterpart: Count
     n: AtLeastOne
     difference: float
     ci95: Interval
@@ -171,14 +171,14 @@ class QuantilesDocument(TypedDict):
     n: AtLeastOne
 
 
-class _BesideTwin(TypedDict, total=False):
-    twin: QuantilesDocument
+class _BesideCounterpart(TypedDict, total=False):
+    fp32_counterpart: QuantilesDocument
     ratio: NotNegative
     ci95: Interval
     pairs: AtLeastOne
 
 
-class SmallestDocument(_BesideTwin):
+class SmallestDocument(_BesideCounterpart):
     """The smallest perturbations found.
 
     ratio: of this file over its FP32 counterpart, geometric mean over pairs.
@@ -193,13 +193,13 @@ class TransferDocument(TypedDict):
     """Successes of one file's gradients, shown to both files.
 
     made: how many there are.
-    judged_by: share that fools each file, by its name.
+    fooled: share that fools each file, by its name.
     """
 
     epsilon: NotNegative
     crafted_on: str
     made: AtLeastOne
-    judged_by: dict[str, RateDocument]
+    fooled: dict[str, RateDocument]
 
 
 class SanityDocument(TypedDict):
@@ -260,11 +260,11 @@ class RoleOutcomesDocument(TypedDict):
     robust: dict[Epsilon, Flags]
 
 
-class _TwinOutcomes(TypedDict, total=False):
-    twin: RoleOutcomesDocument
+class _CounterpartOutcomes(TypedDict, total=False):
+    fp32_counterpart: RoleOutcomesDocument
 
 
-class OutcomesDocument(_TwinOutcomes):
+class OutcomesDocument(_CounterpartOutcomes):
     """Which photos are right; photos: their names."""
 
     photos: list[str]
@@ -308,7 +308,7 @@ class AttackSettingsDocument(_Later):
 class RobustnessDocument(TypedDict):
     """What edge-tl attack writes as robustness.json; docs/attack.md says what each key means.
 
-    twin: the FP32 file that a quantized one was made from, null where there is none.
+    fp32_counterpart: the FP32 file that a quantized one was made from, null where there is none.
     data: the photos, in words.
     robust_accuracy: null where an alarm withholds it.
     robust_accuracy_withheld: what an alarm withholds, null where none does.
@@ -320,9 +320,9 @@ class RobustnessDocument(TypedDict):
     complete: false where a time limit came first.
     """
 
-    format: Literal[1]
+    format: Literal[2]
     model: AttackedModelDocument
-    twin: AttackedModelDocument | None
+    fp32_counterpart: AttackedModelDocument | None
     data: str
     training_overlap: OverlapDocument | None
     n: AtLeastOne
@@ -337,7 +337,7 @@ class RobustnessDocument(TypedDict):
     withheld: bool
     alarms: list[AlarmDocument]
     notes: list[str]
-    subjects: SubjectsDocument
+    models_under_test: ModelsUnderTestDocument
     routes_absent: list[AbsentRouteDocument]
     faithfulness: FaithfulnessTextDocument | None
     paired: dict[Epsilon, PairDocument]

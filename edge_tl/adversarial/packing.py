@@ -21,7 +21,7 @@ from edge_tl.adversarial.evaluation.target import CONTROL_KIND
 from edge_tl.adversarial.settings import AttackSettings
 from edge_tl_export import Stage
 from edge_tl_runtime.bench.pack.archive import write_archive
-from edge_tl_runtime.bench.pack.pack import FORMAT, KIND, ZERO
+from edge_tl_runtime.bench.pack.pack import FORMAT, KIND, MODEL, SIBLING, ZERO
 from edge_tl_runtime.bench.parts.clean import PIECE
 from edge_tl_runtime.core.errors import EdgeTLError, UsageError
 from edge_tl_runtime.core.files import sha256
@@ -81,21 +81,22 @@ def _manifest(evaluation: RobustnessEvaluation, report: Mapping[str, Any], packi
 def _workstation(evaluation: RobustnessEvaluation, report: Mapping[str, Any]) -> Document:
     """Where the pack was made, and what `edge-tl attack` reports there."""
     kept = ("robust_accuracy_withheld", "alarms", "corruptions", "complete", "training_overlap", "notes")
-    lines = report["subjects"]["model"]["attacks"]
+    lines = report["models_under_test"]["model"]["attacks"]
+    counterpart = report["fp32_counterpart"]
     return {
         **{key: report[key] for key in ("data_sha256", "clean_accuracy", "robust_accuracy", "headline", *kept)},
         "data": _plain(evaluation.photos.data),
         "machine": report["environment"],
         "model": _unplaced(report["model"]),
-        "twin": None if report["twin"] is None else _unplaced(report["twin"]),
+        "fp32_counterpart": None if counterpart is None else _unplaced(counterpart),
         "attacks": [{key: line[key] for key in ("name", "route", "kind", "attack", "success")} for line in lines],
         "settings": {key: value for key, value in report["settings"].items() if key != "time_limit"},
     }
 
 
-def _unplaced(subject: Document) -> Document:
+def _unplaced(model: Document) -> Document:
     """Without its path: a pack travels, and does not depend on the folder that it was made in."""
-    return {key: value for key, value in subject.items() if key != "path"}
+    return {key: value for key, value in model.items() if key != "path"}
 
 
 def _summary(target: Path, identity: str, manifest: Document) -> Document:
@@ -146,8 +147,8 @@ class _Packing:
     def _answers(self) -> Iterator[tuple[str, bytes]]:
         """What the file, and those of the same origin beside it, say of the photos."""
         subject, pixels = self.attacked.subject, self.evaluation.photos.pixels
-        files = [("model", subject.path, subject.sha256, subject.classifier)]
-        files += [("twin", *found) for found in relatives(subject.path, subject.sha256, self.evaluation.spec)]
+        files = [(MODEL, subject.path, subject.sha256, subject.classifier)]
+        files += [(SIBLING, *found) for found in relatives(subject.path, subject.sha256, self.evaluation.spec)]
         for number, (role, path, digest, classifier) in enumerate(files):
             logits = _evaluated(classifier.logits, pixels)
             member = f"expected/{role}.npy" if number < 2 else f"expected/{role}-{number}.npy"

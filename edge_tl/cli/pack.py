@@ -53,7 +53,7 @@ def _print(document: dict[str, Any]) -> None:
     for item in document["expected"]:
         click.echo(f"{item['name']} ({item['precision']}) is right for {item['right']} of {document['photos']} photos")
     for alarm in said["alarms"]:
-        if alarm["subject"] == "model":
+        if alarm["role"] == "model":
             click.echo(f"ALARM: {alarm['name']}: {alarm['text']}")
     click.echo(said["headline"])
     for note in said["notes"]:

@@ -77,7 +77,7 @@ def attack_all(evaluation: RobustnessEvaluation) -> tuple[dict[str, Attacked], d
     """Attack the file, and its FP32 counterpart where there is one, by role; and the report of it."""
     attacked = {"model": evaluation.attack(evaluation.subject)}
     if evaluation.counterpart is not None:
-        attacked["twin"] = evaluation.attack(evaluation.counterpart)
+        attacked["fp32_counterpart"] = evaluation.attack(evaluation.counterpart)
     evidence = evaluation.evidence(attacked["model"])
     sanity = evaluation.sanity(attacked["model"])
     return attacked, _Report(evaluation, attacked, evidence, sanity).document()
@@ -97,18 +97,22 @@ class _Report:
         self.n = len(self.photos)
         self.robust = {role: self._robust(role) for role in attacked}
         self.bound = {role: self._bound(result) for role, result in attacked.items()}
-        self.pairs = paired(self.robust["model"], self.robust["twin"]) if "twin" in attacked else {}
+        self.pairs = (
+            paired(self.robust["model"], self.robust["fp32_counterpart"]) if "fp32_counterpart" in attacked else {}
+        )
         self.alarms = self._alarms()
 
     def document(self) -> doc.RobustnessDocument:
         model = self.attacked["model"]
-        withheld = any(alarm.subject == "model" for alarm in self.alarms)
+        withheld = any(alarm.role == "model" for alarm in self.alarms)
         robust = self._worst("model")
         proof = model.subject.faithfulness
         document: doc.RobustnessDocument = {
             "format": FORMAT,
             "model": model.subject.summary(),
-            "twin": self.attacked["twin"].subject.summary() if "twin" in self.attacked else None,
+            "fp32_counterpart": self.attacked["fp32_counterpart"].subject.summary()
+            if "fp32_counterpart" in self.attacked
+            else None,
             "data": self.photos.data,
             "training_overlap": self.photos.overlap.to_dict(),
             "n": self.n,
@@ -123,7 +127,7 @@ class _Report:
             "withheld": withheld,
             "alarms": [alarm.to_dict() for alarm in self.alarms],
             "notes": self._notes(),
-            "subjects": self._subjects(),
+            "models_under_test": self._models_under_test(),
             "routes_absent": [{"route": item.name, "why": item.why} for item in model.subject.absent],
             "faithfulness": None if proof is None else {"text": str(proof), **proof.to_dict()},
             "paired": self.pairs,
@@ -196,11 +200,15 @@ class _Report:
             for radius, robust in self.robust["model"].items()
         }
 
-    def _subjects(self) -> doc.SubjectsDocument:
-        model = self._subject("model")
-        return {"model": model, "twin": self._subject("twin")} if "twin" in self.attacked else {"model": model}
+    def _models_under_test(self) -> doc.ModelsUnderTestDocument:
+        model = self._model_under_test("model")
+        return (
+            {"model": model, "fp32_counterpart": self._model_under_test("fp32_counterpart")}
+            if "fp32_counterpart" in self.attacked
+            else {"model": model}
+        )
 
-    def _subject(self, role: str) -> doc.ModelUnderTestDocument:
+    def _model_under_test(self, role: str) -> doc.ModelUnderTestDocument:
         result = self.attacked[role]
         return {
             "name": result.subject.name,
@@ -321,7 +329,7 @@ class _Report:
             return {"correct": text(self.attacked[role].correct), "robust": robust}
 
         found: doc.OutcomesDocument = {"photos": list(self.photos.names), "model": of("model")}
-        return {**found, "twin": of("twin")} if "twin" in self.attacked else found
+        return {**found, "fp32_counterpart": of("fp32_counterpart")} if "fp32_counterpart" in self.attacked else found
 
     def _corruptions(self) -> CorruptionsDocument | None:
         if not self.settings.corruptions:
@@ -372,7 +380,7 @@ class _Report:
         clean = rate(int(self.attacked["model"].correct.sum()), self.n)
         start = f"clean accuracy {_words(clean)}"
         if withheld:
-            names = ", ".join(dict.fromkeys(alarm.name for alarm in self.alarms if alarm.subject == "model"))
+            names = ", ".join(dict.fromkeys(alarm.name for alarm in self.alarms if alarm.role == "model"))
             return f"{start}; robust accuracy withheld: {names}"
         unit = "/255" if self.settings.norm == "linf" else ""
         if self.evaluation.target is not None:
