@@ -27,7 +27,7 @@ EARLIER_KEYS = {
     "judged_by": "fooled",
 }
 """Keys of format 1 to those of format 2; so in the state of an attack that was interrupted."""
-EARLIER_VALUES = {("role", "twin"): COUNTERPART, ("gradients", "twin"): "fp32-counterpart"}
+EARLIER_VALUES = {("subject", "twin"): COUNTERPART, ("gradients", "twin"): "fp32-counterpart"}
 
 
 def in_words_of_now(document: Any) -> Any:

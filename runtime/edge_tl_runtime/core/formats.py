@@ -35,14 +35,14 @@ def renamed(
 ) -> Any:
     """A JSON value whose keys have the names of this release, at every depth; what is written is a copy, in the same order.
 
-    keys: old name to new. values: (new name of the key, old value) to the new value. depth: what lies deeper stays as it is;
+    keys: old name to new. values: (old name of the key, old value) to the new value. depth: what lies deeper stays as it is;
     `strict_json` lets nothing be deeper.
     """
     if depth and isinstance(document, dict):
         copy = {}
         for key, value in document.items():
             name = keys.get(key, key)
-            known = (values or {}).get((name, value)) if isinstance(value, str) else None
+            known = (values or {}).get((key, value)) if isinstance(value, str) else None
             copy[name] = renamed(value, keys, values, depth - 1) if known is None else known
         return copy
     if depth and isinstance(document, list):

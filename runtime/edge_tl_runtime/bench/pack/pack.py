@@ -28,6 +28,7 @@ FORMATS = (1, 2)
 MODEL, SIBLING = "model", "sibling"
 """Roles: the file that was attacked, and one that was made from the same weights."""
 _EARLIER_KEYS = {"twin": "fp32_counterpart", "subject": "role"}
+_EARLIER_VALUES = {("role", "twin"): SIBLING, ("subject", "twin"): "fp32_counterpart"}
 """Of format 1, to those of format 2."""
 ZERO = 128
 """Of a stored difference: a colour value that did not change."""
@@ -104,7 +105,7 @@ class Pack:
         if problem := format_problem(document.get("format"), FORMATS, "make the pack again: edge-tl pack MODEL DATA"):
             raise BadPackError(f"{path} {problem}")
         if document["format"] == 1:
-            document = renamed(document, _EARLIER_KEYS, {("role", "twin"): SIBLING})
+            document = renamed(document, _EARLIER_KEYS, _EARLIER_VALUES)
         try:
             pack = _parsed(archive, document)
         except (KeyError, TypeError, ValueError, AttributeError, BadModelError) as error:
