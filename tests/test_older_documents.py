@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 from attack_folders import WITHHELD, document_of, write_folder
 from hypothesis import given
@@ -14,7 +15,8 @@ from edge_tl.adversarial.document import DOCUMENT
 from edge_tl.adversarial.evaluation.checkpoint import Checkpoint
 from edge_tl.cli import invoke as run
 from edge_tl.report.robustness.page import read_robustness
-from edge_tl_runtime.core.errors import UsageError
+from edge_tl.training.run_folder import read_evaluated
+from edge_tl_runtime.core.errors import BadModelError, UsageError
 from edge_tl_runtime.core.formats import format_problem, renamed
 
 
@@ -116,3 +118,30 @@ def test_an_interrupted_attack_of_the_release_before_goes_on(tmp_path):
     (begun.folder / "identity.json").write_text("{", "utf-8")
     with pytest.raises(UsageError, match="unfinished evaluation"):
         Checkpoint(tmp_path, new)
+
+
+def write_logits(path, value):
+    names = np.frombuffer("ants/ก.jpg\0bees/b.jpg".encode(), np.uint8)
+    logits, targets = np.full((2, 2), value, np.float32), np.array([0, 1])
+    with path.open("wb") as file:
+        np.savez(file, val_logits=logits, val_targets=targets, val_names=names)
+
+
+def test_the_logits_of_an_older_run_are_read_under_their_old_name(tmp_path):
+    assert read_evaluated(tmp_path) == {}
+    write_logits(tmp_path / "judged.npz", 1)
+    found = read_evaluated(tmp_path)["val"]
+    assert (found.names, found.targets.tolist(), found.logits.tolist()) == (
+        ("ants/ก.jpg", "bees/b.jpg"),
+        [0, 1],
+        [[1, 1]] * 2,
+    )
+    write_logits(tmp_path / "logits.npz", 2)
+    assert read_evaluated(tmp_path)["val"].logits.max() == 2
+    (tmp_path / "logits.npz").write_bytes(b"PK")
+    with pytest.raises(BadModelError, match=r"logits\.npz is damaged"):
+        read_evaluated(tmp_path)
+    (tmp_path / "logits.npz").unlink()
+    (tmp_path / "judged.npz").write_bytes(b"PK")
+    with pytest.raises(BadModelError, match=r"judged\.npz is damaged"):
+        read_evaluated(tmp_path)

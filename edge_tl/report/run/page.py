@@ -73,7 +73,7 @@ def write_page(folder: Path) -> Path:
         candidates=[record for record in records if record["stage"] == "candidate"],
         reliability=plots.reliability_diagram(before, after, temperature),
         confusion=matrix,
-        judged_part={"val": "validation", "test": "test"}[part],
+        evaluated_part={"val": "validation", "test": "test"}[part],
         mistakes=mistakes,
         no_mistakes=wrong == 0,
         photos_gone=base if wrong and not mistakes else None,
