@@ -20,25 +20,20 @@ from edge_tl_runtime.core.documents import (
 )
 from edge_tl_runtime.evaluation.documents import OverlapDocument
 from edge_tl_runtime.images.documents import SkippedDocument
-from edge_tl_runtime.modelfile.documents import Precision, ResizeDocument
-from edge_tl_runtime.robustness.documents import CorruptionsDocument
-
-Norm = Annotated[str, one_of(("linf", "l2"))]
-Role = Annotated[str, one_of(("model", "fp32_counterpart"))]
-AttackKind = Annotated[str, one_of(("white-box", "transfer", "black-box", "control"))]
-Epsilon = Annotated[str, Meta(pattern=r"^[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?$")]
-"""In /255 for linf, of pixels in 0..1 for l2; as text, for it is a key."""
-Flags = Annotated[str, Meta(pattern="^[01]*$")]
-RateByEpsilon = dict[Epsilon, RateDocument]
-
-
-class UnplacedModelDocument(TypedDict):
-    """A model file, wherever it lies."""
-
-    sha256: Sha256
-    precision: Precision
-    arch: str
-    classes: Annotated[int, Meta(ge=2)]
+from edge_tl_runtime.modelfile.documents import ResizeDocument
+from edge_tl_runtime.robustness.documents import (
+    AlarmDocument,
+    AttackKind,
+    AttackSettingsDocument,
+    CorruptionsDocument,
+    EnvironmentDocument,
+    Epsilon,
+    Flags,
+    Norm,
+    QueriesDocument,
+    RateByEpsilon,
+    UnplacedModelDocument,
+)
 
 
 class AttackedModelDocument(UnplacedModelDocument):
@@ -60,27 +55,6 @@ class ThreatDocument(TypedDict):
     epsilons: Annotated[list[NotNegative], Meta(min_length=2)]
     unit: str
     queries: Count
-
-
-class AlarmDocument(TypedDict):
-    """A sign that a model looks robust because the attack failed.
-
-    text: the figures.
-    explanation: what it means and what to do.
-    role: of the file that it is about.
-    """
-
-    name: str
-    text: str
-    explanation: str
-    role: Role
-
-
-class QueriesDocument(TypedDict):
-    """Questions asked until a photo was fooled; null where none was."""
-
-    median: NotNegative | None
-    p90: NotNegative | None
 
 
 class _Added(TypedDict, total=False):
@@ -269,40 +243,6 @@ class OutcomesDocument(_CounterpartOutcomes):
 
     photos: list[str]
     model: RoleOutcomesDocument
-
-
-class EnvironmentDocument(TypedDict):
-    """Where an attack ran."""
-
-    machine: str
-    cpu: str
-    features: list[str]
-    threads: AtLeastOne
-    provider: str
-    gradients_on: str
-    python: str
-    versions: dict[str, str]
-
-
-class _Later(TypedDict, total=False):
-    time_limit: NotNegative
-    attacks: str
-
-
-class AttackSettingsDocument(_Later):
-    """What was asked for; time_limit: minutes. attacks: names given by --attacks; empty for the preset's."""
-
-    preset: str
-    norm: Norm
-    epsilons: str
-    photos: Count
-    split: str
-    target: str
-    source: str
-    queries: Count
-    corruptions: str
-    device: str
-    seed: Count
 
 
 class RobustnessDocument(TypedDict):
