@@ -85,7 +85,7 @@ def quick(color_model, color_photos, tmp_path, capsys) -> dict[str, list[Any]]:
 
 
 @pytest.fixture(scope="module")
-def made(pair, packed, whole, network, flawed, tmp_path_factory) -> dict[str, list[Any]]:
+def made(pair, packed, stripes, whole, network, flawed, tmp_path_factory) -> dict[str, list[Any]]:
     """Documents of the others, as the commands write them."""
     folder = tmp_path_factory.mktemp("made")
     small = ("--corruptions", "mjpg", "--severities", "3", "--queries", "5", "--epsilons", "8")
@@ -104,6 +104,7 @@ def made(pair, packed, whole, network, flawed, tmp_path_factory) -> dict[str, li
         "check": [json.loads(json.dumps(checked))],
         "robustness": [json.loads((whole[1] / "robustness.json").read_text("utf-8"))],
         "pack": [Archive(packed).manifest],
+        "pack-summary": [json.loads(json.dumps(stripes.summary))],
         "bench": [json.loads(result.read_text("utf-8"))],
         "export": [json.loads(json.dumps(report.to_dict()))],
     }

@@ -19,7 +19,8 @@ from edge_tl_runtime.core.statistics import SIGNIFICANT, discordant, significant
 from edge_tl_runtime.evaluation.evaluate import Logits
 
 if TYPE_CHECKING:
-    from edge_tl.adversarial.documents import AlarmDocument, SanityDocument
+    from edge_tl.adversarial.documents import SanityDocument
+    from edge_tl_runtime.robustness.documents import AlarmDocument
 
 NOISE_SHARE = 0.5
 NOISE_AT_LEAST = 0.1

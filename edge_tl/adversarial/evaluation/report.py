@@ -52,7 +52,12 @@ if TYPE_CHECKING:
     from edge_tl.adversarial import documents as doc
     from edge_tl_runtime.core.documents import RateDocument
     from edge_tl_runtime.modelfile.documents import ResizeDocument
-    from edge_tl_runtime.robustness.documents import CorruptionsDocument
+    from edge_tl_runtime.robustness.documents import (
+        AttackSettingsDocument,
+        CorruptionsDocument,
+        EnvironmentDocument,
+        QueriesDocument,
+    )
 
 ASKED_TWICE = 16
 
@@ -140,7 +145,7 @@ class _Report:
             "outcomes": self._outcomes(),
             "corruptions": self._corruptions(),
             "environment": _environment(model, self.evaluation.device),
-            "settings": cast("doc.AttackSettingsDocument", asdict(self.settings)),
+            "settings": cast("AttackSettingsDocument", asdict(self.settings)),
             "skipped": [item.to_dict() for item in self.photos.skipped],
             "seconds": round(time.monotonic() - self.evaluation.started, 1),
             "complete": not self.evaluation.stop(),
@@ -220,7 +225,7 @@ class _Report:
 
     def _line(self, line: AttackRun, tried: int) -> doc.AttackRunDocument:
         success: dict[str, RateDocument] = {}
-        queries: dict[str, doc.QueriesDocument] = {}
+        queries: dict[str, QueriesDocument] = {}
         curve: dict[str, list[list[int]]] = {}
         plugin = self.evaluation.chosen.added.get(line.name)
         for radius in self.radii[1:]:
@@ -403,7 +408,7 @@ def _words(share: RateDocument) -> str:
     return f"{100 * share['rate']:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
 
 
-def _environment(attacked: Attacked, device: str) -> doc.EnvironmentDocument:
+def _environment(attacked: Attacked, device: str) -> EnvironmentDocument:
     return {
         "machine": platform.machine(),
         "cpu": cpu_name(),

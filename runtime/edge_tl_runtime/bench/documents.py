@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, TypedDict
 
 from msgspec import Meta
 
-from edge_tl_runtime.core.documents import AtLeastOne, Count, NotNegative, RateDocument, Sha256, Share
+from edge_tl_runtime.core.documents import AtLeastOne, Count, NotNegative, RateDocument, Sha256, Share, one_of
 from edge_tl_runtime.evaluation.documents import OverlapDocument
 from edge_tl_runtime.modelfile.documents import Precision
 from edge_tl_runtime.robustness.documents import (
@@ -20,7 +20,7 @@ from edge_tl_runtime.robustness.documents import (
 
 Utc = Annotated[str, Meta(pattern="^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$")]
 TwoNumbers = Annotated[list[float], Meta(min_length=2, max_length=2)]
-Pictures = Literal["pack", "data", "random"]
+Pictures = Annotated[str, one_of(("pack", "data", "random"))]
 
 
 class SignatureDocument(TypedDict):
@@ -441,11 +441,25 @@ class PartsDocument(TypedDict, total=False):
     square: SquareDocument
 
 
+class BenchHeaderDocument(TypedDict):
+    """What figures depend on, known before anything is measured."""
+
+    format: Literal[1]
+    kind: Literal["edge-tl bench"]
+    model: BenchModelDocument
+    pack: BenchPackDocument | None
+    data: BenchDataDocument | None
+    session: BenchSessionDocument
+    machine: BenchMachineDocument
+    versions: dict[str, str]
+    settings: BenchSettingsDocument
+
+
 class _Signed(TypedDict, total=False):
     signature: SignatureDocument
 
 
-class BenchDocument(_Signed):
+class BenchDocument(BenchHeaderDocument, _Signed):
     """The file that edge-tl bench -o FILE writes; docs/bench.md says what each key means.
 
     sha256: of the canonical JSON without sha256 and signature.
@@ -455,20 +469,11 @@ class BenchDocument(_Signed):
     absent: part, then why it was not measured.
     """
 
-    format: Literal[1]
-    kind: Literal["edge-tl bench"]
     sha256: Sha256
     complete: bool
     started: Utc
     ended: Utc
     sittings: AtLeastOne
-    model: BenchModelDocument
-    pack: BenchPackDocument | None
-    data: BenchDataDocument | None
-    session: BenchSessionDocument
-    machine: BenchMachineDocument
-    versions: dict[str, str]
-    settings: BenchSettingsDocument
     parts: PartsDocument
     runs: dict[str, PartRunDocument]
     absent: dict[str, str]

@@ -10,7 +10,7 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,8 @@ from edge_tl_runtime.core.text import one_line
 from edge_tl_runtime.images.decode import Frame, decode_photo
 from edge_tl_runtime.modelfile.spec import ModelSpec, ResizeRule
 
-FORMAT, KIND = 2, "edge-tl pack"
+FORMAT: Final = 2
+KIND: Final = "edge-tl pack"
 FORMATS = (1, 2)
 """Of the list of contents, that this release reads; it writes the last."""
 MODEL, SIBLING = "model", "sibling"
