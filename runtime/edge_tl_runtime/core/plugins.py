@@ -11,8 +11,8 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from edge_tl_runtime.core.errors import UsageError
-from edge_tl_runtime.core.text import one_line
+from edge_tl_runtime.core.errors import EdgeTLError, UsageError
+from edge_tl_runtime.core.text import error_line, one_line
 
 if TYPE_CHECKING:
     from edge_tl_runtime.core.documents import PluginDocument
@@ -46,7 +46,7 @@ class Plugin:
             return self.entry.load()
         except (Exception, SystemExit) as error:
             raise UsageError(
-                f"{self}: cannot be imported ({told(error)}); update or uninstall {self.package}"
+                f"{self}: cannot be imported ({error_line(error)}); update or uninstall {self.package}"
             ) from error
 
     def to_dict(self) -> PluginDocument:
@@ -62,11 +62,6 @@ class LoadedPlugin(Generic[Part]):
 
     plugin: Plugin
     part: Part
-
-
-def told(error: BaseException) -> str:
-    """An error of foreign code in one line."""
-    return one_line(f"{type(error).__name__}: {error}")[:300]
 
 
 @cache
@@ -110,8 +105,21 @@ def checked(plugin: Plugin, check: Callable[[object], Part]) -> Part:
     try:
         return check(part)
     except Exception as error:
-        why = str(error) if isinstance(error, TypeError) else told(error)
-        raise UsageError(f"{plugin}: {one_line(why)}; update or uninstall {plugin.package}") from error
+        why = one_line(error) if isinstance(error, TypeError) else error_line(error)
+        raise UsageError(f"{plugin}: {why}; update or uninstall {plugin.package}") from error
+
+
+def guarded(plugin: Plugin, action: Callable[[], Part], kind: type[EdgeTLError], what: str, advice: str) -> Part:
+    """What code of a plugin gives. Its EdgeTLErrors pass; any other error becomes a `kind`, whose line names the package.
+
+    what, advice: what went wrong and what to do, for that line.
+    """
+    try:
+        return action()
+    except EdgeTLError:
+        raise
+    except Exception as error:
+        raise kind(f"{plugin} {what} ({error_line(error)}); {advice}") from error
 
 
 def made(part: object) -> object:
@@ -134,8 +142,3 @@ def maker(part: object, kind: type[Part]) -> Callable[..., Part]:
     if not callable(part):
         raise TypeError(f"it gives {type(part).__name__}, not a class or function that makes a {kind.__name__}")
     return part
-
-
-def hidden(kind: str, built_in: Collection[str]) -> tuple[Plugin, ...]:
-    """Plugins that are never used, since edge-tl has a part of that name itself."""
-    return tuple(plugin for plugin in plugins(kind) if plugin.name in built_in)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from edge_tl_runtime.core.errors import BadFrame, BadImage, DataError
 from edge_tl_runtime.core.html import html_table
+from edge_tl_runtime.core.progress import Progress, silent
 from edge_tl_runtime.core.statistics import mean_of_rates, wilson
 from edge_tl_runtime.core.text import percent
 from edge_tl_runtime.core.threads import map_in_order
@@ -40,9 +41,6 @@ UNEQUAL = 2.0
 
 Logits = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """Pixels, uint8 (N, H, W, 3), to scores, float32 (N, C)."""
-
-Progress = Callable[[int], None]
-"""Called with the number of items just done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +209,7 @@ class PixelReader:
         photos: LabelledPhotos,
         rule: ResizeRule,
         batch: int = 8,
-        progress: Progress = lambda done: None,
+        progress: Progress = silent,
         seen: SeenPhotos | None = None,
         with_trained_on: bool = False,
     ):
@@ -297,7 +295,7 @@ def evaluate(
     photos: LabelledPhotos,
     rule: ResizeRule,
     data: str,
-    progress: Progress = lambda done: None,
+    progress: Progress = silent,
     scores: Scores | None = None,
 ) -> Evaluation:
     """Judge `logits` on photos, a few at a time; their probabilities too when `scores` says how to make them.
@@ -313,7 +311,7 @@ def evaluate_model(
     photos: LabelledPhotos,
     split: str,
     name: str,
-    progress: Progress = lambda done: None,
+    progress: Progress = silent,
     left_out: Sequence[str] = (),
 ) -> Evaluation:
     """Judge a model on photos that it was not trained on; on all of them where `split` asks for "train" or "all".

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tl_runtime.core.errors import BadModelError, UsageError
-from edge_tl_runtime.evaluation.evaluate import Logits, Progress
+from edge_tl_runtime.core.progress import Progress, silent
+from edge_tl_runtime.evaluation.evaluate import Logits
 from edge_tl_runtime.robustness.square_proposals import SEARCHES, Pixels, SquareSearch, Window, check_ball
 
 _HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
@@ -79,7 +80,7 @@ class Square:
         targets: NDArray[np.int64] | None = None,
         keys: Sequence[int] | None = None,
         stop: Callable[[], bool] = lambda: False,
-        progress: Progress = lambda done: None,
+        progress: Progress = silent,
     ) -> SquareResult:
         """Attack photos, uint8 (N, H, W, 3), whose classes are labels, int64 (N,).
 

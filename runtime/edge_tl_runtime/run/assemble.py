@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from edge_tl_runtime.core.errors import UsageError
+from edge_tl_runtime.core.progress import Say
 from edge_tl_runtime.core.threads import usable_cores
 from edge_tl_runtime.inference.classifier import Classifier, SessionSettings
 from edge_tl_runtime.inference.ood import ood_thresholds_of
@@ -38,7 +39,6 @@ from edge_tl_runtime.sinks.draw.overlay import Overlay
 from edge_tl_runtime.sinks.text import CSV_COLUMNS
 from edge_tl_runtime.sources import LiveOptions, Patience, Source, Video, open_source
 
-Say = Callable[[str], None]
 Load = Callable[[Path], Classifier]
 
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 
 from edge_tl_runtime.core.errors import SourceError
+from edge_tl_runtime.core.progress import Say
 from edge_tl_runtime.core.text import one_line
 from edge_tl_runtime.images.decode import Frame
 from edge_tl_runtime.sources.address import shown_address
@@ -29,13 +30,13 @@ _WORD_S = 3.0
 """Silence of standard input after which a person is told what is waited for."""
 
 
-def first_bytes(handle: int, say: Callable[[str], None], stopped: Callable[[], bool] = lambda: False) -> bytes:
+def first_bytes(handle: int, say: Say) -> bytes:
     """Read until it shows what is there; b"" for an empty one. A person is told when that takes long. Raises SourceError when the
     descriptor is not open for reading."""
     head, told = b"", False
     began = time.monotonic()
     try:
-        while not stopped():
+        while True:
             if not select.select([handle], [], [], WAKE_S)[0]:
                 if not told and time.monotonic() - began > _WORD_S:
                     say("waiting for the first bytes on standard input")
@@ -47,7 +48,6 @@ def first_bytes(handle: int, say: Callable[[str], None], stopped: Callable[[], b
                 return head
     except OSError as error:
         raise SourceError(f"cannot read standard input: {error.strerror}; give photos or a video on it") from None
-    return head
 
 
 def unfit(what: str, found: Content, head: bytes) -> SourceError:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import glob
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from edge_tl_runtime.core.errors import BadImage, SourceError, UsageError
 from edge_tl_runtime.core.files import read_regular
+from edge_tl_runtime.core.progress import Say, silent
 from edge_tl_runtime.core.text import one_line
 from edge_tl_runtime.core.threads import map_in_order
 from edge_tl_runtime.images.datasets.missing import looks_like_a_file, name_beside
@@ -35,7 +36,7 @@ class Photos(Source):
     hold_s = 1.0
     sequence = False
 
-    def __init__(self, name: str, say: Callable[[str], None] = lambda line: None) -> None:
+    def __init__(self, name: str, say: Say = silent) -> None:
         """say: told of files that hold more than the one picture that is used."""
         super().__init__(name)
         self._say = say
@@ -100,7 +101,7 @@ class StandardInput(Source):
         name: str,
         stream: BinaryIO | None = None,
         head: bytes = b"",
-        say: Callable[[str], None] = lambda line: None,
+        say: Say = silent,
     ) -> None:
         """head: what was read from the stream already. say: as in Photos."""
         super().__init__("standard input")
@@ -146,7 +147,7 @@ class _Several:
             self._count += 1
             self._first = self._first or f"{name} holds {number} pictures"
 
-    def tell(self, say: Callable[[str], None]) -> None:
+    def tell(self, say: Say) -> None:
         if self._count == 1:
             say(f"{self._first}; the first is used. To use all, save them as files of their own or as a video")
         elif self._count:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 
 from edge_tl_runtime.core.errors import DataError
-from edge_tl_runtime.core.text import one_line
+from edge_tl_runtime.core.text import one_line, plural
 from edge_tl_runtime.images.datasets.labels import clean_label, refuse_look_alikes, refuse_unusable
 from edge_tl_runtime.images.datasets.parts import part_of
 from edge_tl_runtime.images.datasets.survey import PICTURE_SUFFIXES, Unreadable
@@ -121,7 +121,7 @@ def read_manifest(path: Path, group: str = "") -> Listing:
     _refuse_several_labels(path, rows)
     notes = [f"{path.name}, {columns.describe()}", *table.notes, *columns.notes, *finder.notes]
     if again:
-        notes.append(f"{again} row{'s' if again > 1 else ''} repeated and counted once")
+        notes.append(f"{plural(again, 'row')} repeated and counted once")
     return Listing(tuple(rows), tuple(skipped), "; ".join(notes))
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from edge_tl_runtime.core.text import one_line
-from edge_tl_runtime.images.datasets.survey import Unreadable, count_reasons, some_files
+from edge_tl_runtime.core.text import one_line, plural
+from edge_tl_runtime.images.datasets.survey import Unreadable, count_reasons
 
 
 def say_counts(
@@ -19,9 +19,9 @@ def say_counts(
     if not passed_over:
         return []
     reasons = count_reasons(passed_over)
-    head = f"passed over {some_files(len(passed_over))}"
+    head = f"passed over {plural(len(passed_over), 'file')}"
     if used is not None:
-        head = f"used {some_photos(used)}, {head}"
+        head = f"used {plural(used, 'photo')}, {head}"
     if len(reasons) == 1:
         reason, items = reasons[0]
         return [f"{head}: {reason} ({_first(items, names, root)})"]
@@ -30,7 +30,9 @@ def say_counts(
 
 def say_adjusted(adjusted: Mapping[str, Sequence[str]]) -> list[str]:
     """A line for each kind of change that pixels needed: how many photos, what was done, the first name."""
-    return [f"{some_photos(len(names))}: {note} ({one_line(names[0])})" for note, names in adjusted.items() if names]
+    return [
+        f"{plural(len(names), 'photo')}: {note} ({one_line(names[0])})" for note, names in adjusted.items() if names
+    ]
 
 
 def by_note(photos: Iterable[tuple[str, Sequence[str]]]) -> dict[str, tuple[str, ...]]:
@@ -47,11 +49,6 @@ def shown_path(path: Path, root: Path | None) -> str:
     if root is not None and path != root and path.is_relative_to(root):
         return one_line(path.relative_to(root).as_posix())
     return one_line(Path(*path.parts[-2:]))
-
-
-def some_photos(number: int) -> str:
-    """`1 photo`, `3 photos`."""
-    return f"{number} photo{'s' if number != 1 else ''}"
 
 
 def _first(items: Sequence[Unreadable], names: int, root: Path | None) -> str:

@@ -15,13 +15,14 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edge_tl_runtime.core.errors import SourceError
+from edge_tl_runtime.core.progress import Say, silent
 from edge_tl_runtime.images.decode import Frame
 from edge_tl_runtime.sources.address import shown_address
 from edge_tl_runtime.sources.base import MAX_LISTED, WAKE_S, FrameRecord, Source, State, told_rejections
@@ -156,7 +157,7 @@ class Live(Source):
         patience: Patience | None = None,
         wait: bool = False,
         max_fps: float = 0.0,
-        say: Callable[[str], None] = lambda line: None,
+        say: Say = silent,
     ) -> None:
         """wait: go on trying when the very first connection fails; else that raises SourceError from the iteration.
 
