@@ -107,6 +107,14 @@ def read_regular(path: Path, limit: int) -> bytes:
         raise OSError(errno.EINVAL, "not a name that a file can have") from None
 
 
+def text_or_empty(path: Path) -> str:
+    """The text of a small file, such as those of the kernel; "" where it is not there or cannot be read."""
+    try:
+        return path.read_text("utf-8", "replace")
+    except OSError:
+        return ""
+
+
 def name_part(label: str) -> str:
     """A label as a part of a file name: letters, their marks and digits of any script, at most 60 bytes of UTF-8."""
     plain = "".join(x if x in "-." or unicodedata.category(x)[0] in "LMN" else "_" for x in label)

@@ -26,7 +26,7 @@ LARGEST = 1e39
 
 
 def energy(logits: NDArray[np.floating[Any]], temperature: float = 1.0) -> NDArray[np.float64]:
-    """The negative free energy of the logits, T logsumexp(logits / T): higher is more like them.
+    """The negative free energy of the logits, T logsumexp(logits / T): higher is more like the training data.
 
     Liu et al. 2020, "Energy-based Out-of-distribution Detection", section 3.1. logits: (..., C), finite; temperature: positive.
     Returns float64 (...), never below the largest logit and at most T ln C above it.

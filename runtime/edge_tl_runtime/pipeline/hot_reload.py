@@ -36,7 +36,7 @@ class ModelReloader:
         self._seen = self._changing if seen is None else seen
         self._fresh: deque[Classifier] = deque(maxlen=1)
         self._stopped = threading.Event()
-        self.swaps = 0
+        self.reloads = 0
         self.notice = ""
         """Why the newest file was not taken, or ""."""
         self._thread = threading.Thread(target=self._watch, name="model watch", daemon=True)
@@ -46,7 +46,7 @@ class ModelReloader:
         """A model to go on with, once; None in between. Called by the loop before each frame."""
         if not self._fresh:
             return None
-        self.swaps += 1
+        self.reloads += 1
         return self._fresh.pop()
 
     def close(self) -> None:

@@ -184,7 +184,7 @@ def corrupted_accuracy(
     progress: Progress = silent,
     stop: Callable[[], bool] = lambda: False,
 ) -> CorruptedAccuracy:
-    """Judge photos clean and under each corruption at each severity.
+    """Evaluate on photos, clean and under each corruption at each severity.
 
     A corruption of the network's pixels comes after crop and resize, as in ImageNet-C; one of the camera's frame before, on a
     frame of at most CAMERA_SIDE lines. Each photo is decoded once; how much memory that takes does not grow with their number,

@@ -152,9 +152,9 @@ class _Attack:
         return SquareResult(self.best, self.fooled, self.queries, self.margins, self.complete)
 
     def settle(self, scores: NDArray[np.float32]) -> int:
-        """Judge the pictures by scores, float32 (batch, C), and paint the next ones. Returns the queries that are settled."""
+        """Take in the scores of the pictures, float32 (batch, C); paint the next ones. Returns the queries that are settled."""
         indices = [slot.index for slot in self.slots]
-        margins, fooled = _judge(scores, self.classes[indices], self.targeted)
+        margins, fooled = _margins(scores, self.classes[indices], self.targeted)
         self.queries[indices] += 1
         settled = len(indices)
         # From the last row on, because a row that falls free with no photo left to take it gets the last one.
@@ -219,7 +219,7 @@ class _Attack:
         return _Slot(index, SEARCHES[self.settings.norm](self.pixels[index], self.epsilon, rng))
 
 
-def _judge(
+def _margins(
     scores: NDArray[np.float32], classes: NDArray[np.int64], targeted: bool
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Margins, float32 (B,), and whether each picture fools: scores, float32 (B, C), against labels or targets, int64 (B,)."""

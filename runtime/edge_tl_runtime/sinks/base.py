@@ -59,7 +59,7 @@ class Sink:
         """Called when nothing has come for a while: time to flush."""
 
     def status(self, document: dict[str, Any]) -> None:
-        """Told once a second how the run is, from another thread than `write`; see `health.Health.document`."""
+        """Told once a second how the run is, from another thread than `write`; see `StatusDocument`."""
 
     def close(self) -> None:
         """Write what is held back and let go."""

@@ -21,7 +21,7 @@ _INSTALL = "MQTT needs paho-mqtt; run: pip install 'edge-tl[mqtt]'"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Broker:
-    """mqtt://user:password@host:port/topic, mqtts:// for TLS. topic: the prefix of ours, edge-tl when none is given."""
+    """mqtt://user:password@host:port/topic, mqtts:// for TLS. topic: what all topics begin with, edge-tl when none is given."""
 
     host: str
     port: int

@@ -1,4 +1,4 @@
-"""A live source on a pipe: a FIFO, or standard input. What is on it, its first bytes tell; the newest frame wins."""
+"""A live source on a pipe: a FIFO, or standard input. Its first bytes say what is on it; the newest frame is taken."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from edge_tl_runtime.sources.address import shown_address
 from edge_tl_runtime.sources.base import WAKE_S
 from edge_tl_runtime.sources.decoding.reader import Reader, open_reader
 from edge_tl_runtime.sources.decoding.reasons import ADVICE
+from edge_tl_runtime.sources.device import WatchingDevice
 from edge_tl_runtime.sources.first_bytes import LOOK_BYTES, Content, content
 from edge_tl_runtime.sources.http.picture_stream import PictureStream, decoded
 from edge_tl_runtime.sources.request import CaptureRequest, Opened
-from edge_tl_runtime.sources.watching import WatchingDevice
 
 _PORTION = 65536
 MIDWAY_BYTES = 2**20

@@ -20,7 +20,7 @@ from edge_tl_runtime.images.decode import Frame, decode_photo, read_file
 from edge_tl_runtime.images.formats.several import picture_count
 from edge_tl_runtime.sources.address import shown_address
 from edge_tl_runtime.sources.base import FrameRecord, Source
-from edge_tl_runtime.sources.split import split_pictures
+from edge_tl_runtime.sources.picture_splitter import split_pictures
 
 LISTS = frozenset({".txt", ".lst", ".list"})
 MAX_LIST_BYTES = 64 * 2**20
@@ -129,7 +129,7 @@ class StandardInput(Source):
         several.tell(self._say)
 
     def _is_over(self) -> bool:
-        """Asked every WAKE_S while nothing comes: a silent pipe is no hang of ours."""
+        """Asked every WAKE_S while nothing comes, so that a silent pipe is not taken for a loop that hangs."""
         self.beat = time.monotonic()
         return self.stopping
 

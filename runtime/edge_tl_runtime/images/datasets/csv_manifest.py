@@ -1,8 +1,8 @@
 """Labelled photos listed in a CSV or TSV file: a column for the photo, one for the label, and one for the part where wanted.
 
-Paths are relative to the file's folder, or absolute. How lists come (encodings, separators, names of columns) is read by
-`images.tables`; what a row means is decided here. What was understood is said, what is not there is counted, and a list that says
-two things of one photo is refused.
+Paths are relative to the file's folder, or absolute. `images.datasets.tables` reads how lists come (encodings, separators, names
+of columns); what a row means is decided here. What was understood is said, what is not there is counted, and a list that says two
+things of one photo is refused.
 """
 
 from __future__ import annotations

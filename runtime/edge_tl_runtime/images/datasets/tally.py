@@ -8,11 +8,12 @@ from pathlib import Path
 from edge_tl_runtime.core.text import one_line, plural
 from edge_tl_runtime.images.datasets.survey import Unreadable, count_reasons
 
+NAMED = 3
+"""Files that a line names; the others are counted."""
 
-def say_counts(
-    used: int | None, passed_over: Sequence[Unreadable], names: int = 3, root: Path | None = None
-) -> list[str]:
-    """Lines for a person: how many photos were used, and what was passed over, by reason, with the first names.
+
+def say_counts(used: int | None, passed_over: Sequence[Unreadable], root: Path | None = None) -> list[str]:
+    """Lines for a person: how many photos were used, and what was passed over, by reason, with the first NAMED names.
 
     used: None where the caller says it elsewhere. root: names are told as paths below it. [] when there is nothing to say.
     """
@@ -24,8 +25,8 @@ def say_counts(
         head = f"used {plural(used, 'photo')}, {head}"
     if len(reasons) == 1:
         reason, items = reasons[0]
-        return [f"{head}: {reason} ({_first(items, names, root)})"]
-    return [f"{head}:", *(f"  {len(items)}: {reason} ({_first(items, names, root)})" for reason, items in reasons)]
+        return [f"{head}: {reason} ({_first(items, root)})"]
+    return [f"{head}:", *(f"  {len(items)}: {reason} ({_first(items, root)})" for reason, items in reasons)]
 
 
 def say_adjusted(adjusted: Mapping[str, Sequence[str]]) -> list[str]:
@@ -51,6 +52,6 @@ def shown_path(path: Path, root: Path | None) -> str:
     return one_line(Path(*path.parts[-2:]))
 
 
-def _first(items: Sequence[Unreadable], names: int, root: Path | None) -> str:
-    shown = ", ".join(shown_path(item.path, root) for item in items[:names])
-    return f"{shown}, ..." if len(items) > names else shown
+def _first(items: Sequence[Unreadable], root: Path | None) -> str:
+    shown = ", ".join(shown_path(item.path, root) for item in items[:NAMED])
+    return f"{shown}, ..." if len(items) > NAMED else shown
