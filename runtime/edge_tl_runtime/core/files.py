@@ -8,7 +8,6 @@ import hashlib
 import os
 import re
 import stat
-import tempfile
 import unicodedata
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -31,6 +30,8 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
     Raises OutputError on a full disk or a read-only folder.
     """
+    import tempfile  # commands that only read do without
+
     make_folder(target.parent)
     try:
         handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)

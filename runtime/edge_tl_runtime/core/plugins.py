@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from edge_tl_runtime.core.errors import EdgeTLError, UsageError
 from edge_tl_runtime.core.text import error_line, one_line
 
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
     from edge_tl_runtime.core.documents import PluginDocument
 
 KINDS: Mapping[str, str] = {
@@ -67,6 +68,9 @@ class LoadedPlugin(Generic[Part]):
 @cache
 def plugins(kind: str) -> tuple[Plugin, ...]:
     """Every entry point of a kind, by name, also those that cannot be used. Nothing is imported."""
+    # With it come some thirty modules, e-mail among them, that a command without plugins need not load.
+    from importlib.metadata import entry_points
+
     found = {}
     for entry in entry_points(group=f"edge_tl.{kind}"):
         package = (entry.dist.name, entry.dist.version) if entry.dist is not None else ("an unknown package", "")
