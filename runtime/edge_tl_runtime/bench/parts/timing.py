@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tl_runtime.bench.energy import EnergyMeter
+from edge_tl_runtime.core.progress import Progress, silent
 
 if TYPE_CHECKING:
     from edge_tl_runtime.bench.documents import DriftDocument, PercentilesDocument, StreamDocument, TimingDocument
@@ -81,7 +82,7 @@ def single_stream(
     least: int,
     seconds: float,
     stop: Callable[[], bool] = lambda: False,
-    progress: Callable[[int], None] = lambda done: None,
+    progress: Progress = silent,
 ) -> Timings:
     """Time `call` of one item after the other, round and round, for at least `least` calls and at least `seconds`.
 
@@ -129,7 +130,7 @@ def measured_stream(
     least: int,
     seconds: float,
     stop: Callable[[], bool],
-    progress: Callable[[int], None],
+    progress: Progress,
 ) -> StreamDocument:
     """Warm up, time a single stream, and say what it came to, with its drift and the energy where that can be read."""
     warm_up(call, items)
