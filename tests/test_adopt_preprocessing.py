@@ -16,14 +16,14 @@ from foreign import SIZE, Graph, answers
 from onnx import helper, numpy_helper
 from PIL import Image
 
-from edge_tl.cli.adopt import NORMALIZE, READINGS, command
+from edge_tl.cli.adopt import command
 from edge_tl_export.adoption.adopt import Original
 from edge_tl_export.adoption.deciding import Witness, decide
 from edge_tl_export.adoption.labels import LabelList
 from edge_tl_export.adoption.loading import load_bytes
 from edge_tl_export.adoption.measuring import Asked
 from edge_tl_export.adoption.preprocessing import PRESETS, figures, inside, name_of
-from edge_tl_export.adoption.reading import READINGS as ALL_READINGS
+from edge_tl_export.adoption.settings import PRESET_NAMES
 from edge_tl_runtime.core.errors import UsageError
 from edge_tl_runtime.inference.classifier import Classifier
 from edge_tl_runtime.modelfile.onnx import read_spec
@@ -34,8 +34,7 @@ needs_photos = pytest.mark.skipif(not DATA, reason="EDGE_TL_TEST_DATA is not set
 
 
 def test_the_command_offers_what_there_is():
-    assert tuple(PRESETS) == NORMALIZE
-    assert ALL_READINGS == READINGS
+    assert tuple(PRESETS) == PRESET_NAMES
 
 
 BY_HAND = {
