@@ -21,12 +21,13 @@ if TYPE_CHECKING:
     from edge_tl.api.attacking import attack
     from edge_tl.api.benching import bench
     from edge_tl.api.checking import check
+    from edge_tl.api.comparing import Comparison, compare
     from edge_tl.api.dreaming import dream
     from edge_tl.api.model import EdgeTLWarning, Model, export, load
     from edge_tl.api.packing import pack
     from edge_tl.api.reporter import Reporter
     from edge_tl.api.results import AttackResult, BenchResult, DataCheck, DreamResult, PackResult, TuneResult
-    from edge_tl.api.runs import Run, train
+    from edge_tl.api.runs import Run, resume, train
     from edge_tl.api.tuning import tune
     from edge_tl_runtime.core.errors import EdgeTLError
     from edge_tl_runtime.evaluation.evaluate import Evaluation
@@ -38,6 +39,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AttackResult",
     "BenchResult",
+    "Comparison",
     "DataCheck",
     "DreamResult",
     "EdgeTLError",
@@ -56,10 +58,12 @@ __all__ = [
     "attack",
     "bench",
     "check",
+    "compare",
     "dream",
     "export",
     "load",
     "pack",
+    "resume",
     "train",
     "tune",
 ]
@@ -67,6 +71,7 @@ __all__ = [
 _PLACES = {
     "AttackResult": "edge_tl.api.results",
     "BenchResult": "edge_tl.api.results",
+    "Comparison": "edge_tl.api.comparing",
     "DataCheck": "edge_tl.api.results",
     "DreamResult": "edge_tl.api.results",
     "EdgeTLError": "edge_tl_runtime.core.errors",
@@ -84,10 +89,12 @@ _PLACES = {
     "attack": "edge_tl.api.attacking",
     "bench": "edge_tl.api.benching",
     "check": "edge_tl.api.checking",
+    "compare": "edge_tl.api.comparing",
     "dream": "edge_tl.api.dreaming",
     "export": "edge_tl.api.model",
     "load": "edge_tl.api.model",
     "pack": "edge_tl.api.packing",
+    "resume": "edge_tl.api.runs",
     "train": "edge_tl.api.runs",
     "tune": "edge_tl.api.tuning",
 }

@@ -54,13 +54,14 @@ def adopt(
         from edge_tl_export.adoption.deciding import Witness, decide
         from edge_tl_export.adoption.labels import numbered, with_background
         from edge_tl_export.adoption.loading import load
+    sides = _height_width(size)
     asked, said = _asked(made, mean, std, color_order)
     loaded = load(path)
     loaded.notes.recognised += said
     listed = _labels(labels, loaded, made.repeated_labels)
     if listed is not None and made.background_first:
         listed = with_background(listed)
-    choices = Choices(output=made.output, size=_height_width(size), fix=fix or {}, scores=made.scores)
+    choices = Choices(output=made.output, size=sides, fix=fix or {}, scores=made.scores)
     model = Original(loaded, choices, None if listed is None else len(listed.labels))
     listed = listed or numbered(model.classes)
     loaded.notes.recognised.append(f"{len(listed.labels)} labels from {listed.origin}")

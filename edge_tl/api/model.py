@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from edge_tl.api.evaluating import evaluate_on
+from edge_tl.api.evaluating import corrupted_on, evaluate_on, named
 from edge_tl.api.pixels import Channels, frame_of
 from edge_tl.api.reporter import Reporter, reporter
 from edge_tl.api.settings import settings_of
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from edge_tl.api.results import AttackResult, BenchResult, DreamResult, PackResult, TuneResult
     from edge_tl_export import ExportReport
     from edge_tl_runtime.pipeline.stream import Stream
+    from edge_tl_runtime.robustness.corrupted_accuracy import CorruptedAccuracy
 
 PathLike = str | os.PathLike[str]
 
@@ -145,6 +146,29 @@ class Model:
         classifier, report = self.classifier, reporter(progress)
         with self._lock:
             return evaluate_on(classifier.spec, classifier.logits, Path(photos), split, count, report)[0]
+
+    def evaluate_corrupted(
+        self,
+        photos: PathLike,
+        corruptions: str = "camera",
+        severities: str = EvaluateSettings.severities,
+        *,
+        split: str = EvaluateSettings.split,
+        count: int | None = EvaluateSettings.count,
+        seed: int = EvaluateSettings.seed,
+        progress: bool | Reporter = False,
+    ) -> CorruptedAccuracy:
+        """Accuracy on the photos of `evaluate` under corruptions, as `edge-tl evaluate --corruptions`.
+
+        corruptions: "camera", "imagenet-c", "all", a group or names, with commas. severities: "1-5" or "1,3,5".
+        Raises UsageError, DataError.
+        """
+        wanted = named(corruptions, severities)
+        classifier, report = self.classifier, reporter(progress)
+        with self._lock:
+            spec, logits = classifier.spec, classifier.logits
+            _, found = evaluate_on(spec, logits, Path(photos), split, count, report)
+            return corrupted_on(spec, logits, found, wanted, seed, report)
 
     def stream(
         self, source: int | PathLike = 0, *, progress: bool | Reporter = False, **options: Unpack[StreamOptions]
