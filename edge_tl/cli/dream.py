@@ -9,9 +9,8 @@ from typing import Any
 import click
 
 from edge_tl.adversarial.settings import DreamSettings
-from edge_tl.cli.console import percent, progress, table
+from edge_tl.cli.console import percent, progress, say, table
 from edge_tl.cli.options import options
-from edge_tl_runtime.core.settings import assembled
 
 
 @click.command(short_help="The picture that a model takes for the best of a class.")
@@ -40,9 +39,10 @@ def command(
     nothing that holds it to what pictures look like, shows how sure a model can be of noise.
     """
     from edge_tl.adversarial.document import DREAMS_DOCUMENT
-    from edge_tl.adversarial.dreams.files import write_dreams
+    from edge_tl.api.dreaming import dream
+    from edge_tl.api.reporter import Reporter
 
-    document = write_dreams(model, classes, folder, assembled(DreamSettings, values), photo, progress)
+    document = dream(model, classes, folder, photo=photo, progress=Reporter(progress, say), **values).document
     if as_json:
         click.echo(json.dumps(document, ensure_ascii=False))
         return

@@ -126,17 +126,21 @@ def command(
     assert folder is not None
     with _stoppable(folder) as ready:
         from edge_tl.api.reporter import Reporter
-        from edge_tl.api.runs import train_and_show
-        from edge_tl.training.train import resume
+        from edge_tl.api.runs import resume_and_show, train_and_show
 
+        report = Reporter(stage, say)
         ready()
         if interrupted is None:
-            result = train_and_show(str(data), folder, settings, Reporter(stage, say))
+            result = train_and_show(str(data), folder, settings, report)
         else:
-            result = resume(folder, stage, say, {name.split(".")[-1]: value for name, value in chosen.given.items()})
+            changes = {name.split(".")[-1]: value for name, value in chosen.given.items()}
+            result = resume_and_show(folder, changes, report)
         if result is None:  # a further process of torchrun
             return
-        _pages(result, interrupted is not None, tensorboard)
+        if tensorboard:
+            from edge_tl.report.run.tensorboard import write_events
+
+            say(f"TensorBoard records: {write_events(result.folder)}")
     _print(result, as_json)
 
 
@@ -209,17 +213,6 @@ def _stoppable(folder: Path) -> Iterator[Callable[[], None]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _pages(result: TrainResult, resumed: bool, tensorboard: bool) -> None:
-    if resumed:
-        from edge_tl.report.run.page import write_page
-
-        write_page(result.folder)
-    if tensorboard:
-        from edge_tl.report.run.tensorboard import write_events
-
-        say(f"TensorBoard records: {write_events(result.folder)}")
 
 
 def _print(result: TrainResult, as_json: bool) -> None:
