@@ -100,7 +100,7 @@ SPEED = (
     Column("p90", _of("latency", "p90_ms")),
     Column("p99", _of("latency", "p99_ms")),
     Column("frame, p50", _of("frame", "p50_ms")),
-    Column("photos a second", lambda row: row.photos_per_second, ".1f"),
+    Column("photos per second", lambda row: row.photos_per_second, ".1f"),
     Column("load", _of("resources", "load_ms"), ".0f"),
     Column("memory, MB", _of("resources", "peak_mb"), ".0f"),
     Column("file, MB", lambda row: float(row.document["model"]["bytes"]) / 1e6, ".1f"),

@@ -46,7 +46,7 @@ def _tiles(parts: Document) -> list[tuple[str, str, str]]:
         found.append(
             (
                 f"{part['p50_ms']:.2f} ms",
-                "a photo, median",
+                "per photo, median",
                 f"90 % within {part['p90_ms']:.2f}, 99 % within {part['p99_ms']:.2f}",
             )
         )
@@ -55,8 +55,8 @@ def _tiles(parts: Document) -> list[tuple[str, str, str]]:
         found.append(
             (
                 f"{part['p50_ms']:.2f} ms",
-                f"a frame of {part['size']}, median",
-                f"{part['queries_per_second']:.0f} frames a second",
+                f"per frame of {part['size']}, median",
+                f"{part['queries_per_second']:.0f} frames per second",
             )
         )
     if "accuracy" in parts:
@@ -67,8 +67,8 @@ def _tiles(parts: Document) -> list[tuple[str, str, str]]:
         found.append(
             (
                 f"{rate['count']} of {rate['n']}",
-                "labelled as on the workstation",
-                f"{parts['agreement']['identical']} identical to the bit",
+                "the same label as on the workstation",
+                f"{parts['agreement']['identical']} with identical logits",
             )
         )
     for name, what in (("stored", "right on stored adversarial pictures"), ("square", "right under the Square attack")):
@@ -103,7 +103,7 @@ def _plots(document: Document) -> list[Any]:
     return [
         plots.windows({title: parts[name] for name, title in STREAMS.items() if name in parts}),
         plots.throughput(parts["throughput"]) if "throughput" in parts else None,
-        plots.accuracies(curves, norm, "accuracy left"),
+        plots.accuracies(curves, norm, "accuracy under attack"),
     ]
 
 
