@@ -11,39 +11,10 @@ import textwrap
 from pathlib import Path
 
 import cv2
-import numpy as np
 import pytest
-from conftest import COLORS, THAI, write_photo
+from commands import EDGE_TL, edge_tl, lines, video
+from conftest import THAI, write_photo
 from stopwatch import HANGING, Stopwatch
-
-EDGE_TL = [sys.executable, "-m", "edge_tl"]
-
-
-def edge_tl(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "DISPLAY": "", "WAYLAND_DISPLAY": ""}
-    return subprocess.run(
-        [*EDGE_TL, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env=environment,
-        check=False,
-        **options,
-    )
-
-
-def lines(text: str) -> list[dict]:
-    return [json.loads(line) for line in text.splitlines()]
-
-
-def video(path: Path, labels: list[str], codec: str, frames: int = 5) -> Path:
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), 10, (64, 48))
-    assert writer.isOpened()
-    for label in labels:
-        for _ in range(frames):
-            writer.write(np.full((48, 64, 3), COLORS[label], np.uint8))
-    writer.release()
-    return path
 
 
 def test_predict_names_the_class_of_photos_folders_and_patterns(color_model, color_photos):
