@@ -15,10 +15,10 @@ from conftest import COLORS
 EDGE_TL = [sys.executable, "-m", "edge_tl"]
 
 
-def edge_tl(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+def edge_tl(*arguments: object, program: list[str] = EDGE_TL, **options: object) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "DISPLAY": "", "WAYLAND_DISPLAY": ""}
     return subprocess.run(
-        [*EDGE_TL, *map(str, arguments)],
+        [*program, *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=60,

@@ -73,11 +73,16 @@ def test_inspect_prints_the_whole_contract(color_model, color_spec):
     assert "red, green" in edge_tl("inspect", color_model).stdout
 
 
+WITHOUT_AV = "import sys; sys.modules['av'] = None; from edge_tl.cli import main; main()"
+"""The same program where PyAV is not installed: OpenCV decodes."""
+
+
 @pytest.mark.parametrize(("name", "codec"), [("a.avi", "MJPG"), ("a.mp4", "mp4v")])
-def test_run_classifies_every_frame_of_a_video(color_model, tmp_path, name, codec):
+@pytest.mark.parametrize("program", [EDGE_TL, [sys.executable, "-c", WITHOUT_AV]], ids=["installed", "without PyAV"])
+def test_run_classifies_every_frame_of_a_video(color_model, tmp_path, program, name, codec):
     truth = ["red", "green", THAI]
     path = video(tmp_path / name, truth, codec)
-    result = edge_tl("run", color_model, "--source", path, "--headless", "--json")
+    result = edge_tl("run", color_model, "--source", path, "--headless", "--json", program=program)
     assert result.returncode == 0, result.stderr
     rows = lines(result.stdout)
     assert [row["label"] for row in rows] == [label for label in truth for _ in range(5)]
