@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 import scipy.stats
+from browsers import browser as browser
+from browsers import screen
 from conftest import COLORS, THAI, write_photo
-from test_robustness_page import Page
-from test_web_browser import browser as browser
-from test_web_browser import screen
+from html_page import Page
 
 from edge_tl.cli import invoke as run
 from edge_tl.report.bench.compare import compare_benches, results_in

@@ -6,13 +6,12 @@ import re
 import shlex
 import shutil
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
-import click
 import pytest
+from documented import FENCE, fenced, found, inline, understood
 
-from edge_tl.cli import COMMANDS, cli
+from edge_tl.cli import COMMANDS
 from edge_tl.cli import invoke as run
 
 ROOT = Path(__file__).parents[1]
@@ -26,46 +25,6 @@ TUTORIAL = ROOT / "docs" / "tutorial.md"
 SHORTER = {"dream": ("--steps", "24", "--frames", "8")}
 """Options that the test adds to a command of the tutorial: it runs for real, but not for minutes."""
 CODE = ("benchmarks", "edge_tl", "export", "runtime", "scripts")
-FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-
-
-def fenced(page: Path) -> Iterator[str]:
-    """Commands in the fenced and indented blocks of a page, comments cut off, lines that go on joined."""
-    text = page.read_text("utf-8")
-    blocks = [block for _, block in FENCE.findall(text)]
-    blocks += re.findall(r"(?:^    edge-tl .*\n)+", text, re.MULTILINE)
-    for block in blocks:
-        for line in block.replace("\\\n", " ").splitlines():
-            if line.strip().startswith("edge-tl "):
-                yield line.strip()
-
-
-def inline(page: Path) -> Iterator[str]:
-    """Whole commands between backticks."""
-    text = FENCE.sub("", page.read_text("utf-8"))
-    yield from re.findall(r"`(edge-tl [^`\n]+)`", text)
-
-
-def understood(line: str) -> None:
-    """Parse a command as the program would, and run nothing. Raises click's errors for what it does not take."""
-    words = shlex.split(line, comments=True)[1:]
-    while words and words[0] == "--debug":
-        words = words[1:]
-    if words[0].startswith("-"):
-        return
-    command, arguments = found(words)
-    with command.make_context(words[0], arguments):
-        pass
-
-
-def found(words: list[str]) -> tuple[click.Command, list[str]]:
-    """The command, of a group if need be, and what is left for it."""
-    command: click.Command | None = cli
-    while isinstance(command, click.Group):
-        name, words = words[0], words[1:]
-        command = command.get_command(click.Context(command), name)
-        assert command is not None, f"there is no command {name}"
-    return command, words
 
 
 def lines() -> list[tuple[str, str]]:

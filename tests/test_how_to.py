@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_adopt import Small, exported
+from foreign_torch import Small, exported
 
 from edge_tl.cli import invoke as run
 from edge_tl.data.surfaces import CLASSES, write_surfaces

@@ -6,7 +6,6 @@ import base64
 import json
 import re
 from dataclasses import asdict
-from html.parser import HTMLParser
 
 import cv2
 import numpy as np
@@ -27,9 +26,10 @@ from attack_folders import (
     subject,
     write_folder,
 )
+from browsers import browser as browser
+from browsers import screen
 from conftest import THAI, write_photo
-from test_web_browser import browser as browser
-from test_web_browser import screen
+from html_page import Page
 
 from edge_tl.cli import invoke as run
 from edge_tl.report.robustness.compare import compare_robustness
@@ -38,36 +38,6 @@ from edge_tl.report.robustness.pictures import heat, triplets
 from edge_tl.report.robustness.plots import _doublings
 from edge_tl_runtime.core.errors import UsageError
 from edge_tl_runtime.images.uncrop import framed
-
-
-class Page(HTMLParser):
-    """Insists that tags are closed; keeps the text, the sources of pictures and the names of tags."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[str] = []
-        self.sources: list[str] = []
-        self.words = ""
-        self.feed(text)
-        assert not self.open
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.sources += [value for key, value in attrs if key in ("src", "href", "xlink:href")]
-        if tag not in ("meta", "img", "br"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if "style" not in self.open:
-            self.words += " " + data
-
-    @property
-    def line(self) -> str:
-        return " ".join(self.words.split())
 
 
 @pytest.fixture(scope="module")

@@ -19,9 +19,9 @@ import cv2
 import numpy as np
 import psutil
 import pytest
+from commands import EDGE_TL, edge_tl, lines, video
 from conftest import COLORS, THAI, command, living, write_photo
 from stopwatch import HANGING, Stopwatch
-from test_device_commands import EDGE_TL, edge_tl, lines, video
 
 from edge_tl_runtime.inference.classifier import SessionSettings
 

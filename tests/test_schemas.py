@@ -10,17 +10,18 @@ from typing import Any
 
 import jsonschema
 import pytest
-import test_export
 import torch
+from contracts import json_values, make, names
+from flawed_photos import flawed as flawed
 from hostile import replaced
 from hypothesis import given
 from hypothesis import strategies as st
 from stripes import packed as packed
 from stripes import pair as pair
 from stripes import whole as whole
-from test_data import flawed as flawed
-from test_export import network as network
-from test_spec import json_values, make, names
+from tiny import SPEC
+from tiny import network as network
+from tiny import photos as photos
 
 from edge_tl.audit.check import check
 from edge_tl.cli import invoke as run
@@ -85,18 +86,16 @@ def quick(color_model, color_photos, tmp_path, capsys) -> dict[str, list[Any]]:
 
 
 @pytest.fixture(scope="module")
-def made(pair, packed, stripes, whole, network, flawed, tmp_path_factory) -> dict[str, list[Any]]:
+def made(pair, packed, stripes, whole, network, photos, flawed, tmp_path_factory) -> dict[str, list[Any]]:
     """Documents of the others, as the commands write them."""
     folder = tmp_path_factory.mktemp("made")
     small = ("--corruptions", "mjpg", "--severities", "3", "--queries", "5", "--epsilons", "8")
     short = ("--quick", "--seconds", "0.1", "--sustained", "0.1", "--calls", "5", "--batches", "1", "--photos", "8")
     result = folder / "bench.json"
     assert run(["bench", str(pair), str(packed), "-o", str(result), "--frame-size", "64x48", *short, *small]) == 0
-    parts = test_export.photos.__wrapped__(tmp_path_factory)
+    calibration, validation = photos
     settings = ExportSettings(quantization="int8", max_drop=100, layers=True)
-    report = export_model(
-        network, test_export.SPEC, folder, settings, calibration=parts[0], validation=parts[1], stage=silent
-    )
+    report = export_model(network, SPEC, folder, settings, calibration=calibration, validation=validation, stage=silent)
     checked = check(flawed, "efficientnet_lite0", "pretrained", silent, torch.device("cpu")).to_dict()
     models = [pair, pair.with_name("model.onnx"), report.files[-1].path]
     return {
