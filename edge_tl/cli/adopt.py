@@ -53,47 +53,61 @@ def _fixed(context: click.Context, parameter: click.Parameter, pairs: tuple[str,
     return found
 
 
-@click.command(short_help="Make a classifier exported elsewhere into an edge-tl file.")
+@click.command(short_help="Turn a classifier from another tool into an edge-tl file.")
 @click.argument("original", type=click.Path(path_type=Path))
 @click.option("-o", "target", type=click.Path(path_type=Path), required=True, help="The file to write.")
 @click.option(
     "--labels",
-    help="A file (a label a line, JSON, CSV), imagenet, numbers, or metadata. Default: the file's own metadata.",
+    help="A file (one label per line, JSON, CSV), imagenet, numbers, or metadata.  [default: the file's own metadata]",
 )
 @click.option(
     "--repeated-labels",
     default="refuse",
     show_default=True,
     type=click.Choice(["refuse", "number"]),
-    help="number: the second of two equal labels gets its index.",
+    help="What to do with two equal labels; number: add the index to the second.",
 )
-@click.option("--background-first", is_flag=True, help="Its class 0 is the background, which the labels leave out.")
+@click.option("--background-first", is_flag=True, help="Class 0 is the background, which the labels leave out.")
 @click.option(
     "--normalize",
     type=click.Choice(NORMALIZE),
-    help="How it was trained to have its pixels; docs/how-to/adopt-a-model.md says what each is.",
+    help="Normalization that the network was trained with; docs/how-to/adopt-a-model.md explains each.",
 )
-@click.option("--mean", callback=_figures, help="In place of --normalize, of pixels in 0..1 or in 0..255.")
+@click.option(
+    "--mean", callback=_figures, help="Three numbers, instead of --normalize; of pixels in 0..1 or in 0..255."
+)
 @click.option("--std", callback=_figures, help="With --mean, in the same unit.")
 @click.option(
-    "--crop-pct", type=click.FloatRange(0.05, 1), help="Share of a photo's side that it sees.  [default: 0.875]"
+    "--crop-pct",
+    type=click.FloatRange(0.05, 1),
+    help="Share of a photo's side that the network sees.  [default: 0.875]",
 )
-@click.option("--bgr/--rgb", default=None, help="Order of the colours that it was trained on.  [default: rgb]")
+@click.option("--bgr/--rgb", default=None, help="Colour order that the network was trained with.  [default: rgb]")
 @click.option(
     "--photos",
     type=click.Path(path_type=Path),
-    help="Labelled photos: tries the usual preprocessings on them and takes the best, or says how good yours is.",
+    help="Labelled photos. The usual preprocessings are tried on them and the best is taken; one that you give is compared.",
 )
-@click.option("--count", default=200, show_default=True, type=click.IntRange(1), help="Of the photos, spread over all.")
-@click.option("--output", default="", help="Name of the output with the scores, where there are several.")
-@click.option("--size", callback=_size, help="224 or 320x240, where the file leaves height and width free.")
-@click.option("--fix", multiple=True, callback=_fixed, metavar="NAME=NUMBER", help="A value for another input.")
+@click.option(
+    "--count",
+    default=200,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Number of photos to use, spread over the classes.",
+)
+@click.option("--output", default="", help="Name of the output with the scores, if there are several.")
+@click.option(
+    "--size", callback=_size, help="Input size, such as 224 or 320x240, if the file leaves height and width free."
+)
+@click.option(
+    "--fix", multiple=True, callback=_fixed, metavar="NAME=NUMBER", help="Fix another input to a value; repeatable."
+)
 @click.option(
     "--scores",
     default="auto",
     show_default=True,
     type=click.Choice(READINGS),
-    help="What its output means, where that is not found out.",
+    help="What the output means, if the command cannot find out.",
 )
 def command(
     original: Path,
