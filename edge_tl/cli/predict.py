@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.argument("images", nargs=-1, required=True)
 @options(PredictSettings)
 @session_options
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line for each photo.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per photo, each on a line.")
 def command(
     model: Path,
     images: tuple[str, ...],
@@ -35,7 +35,7 @@ def command(
 ) -> None:
     """Classify IMAGES: photos, folders or patterns.
 
-    Exit code 1 when a photo that was named cannot be read; in a folder such a file is skipped and counted.
+    The exit code is 1 if a photo that you named cannot be read. In a folder, such a file is skipped and counted.
     """
     from edge_tl_runtime.inference.classifier import SessionSettings
     from edge_tl_runtime.sources import Photos
