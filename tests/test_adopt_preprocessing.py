@@ -16,14 +16,15 @@ from foreign import SIZE, Graph, answers
 from onnx import helper, numpy_helper
 from PIL import Image
 
-from edge_tl.cli.adopt import NORMALIZE, READINGS, command
+import edge_tl as et
+from edge_tl.cli.adopt import command
 from edge_tl_export.adoption.adopt import Original
 from edge_tl_export.adoption.deciding import Witness, decide
 from edge_tl_export.adoption.labels import LabelList
 from edge_tl_export.adoption.loading import load_bytes
 from edge_tl_export.adoption.measuring import Asked
 from edge_tl_export.adoption.preprocessing import PRESETS, figures, inside, name_of
-from edge_tl_export.adoption.reading import READINGS as ALL_READINGS
+from edge_tl_export.adoption.settings import PRESET_NAMES
 from edge_tl_runtime.core.errors import UsageError
 from edge_tl_runtime.inference.classifier import Classifier
 from edge_tl_runtime.modelfile.onnx import read_spec
@@ -34,8 +35,7 @@ needs_photos = pytest.mark.skipif(not DATA, reason="EDGE_TL_TEST_DATA is not set
 
 
 def test_the_command_offers_what_there_is():
-    assert tuple(PRESETS) == NORMALIZE
-    assert ALL_READINGS == READINGS
+    assert tuple(PRESETS) == PRESET_NAMES
 
 
 BY_HAND = {
@@ -286,6 +286,23 @@ def test_options_that_contradict_are_refused_before_anything_is_written(options,
     assert isinstance(result.exception, UsageError)
     assert reason in str(result.exception)
     assert not (tmp_path / "o.onnx").exists()
+
+
+def test_a_call_writes_what_the_command_writes(tmp_path):
+    onnx.save(of_colours("caffe", "BGR"), tmp_path / "theirs.onnx")
+    (tmp_path / "labels.txt").write_text("\n".join(COLOURS))
+    words = ["theirs.onnx", "-o", "command.onnx", "--labels", "labels.txt", "--normalize", "caffe", "--crop-pct", "0.9"]
+    words = [str(tmp_path / word) if "." in word[1:-3] and not word.startswith("-") else word for word in words]
+    result = CliRunner().invoke(command, words)
+    assert result.exit_code == 0, result.output
+    with et.adopt(
+        tmp_path / "theirs.onnx", tmp_path / "call.onnx", labels=list(COLOURS), normalize="caffe", crop_pct=0.9
+    ) as model:
+        assert model.labels == tuple(COLOURS)
+    assert (tmp_path / "call.onnx").read_bytes() == (tmp_path / "command.onnx").read_bytes()
+    assert f"recognised: {len(COLOURS)} labels from" in result.output
+    with pytest.raises(UsageError, match=r"the list of labels: .* twice|repeated|same"):
+        et.adopt(tmp_path / "theirs.onnx", tmp_path / "o.onnx", labels=["a", "b", "c", "a"])
 
 
 def test_labels_lying_beside_the_file_are_pointed_to(tmp_path):

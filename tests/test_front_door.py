@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -92,26 +93,60 @@ print(len(labels), 0 <= result.confidence <= 1)
     assert (done.returncode, done.stdout, done.stderr) == (0, "20 True\n", "")
 
 
-def test_the_device_part_works_without_training_libraries(color_model, color_photos):
+def test_the_device_part_works_without_training_libraries(color_model, color_photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(color_model, "colors.onnx")
     done = on_a_device(
         """
 model = et.load(sys.argv[1])
 print(model.evaluate(sys.argv[2]).top1, sorted({r.label for r in model.stream(sys.argv[2])}) == sorted(model.labels))
+tuned = et.tune(sys.argv[1], 1)
+bench = model.bench(output="b.json", parts="latency", seconds=0.1, calls=3)
+shown = bench._repr_html_(), tuned._repr_html_()
+print(tuned.path.is_file(), bench.latency_ms > 0, bench.top1, all("<table>" in text for text in shown))
 for call in (lambda: et.train(sys.argv[2], "r"), lambda: model.attack(sys.argv[2]), lambda: et.export("r"),
-             lambda: et.check(sys.argv[2]), lambda: et.Run("r")):
+             lambda: et.check(sys.argv[2]), lambda: et.Run("r"), lambda: et.resume("r"), lambda: model.pack(sys.argv[2]),
+             lambda: model.dream("red"), lambda: et.adopt(sys.argv[1], "o.onnx"), lambda: bench.show(),
+             lambda: et.compare("b.json")):
     try:
         call()
     except et.EdgeTLError as error:
         print(error)
 """,
-        color_model,
+        "colors.onnx",
         color_photos,
     )
-    first, *refusals = done.stdout.splitlines()
-    assert (done.returncode, done.stderr, first) == (0, "", "1.0 True")
-    assert len(refusals) == 5
+    first, second, *refusals = done.stdout.splitlines()
+    assert (done.returncode, done.stderr, first, second) == (0, "", "1.0 True", "True True None True")
+    assert len(refusals) == 11
     for line in refusals:
         assert line.endswith("which is not installed here; run: pip install 'edge-tl[train]'")
+
+
+@pytest.mark.slow
+def test_what_a_file_is_attacked_and_measured_with(color_model, color_photos, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(color_model, "colors.onnx")
+    with et.load("colors.onnx") as model:
+        dreams = model.dream("red", steps=5, control=False, animation="none", seed=1)
+        assert list(dreams.pictures) == ["red"]
+        assert model.predict(dreams.pictures["red"]).confidence == pytest.approx(dreams.confidence["red"], abs=1e-4)
+        packed = model.pack(color_photos, "colors.pack", count=6, queries=5, epsilons="1", attacks="pgd")
+        assert packed.photos == 6
+        measured = model.bench(packed.path, parts="accuracy")
+        assert (measured.top1, measured.latency_ms) == (1.0, None)
+        corrupted = model.evaluate_corrupted(color_photos, "brightness", "1,5")
+        assert (corrupted.n, corrupted.names, corrupted.severities) == (6, ("brightness",), (1, 5))
+        before = model.classifier
+        assert model.tune(1).path.name == "colors.tune.json"
+        assert model.classifier is not before, "the model follows its new profile"
+    compared = et.compare(measured.path, page="bench.html")
+    assert compared.page.read_text("utf-8").count("colors.onnx")
+    assert [row.name for row in compared.benches] == ["bench-colors"]
+    for shown in (dreams, packed, measured):
+        json.dumps(shown.to_dict())
+        assert shown._repr_html_().startswith("<div>")
+    assert capfd.readouterr() == ("", ""), "quiet unless asked"
 
 
 def test_importing_loads_nothing_until_a_name_is_used():
@@ -234,6 +269,24 @@ CALLS = {
     "no classes asked": (lambda m: m.predict(COLOURS, channels="rgb", top=0), "top is 0"),
     "no model": (lambda m: et.load("gone.onnx"), "gone.onnx"),
     "no path": (lambda m: et.load(None), "the path of"),
+    "a bench of pack and data": (lambda m: m.bench("p", data="d"), "not both"),
+    "an unknown part": (lambda m: m.bench(parts="speed"), "there are"),
+    "a bench setting misspelt": (lambda m: m.bench(second=3), "did you mean seconds"),
+    "a dream setting out of bounds": (lambda m: m.dream("red", steps=0), "at least 1"),
+    "a class that is not there": (lambda m: m.dream("cyan"), "no class of this model"),
+    "a pack setting misspelt": (lambda m: m.pack("p", presets="quick"), "did you mean preset"),
+    "a time to tune out of bounds": (lambda m: m.tune(0), "between 1 and"),
+    "corruptions that are none": (lambda m: m.evaluate_corrupted("p", "rust"), "rust"),
+    "a normalization misspelt": (lambda m: et.adopt(m.path, "o.onnx", normalize="image"), "there are imagenet"),
+    "a size of an input": (lambda m: et.adopt(m.path, "o.onnx", size="224"), "a side in pixels"),
+    "an order of colours": (lambda m: et.adopt(m.path, "o.onnx", color_order="rgb"), "there are RGB, BGR"),
+    "a mean alone": (lambda m: et.adopt(m.path, "o.onnx", mean=[0.5]), "belong together"),
+    "adopting the file over itself": (lambda m: et.adopt(m.path, m.path), "the original itself"),
+    "adopting a file of edge-tl": (lambda m: et.adopt(m.path, "o.onnx"), "an edge-tl file already"),
+    "resuming nothing": (lambda m: et.resume("gone"), "gone"),
+    "resuming with a setting misspelt": (lambda m: et.resume("gone", epoch=9), "did you mean epochs"),
+    "comparing nothing": (lambda m: et.compare(), "takes results"),
+    "comparing what is not there": (lambda m: et.compare("gone"), "is not a run"),
     "no run": (lambda m: et.Run("gone"), "is not a run"),
 }
 

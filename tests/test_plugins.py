@@ -20,7 +20,7 @@ from edge_tl_runtime.core import plugins
 from edge_tl_runtime.core.errors import UsageError
 from edge_tl_runtime.inference.providers import PROVIDERS, find_provider
 from edge_tl_runtime.robustness.corruptions import corrupt, find_corruption, named_corruptions
-from edge_tl_runtime.sinks.added import make_sink
+from edge_tl_runtime.sinks.plugin_sinks import make_sink
 from edge_tl_runtime.sources import is_live, open_source, source_kind
 
 ROOT = Path(__file__).parents[1]
@@ -111,7 +111,7 @@ def test_an_attack_and_a_corruption_of_a_package_serve_an_evaluation(site, tmp_p
     done = edge_tl(tmp_path, site, *told, "--split", "all", "--corruptions", "stripes")
     assert done.returncode == 0, done.stderr
     document = json.loads((tmp_path / "out" / "robustness.json").read_text("utf-8"))
-    lines = document["subjects"]["model"]["attacks"]
+    lines = document["models_under_test"]["model"]["attacks"]
     assert {line["name"] for line in lines} <= {"fgsm", "random-sign", "noise"}
     plugin = next(line for line in lines if line["name"] == "random-sign")
     assert plugin["plugin"] == {"name": "random-sign", **EXAMPLE}

@@ -1,4 +1,4 @@
-"""Accuracy on labelled photos, of anything with a contract: what `evaluate` and `Model.evaluate` share."""
+"""Accuracy on labelled photos, clean and under corruptions: what `edge-tl evaluate` and `Model` share."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from edge_tl_runtime.modelfile.spec import ModelSpec
 
 if TYPE_CHECKING:
     from edge_tl_runtime.inference.classifier import Classifier
+    from edge_tl_runtime.robustness.corrupted_accuracy import CorruptedAccuracy
 
 
 def known_logits(classifier: Classifier) -> Logits:
@@ -47,3 +48,25 @@ def evaluate_on(
         evaluation = evaluate_model(spec, logits, photos, split, data.resolve().name, done, left_out)
     evaluation = replace(evaluation, data=some + evaluation.data)
     return evaluation, evaluation.overlap.without(photos) if evaluation.overlap else photos
+
+
+def named(corruptions: str, severities: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Corruptions and severities by what a person writes. Raises UsageError for what is none."""
+    from edge_tl_runtime.robustness.corruptions import named_corruptions, named_severities
+
+    return named_corruptions(corruptions), named_severities(severities)
+
+
+def corrupted_on(
+    spec: ModelSpec,
+    logits: Logits,
+    photos: LabelledPhotos,
+    wanted: tuple[tuple[str, ...], tuple[int, ...]],
+    seed: int,
+    report: Reporter,
+) -> CorruptedAccuracy:
+    """Accuracy on the photos of `evaluate_on`, each under every corruption. wanted: of `named`."""
+    from edge_tl_runtime.robustness.corrupted_accuracy import corrupted_accuracy
+
+    with report.stage("under corruptions", len(photos)) as done:
+        return corrupted_accuracy(logits, photos, spec.resize, *wanted, seed=seed, progress=done)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import threading
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from edge_tl.api.evaluating import evaluate_on, known_logits
+from edge_tl.api.evaluating import corrupted_on, evaluate_on, known_logits, named
 from edge_tl.api.pixels import Channels, frame_of
 from edge_tl.api.reporter import Reporter, reporter
-from edge_tl.api.results import AttackResult
 from edge_tl.api.settings import settings_of
 from edge_tl.api.train_extra import train_extra
 from edge_tl.training.settings import TrainSettings
@@ -24,14 +24,17 @@ from edge_tl_runtime.evaluation.settings import EvaluateSettings
 from edge_tl_runtime.inference.classifier import Classifier, Prediction, SessionSettings
 from edge_tl_runtime.inference.settings import OpenSettings, PredictSettings
 from edge_tl_runtime.machine.open_classifier import open_classifier
+from edge_tl_runtime.machine.settings import TuneSettings
 from edge_tl_runtime.modelfile.onnx import RUN_WEIGHTS
 from edge_tl_runtime.modelfile.spec import ModelSpec
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from edge_tl.api.results import AttackResult, BenchResult, DreamResult, PackResult, TuneResult
     from edge_tl_export import ExportReport
     from edge_tl_runtime.pipeline.stream import Stream
+    from edge_tl_runtime.robustness.corrupted_accuracy import CorruptedAccuracy
 
 PathLike = str | os.PathLike[str]
 
@@ -153,6 +156,29 @@ class Model:
         with self._lock:
             return evaluate_on(classifier.spec, known_logits(classifier), Path(photos), split, count, report)[0]
 
+    def evaluate_corrupted(
+        self,
+        photos: PathLike,
+        corruptions: str = "camera",
+        severities: str = EvaluateSettings.severities,
+        *,
+        split: str = EvaluateSettings.split,
+        count: int | None = EvaluateSettings.count,
+        seed: int = EvaluateSettings.seed,
+        progress: bool | Reporter = False,
+    ) -> CorruptedAccuracy:
+        """Accuracy on the photos of `evaluate` under corruptions, as `edge-tl evaluate --corruptions`.
+
+        corruptions: "camera", "imagenet-c", "all", a group or names, with commas. severities: "1-5" or "1,3,5".
+        Raises UsageError, DataError.
+        """
+        wanted = named(corruptions, severities)
+        classifier, report = self.classifier, reporter(progress)
+        with self._lock:
+            spec, logits = classifier.spec, classifier.logits
+            _, found = evaluate_on(spec, logits, Path(photos), split, count, report)
+            return corrupted_on(spec, logits, found, wanted, seed, report)
+
     def stream(
         self, source: int | PathLike = 0, *, progress: bool | Reporter = False, **options: Unpack[StreamOptions]
     ) -> Stream:
@@ -190,6 +216,40 @@ class Model:
 
         self.classifier  # noqa: B018  # raises when closed
         return attack(self.path, photos, folder, eps=eps, preset=preset, **settings)
+
+    def bench(self, pack: PathLike | None = None, output: PathLike | None = None, **settings: Any) -> BenchResult:
+        """How fast, how good and how robust the file is on this machine, in the session of this model; as `edge_tl.bench`."""
+        from edge_tl.api.benching import bench
+
+        self.classifier  # noqa: B018  # raises when closed
+        threads, provider, profile = self._session
+        session = {"threads": threads, "provider": provider, "profile": profile}
+        return bench(self.path, pack, output, **{**session, **settings})
+
+    def pack(self, photos: PathLike, output: PathLike | None = None, **settings: Any) -> PackResult:
+        """A pack of this file for the benchmark on devices; as `edge_tl.pack`."""
+        from edge_tl.api.packing import pack
+
+        self.classifier  # noqa: B018  # raises when closed
+        return pack(self.path, photos, output, **settings)
+
+    def dream(self, classes: str | Sequence[str], folder: PathLike = "dreams", **settings: Any) -> DreamResult:
+        """The picture that the file takes for the best example of a class; as `edge_tl.dream`."""
+        from edge_tl.api.dreaming import dream
+
+        self.classifier  # noqa: B018  # raises when closed
+        return dream(self.path, classes, folder, **settings)
+
+    def tune(self, seconds: float = TuneSettings.seconds, *, progress: bool | Reporter = False) -> TuneResult:
+        """Find the fastest settings on this machine; as `edge_tl.tune`. This model follows them at once, unless it was opened
+        with profile=False or with threads or a provider of its own."""
+        from edge_tl.api.tuning import tune
+
+        self.classifier  # noqa: B018  # raises when closed
+        with self._lock:
+            found = tune(self.path, seconds, progress=progress)
+            self._classifier = self._open("row", SessionSettings(spin=True))
+        return found
 
     def quantize(self, photos: PathLike, quantize: str = "int8", **settings: Any) -> Model:
         """A quantized file made from this FP32 one, beside it; as `edge_tl.export`."""

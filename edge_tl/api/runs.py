@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -107,9 +108,21 @@ def train(
     for value, what in ((photos, "photos"), (run_folder, "run_folder")):
         if not isinstance(value, (str, os.PathLike)):
             raise UsageError(f"{what} is a {type(value).__name__}; give a path")
-    result = train_and_show(os.fspath(photos), Path(run_folder), made, reporter(progress))
+    return _run(train_and_show(os.fspath(photos), Path(run_folder), made, reporter(progress)))
+
+
+def resume(run_folder: PathLike, progress: bool | Reporter = False, **settings: Any) -> Run:
+    """Go on with an interrupted training, or give a finished one more epochs; as `edge-tl train --resume`.
+
+    settings: those that may change, such as epochs. Raises UsageError for others and where there is nothing to go on with.
+    """
+    settings_of(TrainSettings, settings, "train")
+    return _run(resume_and_show(Path(run_folder), settings, reporter(progress)))
+
+
+def _run(result: TrainResult | None) -> Run:
     if result is None:
-        raise UsageError("train in a program is for one process; several take: torchrun ... -m edge_tl train")
+        raise UsageError("training in a program is for one process; several take: torchrun ... -m edge_tl train")
     run = Run(result.folder)
     run.result = result
     return run
@@ -118,9 +131,20 @@ def train(
 def train_and_show(photos: str, folder: Path, settings: TrainSettings, report: Reporter) -> TrainResult | None:
     """Train, and write the page of the run. None in the further processes of torchrun."""
     with train_extra("train"):
-        from edge_tl.report.run.page import write_page
         from edge_tl.training.train import train as run_training
-    result = run_training(photos, folder, settings, report.stage, report.say)
+    return _shown(run_training(photos, folder, settings, report.stage, report.say))
+
+
+def resume_and_show(folder: Path, changes: Mapping[str, Any], report: Reporter) -> TrainResult | None:
+    """Go on with a training, and write the page of the run anew. None in the further processes of torchrun."""
+    with train_extra("train"):
+        from edge_tl.training.train import resume as resume_training
+    return _shown(resume_training(folder, report.stage, report.say, changes))
+
+
+def _shown(result: TrainResult | None) -> TrainResult | None:
     if result is not None:
+        from edge_tl.report.run.page import write_page
+
         write_page(result.folder)
     return result

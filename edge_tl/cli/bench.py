@@ -7,56 +7,56 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from edge_tl.cli.console import say, silent, table
 from edge_tl.cli.options import option_of, options
-from edge_tl.cli.session import open_classifier, session_options
+from edge_tl.cli.session import session_options
 from edge_tl_runtime.bench.settings import BenchSettings
-from edge_tl_runtime.core.settings import assembled
 from edge_tl_runtime.evaluation.settings import EvaluateSettings
 
-if TYPE_CHECKING:
-    from edge_tl_runtime.bench.benchmark import BenchmarkModel
 
-
-@click.command(short_help="How fast, how good and how robust a model file is on this machine.")
+@click.command(short_help="Measure speed, accuracy and robustness of a model file on this machine.")
 @click.argument("model", type=click.Path(path_type=Path), required=False)
 @click.argument("pack", type=click.Path(path_type=Path), required=False)
 @click.option("--data", type=click.Path(path_type=Path), help="Labelled photos instead of a pack.")
 @option_of(EvaluateSettings, "split", "Part of --data.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="File for the result; bench-MODEL.json.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="File for the result.  [default: bench-MODEL.json]"
+)
 @options(BenchSettings)
 @session_options
-@click.option("--sign", type=click.Path(path_type=Path), metavar="KEY", help="Sign the result: Ed25519, PEM.")
 @click.option(
-    "--verify", type=click.Path(path_type=Path), metavar="RESULT", help="Check a result; nothing is measured."
+    "--sign",
+    type=click.Path(path_type=Path),
+    metavar="KEY",
+    help="Sign the result with this Ed25519 private key (PEM).",
 )
 @click.option(
-    "--key", type=click.Path(path_type=Path), metavar="PUBLIC", help="For --verify: whose signature it must be."
+    "--verify", type=click.Path(path_type=Path), metavar="RESULT", help="Check a result instead of measuring."
+)
+@click.option(
+    "--key",
+    type=click.Path(path_type=Path),
+    metavar="PUBLIC",
+    help="For --verify: public key that the signature must fit.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(
     model: Path | None,
     pack: Path | None,
-    data: Path | None,
-    split: str,
     output: Path | None,
-    threads: int | None,
-    provider: str | None,
-    profile: bool,
-    sign: Path | None,
     verify: Path | None,
     key: Path | None,
     as_json: bool,
     **values: Any,
 ) -> None:
-    """Measure MODEL on this machine: latency, throughput, memory, and with a PACK (or --data) accuracy and robustness.
+    """Measure MODEL on this machine: latency, throughput and memory; with a PACK (or --data) accuracy and robustness too.
 
-    The result is one JSON file with digests of the model, the pack and itself. Close other programs first. Interrupted, even by
-    a power cut, the same command goes on.
+    The result is one JSON file with checksums of the model, the pack and itself. Close other programs first. After an
+    interruption, even a power cut, give the same command again: it goes on.
     """
     if verify is not None:
         _verify(verify, key)
@@ -65,51 +65,17 @@ def command(
         raise click.UsageError("--key is for --verify; to sign a result give --sign KEY")
     if model is None:
         raise click.UsageError("Missing argument 'MODEL'.")
-    if pack is not None and data is not None:
+    if pack is not None and values["data"] is not None:
         raise click.UsageError("give a PACK or --data, not both")
-    from edge_tl_runtime.bench.benchmark import run_benchmark
-    from edge_tl_runtime.bench.result import write_result
+    from edge_tl.api.benching import bench
+    from edge_tl.api.reporter import Reporter
 
-    settings = assembled(BenchSettings, values)
-    signing = _signing(sign)
-    subject = _subject(model, pack, data, split, settings.shortened().photos, (threads, provider, profile))
-    output = output or Path(f"bench-{model.stem}.json")
-    document, ledger = run_benchmark(subject, output, settings, _progress, say)
-    document = signing(document)
-    write_result(output, document)
-    if document["complete"]:
-        ledger.discard()
+    result = bench(model, pack, output, progress=Reporter(_progress, say), **values)
     if as_json:
-        click.echo(json.dumps(document, ensure_ascii=False))
+        click.echo(json.dumps(result.to_dict(), ensure_ascii=False))
         return
-    _print(document)
-    click.echo(f"wrote {output}")
-
-
-def _subject(
-    model: Path, pack: Path | None, data: Path | None, split: str, photos: int, session: tuple[Any, ...]
-) -> BenchmarkModel:
-    from edge_tl_runtime.bench.benchmark import BenchmarkModel
-    from edge_tl_runtime.evaluation.evaluate import photos_to_evaluate
-    from edge_tl_runtime.evaluation.training_overlap import unseen
-
-    classifier = open_classifier(model, *session)
-    given = overlap = None
-    if data is not None:
-        spec = classifier.spec
-        found = photos_to_evaluate(spec, data, split)
-        say(found.describe())
-        given, overlap = unseen(found, spec, split, lambda rest: rest.spread(photos))
-        for line in filter(None, (overlap.left_out_line(), *overlap.lines())):
-            say(line)
-    opened = None
-    if pack is not None:
-        from edge_tl_runtime.bench.pack.pack import Pack
-
-        opened = Pack.open(pack)
-        # A result names the pack by its digest, so all of it must be what was packed, also what this run does not use.
-        opened.archive.verify()
-    return BenchmarkModel(model=model, classifier=classifier, pack=opened, photos=given, overlap=overlap)
+    _print(result.document)
+    click.echo(f"wrote {result.path}")
 
 
 @contextmanager
@@ -124,17 +90,6 @@ def _progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
         return
     with click.progressbar(length=total, label=what, file=sys.stderr, show_eta=False) as bar:
         yield bar.update
-
-
-def _signing(key: Path | None) -> Any:
-    """What puts the signature on a document; a key that cannot be used is known before anything is measured."""
-    if key is None:
-        return lambda document: document
-    from functools import partial
-
-    from edge_tl_runtime.bench.signature import private_key, signed
-
-    return partial(signed, key=private_key(key))
 
 
 def _verify(path: Path, key: Path | None) -> None:

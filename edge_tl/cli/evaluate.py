@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,20 +14,15 @@ from edge_tl.training.settings import TrainSettings
 from edge_tl_runtime.evaluation.settings import EvaluateSettings
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from edge_tl_runtime.evaluation.evaluate import Evaluation
+    from edge_tl_runtime.evaluation.evaluate import Evaluation, Logits
     from edge_tl_runtime.modelfile.spec import ModelSpec
     from edge_tl_runtime.robustness.corrupted_accuracy import CorruptedAccuracy
-
-    Logits = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 MAX_CONFUSION = 12
 MAX_CLASSES = 40
 
 
-@click.command(short_help="Accuracy of a model on labelled photos.")
+@click.command(short_help="Measure the accuracy of a model on labelled photos.")
 @click.argument("model")
 @click.argument("data", type=click.Path(path_type=Path))
 @options(EvaluateSettings, "split")
@@ -46,24 +40,22 @@ def command(
     count: int | None,
     as_json: bool,
 ) -> None:
-    """Judge MODEL (an ONNX file, a run, or the name of a backbone with its ImageNet head) on the labelled photos of DATA.
+    """Evaluate MODEL (an ONNX file, a run, or the name of a backbone with its ImageNet head) on the labelled photos of DATA.
 
     DATA holds a folder for each class (in val/ where there is one), or photos named by class index (0007_name.jpg).
     """
-    from edge_tl.api.evaluating import evaluate_on
+    from edge_tl.api.evaluating import corrupted_on, evaluate_on, named
     from edge_tl.api.reporter import Reporter
 
-    wanted = _wanted(corruptions, severities) if corruptions is not None else None
+    report = Reporter(progress, say)
+    wanted = None if corruptions is None else named(corruptions, severities)
     spec, logits = _open(model, weights)
-    evaluation, photos = evaluate_on(spec, logits, data, split, count, Reporter(progress, say))
+    evaluation, photos = evaluate_on(spec, logits, data, split, count, report)
     say_skipped(evaluation.skipped, evaluation.n, photos.root, evaluation.adjusted)
-    _say_left_out(evaluation)
-    corrupted = None
-    if wanted:
-        from edge_tl_runtime.robustness.corrupted_accuracy import corrupted_accuracy
-
-        with progress("under corruptions", len(photos)) as done:
-            corrupted = corrupted_accuracy(logits, photos, spec.resize, *wanted, seed=seed, progress=done)
+    assert evaluation.overlap is not None
+    if line := evaluation.overlap.left_out_line():
+        say(line)
+    corrupted = None if wanted is None else corrupted_on(spec, logits, photos, wanted, seed, report)
     if as_json:
         more = {} if corrupted is None else {"corruptions": corrupted.to_dict()}
         click.echo(json.dumps({**evaluation.to_dict(), **more}, ensure_ascii=False))
@@ -71,18 +63,6 @@ def command(
     _print(evaluation)
     if corrupted is not None:
         _print_corrupted(corrupted)
-
-
-def _say_left_out(evaluation: Evaluation) -> None:
-    assert evaluation.overlap is not None
-    if line := evaluation.overlap.left_out_line():
-        say(line)
-
-
-def _wanted(corruptions: str, severities: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    from edge_tl_runtime.robustness.corruptions import named_corruptions, named_severities
-
-    return named_corruptions(corruptions), named_severities(severities)
 
 
 def _open(model: str, weights: str) -> tuple[ModelSpec, Logits]:

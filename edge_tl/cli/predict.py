@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edge_tl.cli.console import percent, say_skipped
+from edge_tl.cli.console import percent, say, say_skipped
 from edge_tl.cli.options import options
 from edge_tl.cli.session import open_classifier, session_options
 from edge_tl_runtime.inference.settings import PredictSettings
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.argument("images", nargs=-1, required=True)
 @options(PredictSettings)
 @session_options
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line for each photo.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per photo, each on a line.")
 def command(
     model: Path,
     images: tuple[str, ...],
@@ -37,10 +37,14 @@ def command(
 ) -> None:
     """Classify IMAGES: photos, folders or patterns.
 
-    Exit code 1 when a photo that was named cannot be read; in a folder such a file is skipped and counted.
+    The exit code is 1 if a photo that you named cannot be read. In a folder, such a file is skipped and counted.
     """
+    from edge_tl_runtime.core.text import shell_command
+    from edge_tl_runtime.images.datasets.tally import by_note
+    from edge_tl_runtime.images.formats.several import SEVERAL
     from edge_tl_runtime.inference.classifier import SessionSettings
     from edge_tl_runtime.sources import Photos
+    from edge_tl_runtime.sources.animation import is_animation
 
     for image in images:
         _require_photos(image, model)
@@ -60,7 +64,14 @@ def command(
         skipped += source.skipped
         failed |= bool(source.skipped) and not Path(source.name).is_dir()
     root = Path(images[0]) if len(images) == 1 and Path(images[0]).is_dir() else None
-    say_skipped(skipped, shown, root)
+    adjusted = by_note(
+        (name, (note,)) for source in sources for note, names in source.adjusted.items() for name in names
+    )
+    say_skipped(skipped, shown, root, adjusted)
+    of_several = (*map(Path, adjusted.get(SEVERAL, ())), *(item.path for item in skipped))
+    played = next((path for path in of_several if is_animation(path)), None)
+    if played is not None:
+        say(f"to have every picture of it: {shell_command('run', model, '--source', played)}")
     if failed or not shown:
         sys.exit(1)
 

@@ -62,18 +62,29 @@ def _described(name: str) -> tuple[str, str]:
 @click.command(cls=TrainCommand, short_help="Train a classifier on labelled photos.")
 @click.argument("data", required=False)
 @click.option("-o", "--output", "folder", type=click.Path(path_type=Path), help="Folder for the run.")
-@click.option("--resume", "interrupted", type=click.Path(path_type=Path), help="Go on with an interrupted training.")
+@click.option(
+    "--resume",
+    "interrupted",
+    type=click.Path(path_type=Path),
+    help="Folder of an interrupted training to go on with.",
+)
 @options(TrainSettings)
 @click.option(
-    "--diagnose", is_flag=True, help="Compare ways to train instead, and say whether the backbone fits the photos."
+    "--diagnose",
+    is_flag=True,
+    help="Train in several ways and say whether the backbone fits these photos; no run is written.",
 )
-@click.option("--tensorboard", is_flag=True, help="Write TensorBoard records into the run too.")
+@click.option("--tensorboard", is_flag=True, help="Also write TensorBoard records into the run.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.option(
-    "--set", "assignments", multiple=True, metavar="NAME=VALUE", help="Any setting, as finetune.mixup=0.2; repeatable."
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Set any setting, such as finetune.mixup=0.2; repeatable.",
 )
 @click.option(
-    "--settings", "file", type=click.Path(path_type=Path), help="Settings in a TOML file, or those of a run folder."
+    "--settings", "file", type=click.Path(path_type=Path), help="Take settings from a TOML file or a run folder."
 )
 @click.option(
     "--help-all",
@@ -97,11 +108,12 @@ def command(
     file: Path | None,
     **values: Any,
 ) -> None:
-    """Train on DATA: a folder with train/ and val/ (and test/), or one folder, each with a sub-folder of photos for every
-    class; a CSV or TSV file with the columns path, label and split; or the name of a data set (oxford-pets, cats-dogs,
-    hymenoptera, surfaces).
+    """Train a classifier on DATA.
 
-    The defaults of fine-tuning are what measured best; docs/training.md tells more.
+    DATA is a folder with a sub-folder of photos for each class, or with train/ and val/ (and test/) that hold such folders; a CSV
+    or TSV file with the columns path, label and split; or the name of a data set (oxford-pets, cats-dogs, hymenoptera, surfaces).
+
+    The defaults are the settings that measured best. docs/training.md explains them.
     """
     chosen = choose(file, assignments, _given(values))
     settings = chosen.settings
@@ -126,17 +138,21 @@ def command(
     assert folder is not None
     with _stoppable(folder) as ready:
         from edge_tl.api.reporter import Reporter
-        from edge_tl.api.runs import train_and_show
-        from edge_tl.training.train import resume
+        from edge_tl.api.runs import resume_and_show, train_and_show
 
+        report = Reporter(stage, say)
         ready()
         if interrupted is None:
-            result = train_and_show(str(data), folder, settings, Reporter(stage, say))
+            result = train_and_show(str(data), folder, settings, report)
         else:
-            result = resume(folder, stage, say, {name.split(".")[-1]: value for name, value in chosen.given.items()})
+            changes = {name.split(".")[-1]: value for name, value in chosen.given.items()}
+            result = resume_and_show(folder, changes, report)
         if result is None:  # a further process of torchrun
             return
-        _pages(result, interrupted is not None, tensorboard)
+        if tensorboard:
+            from edge_tl.report.run.tensorboard import write_events
+
+            say(f"TensorBoard records: {write_events(result.folder)}")
     _print(result, as_json)
 
 
@@ -209,17 +225,6 @@ def _stoppable(folder: Path) -> Iterator[Callable[[], None]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _pages(result: TrainResult, resumed: bool, tensorboard: bool) -> None:
-    if resumed:
-        from edge_tl.report.run.page import write_page
-
-        write_page(result.folder)
-    if tensorboard:
-        from edge_tl.report.run.tensorboard import write_events
-
-        say(f"TensorBoard records: {write_events(result.folder)}")
 
 
 def _print(result: TrainResult, as_json: bool) -> None:

@@ -21,7 +21,8 @@ from edge_tl.adversarial.dreams.fourier import BASES, natural_noise, to_colours,
 from edge_tl.adversarial.settings import DreamSettings
 from edge_tl.training.devices import pick_device
 from edge_tl_runtime.core.errors import BadModelError
-from edge_tl_runtime.evaluation.evaluate import Logits, Progress
+from edge_tl_runtime.core.progress import Progress
+from edge_tl_runtime.evaluation.evaluate import Logits
 from edge_tl_runtime.modelfile.spec import ModelSpec
 
 
@@ -75,7 +76,7 @@ def dream(
     """Climb to the picture that the graph takes for the best of a class.
 
     graph: float pixels (N, H, W, 3) in 0..255 to logits (N, C), differentiable; moved to `settings.device`.
-    judge: the deployed file, uint8 (N, H, W, 3) to float32 (N, C). Every figure comes from it, for whole pixel values.
+    answer: the deployed file, uint8 (N, H, W, 3) to float32 (N, C). Every figure comes from it, for whole pixel values.
     index: of the class. photo: uint8 (H, W, 3) in the model's colour order, to start from and to stay near.
     progress: called with 1 after each step. The same seed gives the same picture on the same machine and thread count.
     Raises BadModelError where a score is not a number, UsageError for a device that is not there.

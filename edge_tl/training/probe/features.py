@@ -22,8 +22,8 @@ from edge_tl.models import Network
 from edge_tl_export import PixelModel
 from edge_tl_runtime.core.errors import BadFrame, BadImage, DataError, OutputError
 from edge_tl_runtime.core.files import write_bytes
+from edge_tl_runtime.core.progress import Progress
 from edge_tl_runtime.core.threads import map_in_order
-from edge_tl_runtime.evaluation.evaluate import Progress
 from edge_tl_runtime.images.datasets.dataset import LabelledPhotos
 from edge_tl_runtime.images.datasets.survey import Unreadable
 from edge_tl_runtime.images.datasets.tally import by_note

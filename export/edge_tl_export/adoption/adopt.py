@@ -53,7 +53,7 @@ QUANTIZED = ("QuantizeLinear", "DynamicQuantizeLinear", "ConvInteger", "MatMulIn
 class Choices:
     """What a person says about the original where it does not say it itself.
 
-    output: the one that holds the scores. size: height and width. fix: values of other inputs. scores: one of `reading.READINGS`.
+    output: the one that holds the scores. size: height and width. fix: values of other inputs. scores: one of READINGS.
     """
 
     output: str = ""

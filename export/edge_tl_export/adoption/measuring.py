@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from edge_tl_export.adoption.picture import WHOLE, ImageInput
 from edge_tl_export.adoption.preprocessing import PRESETS, for_channels, name_of
 from edge_tl_runtime.core.errors import BadImage, DataError
+from edge_tl_runtime.core.progress import Progress
 from edge_tl_runtime.core.statistics import discordant, mcnemar, significantly_more, wilson
 from edge_tl_runtime.core.threads import map_in_order
-from edge_tl_runtime.evaluation.evaluate import Progress
 from edge_tl_runtime.images.datasets.dataset import LabelledPhotos
 from edge_tl_runtime.images.datasets.survey import Unreadable
 from edge_tl_runtime.images.decode import read_photo

@@ -22,7 +22,6 @@ TINY = 1e-37
 """Added before a logarithm: a probability of 0 gets a finite logit, and no other changes."""
 ALTERING = ("Clip", "Round", "Floor", "Ceil", "Relu")
 """Operators that may do nothing to probabilities, which the answers show; a clip to 0..1 is one."""
-READINGS = ("auto", "logits", "probabilities", "log-probabilities", "sigmoid")
 SAYS = {
     "logits": "logits",
     "probabilities": "probabilities, from a softmax",

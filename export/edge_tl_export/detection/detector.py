@@ -152,7 +152,7 @@ class Fitting:
             Trial(kind, len(pixels) - known(self._open[name](pixels)), len(pixels)) for kind, pixels in strange.items()
         )
         kept = Trial("photos it was not trained on", known(held), len(held))
-        return Detection(model, FeatureOutput(output=FEATURES, size=width), detector.to_section(), trials, kept)
+        return Detection(model, FeatureOutput(output=FEATURES, size=width), detector.section(), trials, kept)
 
 
 def _features(model: bytes, name: str) -> Features:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_tl_runtime.core.errors import BadFrame, BadImage, DataError
+from edge_tl_runtime.core.text import plural
 from edge_tl_runtime.core.threads import map_in_order
 from edge_tl_runtime.images.datasets.dataset import LabelledPhotos
 from edge_tl_runtime.images.decode import decode_photo, read_file
@@ -94,7 +95,7 @@ class TrainingOverlap:
         count = len(self.left_out)
         more = f" and {count - NAMED} more" if count > NAMED else ""
         return (
-            f"left out {count} photo{'s' if count > 1 else ''} the model was trained on: "
+            f"left out {plural(count, 'photo')} the model was trained on: "
             f"{', '.join(self.left_out[:NAMED])}{more}{otherwise}"
         )
 

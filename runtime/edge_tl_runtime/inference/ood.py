@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tl_runtime.core.errors import BadModelError, UsageError
-from edge_tl_runtime.core.text import UNPRINTABLE, one_line
+from edge_tl_runtime.core.text import UNPRINTABLE, error_line, one_line
 from edge_tl_runtime.inference import feature_distance
 from edge_tl_runtime.inference.feature_distance import FeatureDistance
 from edge_tl_runtime.modelfile.sections import OODScore
@@ -28,14 +28,14 @@ KEPT = 0.99
 """Of photos like the training photos, what stays known unless somebody asks for another fraction."""
 MIN_PHOTOS = 20
 """The fewest photos that place a threshold. 95 % needs 19: the lowest of them (see `threshold`)."""
-EXPORT_KEY = "familiarity"
-"""Where the contract's `export` keeps the document."""
+EARLIER_KEY = "familiarity"
+"""Of the contract's `export`: where earlier releases kept what the section `ood_score` holds now."""
 LARGEST = 1e39
 """Beyond what float32 logits can reach."""
 
 
 def energy(logits: NDArray[np.floating[Any]], temperature: float = 1.0) -> NDArray[np.float64]:
-    """The negative free energy of the logits, T logsumexp(logits / T): higher is more like them.
+    """The negative free energy of the logits, T logsumexp(logits / T): higher is more like the training data.
 
     Liu et al. 2020, "Energy-based Out-of-distribution Detection", section 3.1. logits: (..., C), finite; temperature: positive.
     Returns float64 (...), never below the largest logit and at most T ln C above it.
@@ -119,6 +119,10 @@ class OODThresholds:
         thresholds = {str(keep): value for keep, value in self.thresholds.items()}
         return {"score": self.score, "thresholds": thresholds, "n": self.n, "data": self.data}
 
+    def section(self) -> OODScore:
+        """What the contract of the file says of it."""
+        return OODScore(**self.to_dict(), parameters={})
+
     @classmethod
     def from_dict(cls, document: Any) -> OODThresholds:
         """Raises BadModelError for a malformed document."""
@@ -128,8 +132,9 @@ class OODThresholds:
             _require(len(thresholds) == len(document["thresholds"]), "a fraction to keep appears twice")
             return cls(score=document["score"], thresholds=thresholds, n=document["n"], data=document["data"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            reason = one_line(f"{type(error).__name__}: {error}")
-            raise BadModelError(f"out-of-distribution thresholds: the document is damaged ({reason})") from None
+            raise BadModelError(
+                f"out-of-distribution thresholds: the document is damaged ({error_line(error)})"
+            ) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,11 +156,10 @@ class OODDetector:
         rule = SCORES[self.thresholds.score] if self.distance is None else self.distance.scores
         return rule(evidence)
 
-    def to_section(self) -> OODScore:
-        """As the contract keeps it, for a detector by features."""
-        assert self.distance is not None
-        document = self.thresholds.to_dict()
-        return OODScore(**document, parameters=self.distance.parameters())
+    def section(self) -> OODScore:
+        """What the contract of the file says of it."""
+        section = self.thresholds.section()
+        return section if self.distance is None else replace(section, parameters=self.distance.parameters())
 
 
 def fit_detector(
@@ -184,15 +188,13 @@ def ood_detector_of(spec: ModelSpec) -> OODDetector | None:
 
     Raises BadModelError for damaged ones.
     """
-    section = spec.ood_score
-    if section is None or section.score != feature_distance.NAME or spec.features is None:
-        thresholds = ood_thresholds_of(spec)
+    thresholds = ood_thresholds_of(spec)
+    if thresholds is None or spec.ood_score is None or thresholds.score != feature_distance.NAME:
         return None if thresholds is None else OODDetector(thresholds)
-    document = {name: getattr(section, name) for name in ("score", "thresholds", "n", "data")}
-    distance = FeatureDistance.from_parameters(section.parameters)
-    if len(distance.mean) != spec.features.size:
+    distance = FeatureDistance.from_parameters(spec.ood_score.parameters)
+    if spec.features is None or len(distance.mean) != spec.features.size:
         raise BadModelError("model contract: the out-of-distribution score does not fit the features; export again")
-    return OODDetector(OODThresholds.from_dict(document), distance)
+    return OODDetector(thresholds, distance)
 
 
 def fit_ood_thresholds(logits: NDArray[np.floating[Any]], data: str) -> OODThresholds | None:
@@ -207,8 +209,11 @@ def fit_ood_thresholds(logits: NDArray[np.floating[Any]], data: str) -> OODThres
 
 
 def ood_thresholds_of(spec: ModelSpec) -> OODThresholds | None:
-    """What a file's contract says; None for a file without thresholds. Raises BadModelError for damaged ones."""
-    document = spec.export.get(EXPORT_KEY)
+    """What a file's contract says; None for a file without thresholds.
+
+    Raises BadModelError for damaged ones, and for a score that this release does not know.
+    """
+    document = spec.export.get(EARLIER_KEY) if spec.ood_score is None else spec.ood_score.known()
     return None if document is None else OODThresholds.from_dict(document)
 
 

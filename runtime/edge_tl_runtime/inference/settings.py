@@ -11,11 +11,11 @@ from edge_tl_runtime.core.settings import FLAG, option
 class PredictSettings:
     """Of an answer."""
 
-    top_k: int = option(5, "Classes in each answer.", low=1)
+    top_k: int = option(5, "Number of classes in each answer.", low=1)
     unknown: float | None = option(
         None,
-        "Call unknown what is unlike the training photos. KEEP: fraction of photos like those that stays known, 0.95 or 0.99; "
-        "0: all.  [default: 0.99 where the file tells by its features]",
+        "Show `unknown` for photos unlike the training photos. KEEP is the fraction of similar photos that keep their label: 0.95 "
+        "or 0.99; 0 turns it off.  [default: 0.99 if the file compares features]",
         kind=float,
         low=0,
         high=0.999,
@@ -27,6 +27,8 @@ class PredictSettings:
 class OpenSettings:
     """Of a session; None: the profile's, or what suits the machine."""
 
-    threads: int | None = option(None, "Threads of the model; the profile's or all cores.", kind=int, low=1)
-    provider: str | None = option(None, "Execution provider: cpu, openvino, cuda...; the profile's or cpu.", kind=str)
-    profile: bool = option(True, "Ignore what edge-tl tune found.", kind=FLAG, flags=("--no-profile",))
+    threads: int | None = option(None, "Threads of the model.  [default: the profile's, or all cores]", kind=int, low=1)
+    provider: str | None = option(
+        None, "Execution provider: cpu, openvino, cuda...  [default: the profile's, or cpu]", kind=str
+    )
+    profile: bool = option(True, "Ignore the profile that `edge-tl tune` wrote.", kind=FLAG, flags=("--no-profile",))

@@ -89,7 +89,7 @@ class Stream:
         closes: bool = False,
     ) -> None:
         """top: classes in each answer. decider: makes what decides, for this model and for each that replaces it. batch: pictures
-        a call; of a live source always one. fresh: asked before each frame for a classifier to go on with (see `swap`).
+        a call; of a live source always one. fresh: asked before each frame for a classifier to go on with (`ModelReloader`).
         closes: the source is closed when a loop over the stream ends, however it ends."""
         self.source, self.classifier = source, classifier
         self._top = top

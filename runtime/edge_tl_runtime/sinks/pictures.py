@@ -62,12 +62,12 @@ class Record(Sink):
         self._clock = 0.0
         self._last = 0.0
         self._checked = 0.0
-        self._check_space()
+        require_space(path)
 
     def write(self, result: Result) -> None:
         now = time.monotonic()
         if now - self._checked > 1.0:
-            self._check_space()
+            require_space(self.path)
             self._checked = now
         frame = drawn(self._overlay, result)
         if self._writer is None:
@@ -107,9 +107,6 @@ class Record(Sink):
         if not writer.isOpened():
             raise OutputError(f"cannot write the video {self.path}; choose another place or another ending")
         self._writer = writer
-
-    def _check_space(self) -> None:
-        require_space(self.path)
 
 
 def fitted(frame: Frame, size: tuple[int, int]) -> Frame:

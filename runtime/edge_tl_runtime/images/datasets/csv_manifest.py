@@ -1,8 +1,8 @@
 """Labelled photos listed in a CSV or TSV file: a column for the photo, one for the label, and one for the part where wanted.
 
-Paths are relative to the file's folder, or absolute. How lists come (encodings, separators, names of columns) is read by
-`images.tables`; what a row means is decided here. What was understood is said, what is not there is counted, and a list that says
-two things of one photo is refused.
+Paths are relative to the file's folder, or absolute. `images.datasets.tables` reads how lists come (encodings, separators, names
+of columns); what a row means is decided here. What was understood is said, what is not there is counted, and a list that says two
+things of one photo is refused.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 
 from edge_tl_runtime.core.errors import DataError
-from edge_tl_runtime.core.text import one_line
+from edge_tl_runtime.core.text import one_line, plural
 from edge_tl_runtime.images.datasets.labels import clean_label, refuse_look_alikes, refuse_unusable
 from edge_tl_runtime.images.datasets.parts import part_of
 from edge_tl_runtime.images.datasets.survey import PICTURE_SUFFIXES, Unreadable
@@ -121,7 +121,7 @@ def read_manifest(path: Path, group: str = "") -> Listing:
     _refuse_several_labels(path, rows)
     notes = [f"{path.name}, {columns.describe()}", *table.notes, *columns.notes, *finder.notes]
     if again:
-        notes.append(f"{again} row{'s' if again > 1 else ''} repeated and counted once")
+        notes.append(f"{plural(again, 'row')} repeated and counted once")
     return Listing(tuple(rows), tuple(skipped), "; ".join(notes))
 
 

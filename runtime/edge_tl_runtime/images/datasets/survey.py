@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from edge_tl_runtime.core.text import one_line
+from edge_tl_runtime.core.text import one_line, plural
 from edge_tl_runtime.images.datasets.junk import is_junk
 from edge_tl_runtime.images.formats.kinds import (
     AVIF,
@@ -181,8 +181,8 @@ def why_none_of(passed_over: Sequence[Unreadable]) -> str:
         return ""
     reason, items = reasons[0]
     others = len(passed_over) - len(items)
-    rest = f", and {others} other{'s' if others > 1 else ''}" if others else ""
-    return f" ({some_files(len(items))}, such as {one_line(items[0].path.name)}{rest}: {reason})"
+    rest = f", and {plural(others, 'other')}" if others else ""
+    return f" ({plural(len(items), 'file')}, such as {one_line(items[0].path.name)}{rest}: {reason})"
 
 
 _SORTS = {
@@ -264,11 +264,6 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:  # a link in a circle
         return False
-
-
-def some_files(number: int) -> str:
-    """`1 file`, `3 files`."""
-    return f"{number} file{'s' if number != 1 else ''}"
 
 
 def photo_files(root: Path) -> list[Path]:

@@ -55,8 +55,8 @@ def event(name: str, data: Any) -> bytes:
 class Feed:
     """The newest of everything, and the recent past of labels and figures.
 
-    closed: whether the run is over. listening: viewers of the events. watching: viewers of the picture; hungry: those of them who
-    wait for a newer one, so that nothing is encoded for a viewer whose network is still busy with the last.
+    closed: whether the run is over. listening: viewers of the events. watching: viewers of the picture; waiting_viewers:
+    those of them who wait for a newer one, so that nothing is encoded for a viewer whose network is still busy with the last.
     """
 
     def __init__(self, title: str = "", labels: Sequence[str] = ()) -> None:
@@ -99,7 +99,7 @@ class Feed:
         self._wake()
 
     def tell(self, document: dict[str, Any]) -> None:
-        """document: as `health.Health.document` gives it."""
+        """document: a `StatusDocument`."""
         latency, age = document.get("latency_ms") or {}, document.get("age_ms") or {}
         state = document.get("state")
         point = {

@@ -172,7 +172,7 @@ def _pipe(request: CaptureRequest) -> Device:
 def make_device(kind: str, request: CaptureRequest) -> Device:
     """The device of an entry in DEVICES, or of a package that adds one, imported here by its entry point."""
     if kind not in DEVICES:
-        from edge_tl_runtime.sources.added import added_device
+        from edge_tl_runtime.sources.plugin_sources import added_device
 
         return added_device(request)
     return DEVICES[kind](request)

@@ -29,9 +29,8 @@ from edge_tl_runtime.sources.base import is_frame, mask_credentials
 from edge_tl_runtime.sources.capture.devices import make_device
 from edge_tl_runtime.sources.capture.repeats import Repeats
 from edge_tl_runtime.sources.capture.ring import Ring, create_memory
-from edge_tl_runtime.sources.device import Device
+from edge_tl_runtime.sources.device import Device, ReadAs, WatchingDevice
 from edge_tl_runtime.sources.request import CaptureRequest
-from edge_tl_runtime.sources.watching import ReadAs, WatchingDevice
 
 NO_PICTURE = "no picture"
 FAILURES = 30
@@ -180,6 +179,7 @@ class Recorder:
 
 
 def serve(link: Link) -> None:
+    """Read the device of the request until it ends; tell the runner of everything, a failure included."""
     device: Device | None = None
     try:
         request = link.request()

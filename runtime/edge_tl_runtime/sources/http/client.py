@@ -222,7 +222,7 @@ class Client:
             return self._reply(request)
         except urllib.error.URLError as error:
             if isinstance(error.reason, ssl.SSLCertVerificationError) and _is_private(self.address.host):
-                # No authority vouches for an address of a home network, and cameras sign for themselves.
+                # No authority signs addresses of a home network, and cameras sign their own.
                 unchecked = ssl.create_default_context()
                 unchecked.check_hostname, unchecked.verify_mode = False, ssl.CERT_NONE
                 self._opener, self._note = (
