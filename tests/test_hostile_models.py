@@ -66,7 +66,7 @@ def with_metadata(model: bytes, *pairs: tuple[str, str]) -> bytes:
     return proto.SerializeToString()
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 def test_a_seal_of_any_version_stays_valid(version, color_graph, color_spec):
     """The file is put together here, by the page of the contract alone."""
     document = {**color_spec.to_dict(), "version": version}
@@ -76,7 +76,7 @@ def test_a_seal_of_any_version_stays_valid(version, color_graph, color_spec):
     spec = parse_spec(whole, "it")
     assert spec.to_dict() == document
     again = parse_spec(with_checksum(whole, spec), "it")
-    assert (again.version, again) == (2, color_spec)
+    assert (again.version, again) == (3, color_spec)
 
 
 def test_metadata_of_others_may_be_large_and_the_contract_may_not(color_graph, color_spec):

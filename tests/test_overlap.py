@@ -312,7 +312,7 @@ def test_training_lists_its_photos_and_the_file_carries_them(tmp_path, capsys):
     assert run(["inspect", str(model)]) == 0
     out = capsys.readouterr().out
     assert "has seen   24 trained on, 12 for validation; copies are recognised" in out
-    assert "contract   version 2" in out
+    assert "contract   version 3" in out
     with safe_open(folder / "model.safetensors", framework="pt") as content:
         contract = json.loads(content.metadata()[CONTRACT_KEY])
     del contract["training_images"]

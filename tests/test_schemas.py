@@ -223,7 +223,7 @@ def test_what_the_schema_of_contracts_forbids_the_program_refuses(place, value):
         (("labels",), ["ant", "  "]),
         (("labels",), ["ant", "line\nbreak"]),
         (("labels",), ["ant", "x" * 1001]),
-        (("version",), 3),
+        (("version",), 4),
         (("needs",), "labels"),
         (("training_images",), {"method": "m"}),
         (("geometry",), {"rotate": 45}),

@@ -45,7 +45,7 @@ def test_spec_is_frozen():
         spec.training["seed"] = 2
 
 
-@pytest.mark.parametrize("version", [3, 4, 10**9, 10**200])
+@pytest.mark.parametrize("version", [4, 5, 10**9, 10**200])
 def test_a_newer_file_says_to_upgrade_here(version):
     with pytest.raises(
         UnknownSpecVersion, match=r"the file is newer than this edge-tl: .*upgrade edge-tl on this machine"
@@ -63,7 +63,7 @@ def test_a_file_older_than_all_says_to_export_again(version):
 
 @pytest.mark.parametrize("version", ["1", "2", None, 1.5, 2.0, True, [2], {"major": 2}])
 def test_what_is_no_version_says_so(version):
-    with pytest.raises(BadModelError, match=r"is no number; this edge-tl reads versions 1 to 2"):
+    with pytest.raises(BadModelError, match=r"is no number; this edge-tl reads versions 1 to 3"):
         ModelSpec.from_dict({**make().to_dict(), "version": version})
 
 
@@ -215,19 +215,19 @@ def test_what_a_reader_must_obey_and_this_one_cannot_is_refused_with_advice(need
         ModelSpec.from_dict({**WHOLE, **more, "needs": needs})
 
 
-def test_a_document_of_version_1_is_read_and_written_as_version_2():
+def test_a_document_of_version_1_is_read_and_written_as_version_3():
     old = {**make(training={"seed": 3}).to_dict(), "version": 1}
     spec = ModelSpec.from_json(json.dumps(old))
     assert spec.version == 1
     assert spec.to_dict() == old
-    assert spec.current().to_dict() == {**old, "version": 2}
+    assert spec.current().to_dict() == {**old, "version": 3}
     assert spec.training_images is None
     assert spec.unused() == []
 
 
 def test_what_is_kept_without_being_used_is_known():
     spec = ModelSpec.from_dict({**WHOLE, "novelty": 1})
-    unused = {*OPTIONAL, "history", "novelty"} - {"training_images", "ood_score"}
+    unused = {*OPTIONAL, "history", "novelty"} - {"training_images", "features", "ood_score"}
     assert spec.unused() == sorted(unused)
 
 

@@ -84,11 +84,13 @@ def _ood_score(spec: ModelSpec) -> str:
 def _contract(spec: ModelSpec) -> str:
     """Its version, what an older one lacks, and what is in it that this release does not use."""
     said = f"version {spec.version}"
-    if spec.version < SPEC_VERSION:
+    if spec.version == 1:
         said += (
             " of an older release: it does not list the photos it was trained on, so evaluate cannot leave them out; "
             "train and export again"
         )
+    elif spec.version < SPEC_VERSION:
+        said += " of an older release: it cannot compare features, so it misses most of what is unknown; export again"
     if unused := spec.unused():
         said += f"; kept and not used by this release: {', '.join(unused)}"
     return said

@@ -14,8 +14,8 @@ class PredictSettings:
     top_k: int = option(5, "Number of classes in each answer.", low=1)
     unknown: float | None = option(
         None,
-        "Show `unknown` for photos unlike the training photos. KEEP is the fraction of similar photos that keep their label: 0.95 "
-        "or 0.99; 0 turns it off.  [default: 0.99 if the file compares features]",
+        "Show `unknown` for photos unlike the training photos. KEEP is the fraction of similar photos that keep their label: "
+        "0.95 or 0.99; 0 turns it off.  [default: 0.99 if the file compares features]",
         kind=float,
         low=0,
         high=0.999,

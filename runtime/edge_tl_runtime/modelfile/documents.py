@@ -209,7 +209,7 @@ class _Sections(TypedDict, total=False):
 class ContractDocument(_Sections):
     """Metadata key edge_tl.spec of an ONNX file; docs/contract.md says what each key means.
 
-    version: 2 is written; 1 has none of the sections from needs to history.
+    version: 3 is written; 2 has one output alone; 1 has none of the sections from needs to history.
     labels: class names in the order of the logits.
     training, export: settings and versions.
     data_fingerprint: SHA-256 over the training photos, or empty.
@@ -218,7 +218,7 @@ class ContractDocument(_Sections):
     history: how the file was taught, oldest first.
     """
 
-    version: Literal[1, 2]
+    version: Literal[1, 2, 3]
     labels: Annotated[list[Label], Meta(min_length=2, extra_json_schema={"uniqueItems": True})]
     arch: Line
     precision: Precision

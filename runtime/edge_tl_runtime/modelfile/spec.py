@@ -41,8 +41,8 @@ from edge_tl_runtime.modelfile.sections import (
 )
 from edge_tl_runtime.modelfile.training_images import TrainingImages
 
-SPEC_VERSION = 2
-VERSIONS = (1, 2)
+SPEC_VERSION = 3
+VERSIONS = (1, 2, 3)
 """Of the documents that this release reads, without gaps; it writes the last."""
 MAX_CONTRACT_BYTES = 4 * 2**20
 """Ninety times the 47 KB of 1000 classes. As Python objects the worst document of this size takes 190 MB."""
@@ -371,5 +371,5 @@ _OPTIONAL: dict[str, type[Section]] = {
 """Sections that a document of version 2 may have."""
 _OBEYED = frozenset({*_KINDS, *_CORE, "version", "training_images"})
 """What `needs` may name for this release to go on."""
-_ON_REQUEST = ("ood_score",)
+_ON_REQUEST = ("features", "ood_score")
 """Sections that are acted upon where a person asks for it; the rest is kept and not acted upon."""

@@ -47,8 +47,8 @@ class RunPlan:
     threshold: float = option(0.0, "Show `unknown` below this probability.", low=0, high=1, metavar="P")
     unknown: float | None = option(
         None,
-        "Show `unknown` for frames unlike the training photos. KEEP is the fraction of similar photos that keep their label: 0.95 "
-        "or 0.99; 0 turns it off.  [default: 0.99 if the file compares features]",
+        "Show `unknown` for frames unlike the training photos. KEEP is the fraction of similar photos that keep their label: "
+        "0.95 or 0.99; 0 turns it off.  [default: 0.99 if the file compares features]",
         kind=float,
         low=0,
         high=0.999,
