@@ -6,10 +6,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from edge_tl.api.model import PathLike
 from edge_tl.api.reporter import Reporter, reporter
 from edge_tl.api.results import BenchResult
-from edge_tl.api.settings import settings_of
+from edge_tl.api.settings import PathLike, settings_of
 from edge_tl_runtime.bench.benchmark import BenchmarkModel, run_benchmark
 from edge_tl_runtime.bench.pack.pack import Pack
 from edge_tl_runtime.bench.result import write_result

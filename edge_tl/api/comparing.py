@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edge_tl.api.model import PathLike
+from edge_tl.api.settings import PathLike
 from edge_tl.api.show import show_page
 from edge_tl.api.train_extra import train_extra
 from edge_tl_runtime.core.errors import UsageError

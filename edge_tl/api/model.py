@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from edge_tl.api.evaluating import corrupted_on, evaluate_on, named
 from edge_tl.api.pixels import Channels, frame_of
 from edge_tl.api.reporter import Reporter, reporter
-from edge_tl.api.settings import settings_of
+from edge_tl.api.settings import PathLike, settings_of
 from edge_tl.api.train_extra import train_extra
 from edge_tl.training.settings import TrainSettings
 from edge_tl_export.settings import ExportSettings
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from edge_tl_export import ExportReport
     from edge_tl_runtime.pipeline.stream import Stream
     from edge_tl_runtime.robustness.corrupted_accuracy import CorruptedAccuracy
-
-PathLike = str | os.PathLike[str]
 
 
 class StreamOptions(TypedDict, total=False):
