@@ -74,7 +74,7 @@ class Evaluation:
     """confusion[i, j]: photos of class i named class j, int64 (C, C). top5 is a fraction, or None below six classes.
 
     reliability: of the probabilities, None where the model did not say how logits become probabilities.
-    overlap: what the photos were to the model, None where that was not asked. adjusted: names of photos whose pixels had to be
+    overlap: which photos the model has seen, None where that was not asked. adjusted: names of photos whose pixels had to be
     changed to be read, by what was done (`images.formats.pixels`).
     """
 
@@ -306,8 +306,9 @@ def evaluate_model(
 ) -> Evaluation:
     """Evaluate a model on photos that it was not trained on; on all of them where `split` asks for "train" or "all".
 
-    name: of the data, for the person. left_out: names of photos that were left out before. `Evaluation.overlap` says what was
-    left out and what the others were to the model. Raises DataError when nothing could be read, or the model was trained on all.
+    name: of the data, for the person. left_out: names of photos that were left out before. `Evaluation.overlap` says which
+    photos were left out and which of the others the model has seen. Raises DataError when nothing could be read, or the model
+    was trained on all.
     """
     seen = SeenPhotos.of(spec.training_images)
     reader = PixelReader(

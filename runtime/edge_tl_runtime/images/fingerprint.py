@@ -32,7 +32,7 @@ from edge_tl_runtime.modelfile.training_images import (
 )
 
 Role = Literal["trained_on", "validation", "new"]
-"""What a photo was to a model: one that taught it, one that chose among recipes, or neither as far as is known."""
+"""Whether a model was trained on a photo, chosen by it (validation), or has not seen it as far as is known."""
 ROLES: tuple[Role, ...] = ("trained_on", "validation", "new")
 
 SIDE = 32

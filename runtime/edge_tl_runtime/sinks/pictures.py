@@ -180,7 +180,7 @@ class Snapshots(Sink):
         self._total += len(data)
 
     def _free(self, name: str) -> Path:
-        """A path that is nobody's: a label may come back within the same millisecond."""
+        """A path that no file has: a label may come back within the same millisecond."""
         for number in itertools.count(1):
             path = self.folder / (f"{name}.jpg" if number == 1 else f"{name}-{number}.jpg")
             if not path.exists():

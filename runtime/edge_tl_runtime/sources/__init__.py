@@ -29,22 +29,9 @@ from edge_tl_runtime.sources.v4l import camera_path, found_cameras
 from edge_tl_runtime.sources.video import Video
 
 __all__ = [
-    "SOURCES",
-    "VIDEO_ENDINGS",
-    "Counts",
-    "FrameRecord",
-    "LiveOptions",
-    "Patience",
-    "Photos",
-    "Source",
-    "StandardInput",
-    "State",
-    "Video",
-    "is_live",
-    "mask_credentials",
-    "open_source",
-    "source_kind",
-]
+    "SOURCES", "VIDEO_ENDINGS", "Counts", "FrameRecord", "LiveOptions", "Patience", "Photos", "Source", "StandardInput",
+    "State", "Video", "is_live", "mask_credentials", "open_source", "source_kind",
+]  # fmt: skip
 
 VIDEO_ENDINGS = frozenset(
     {".mp4", ".m4v", ".mkv", ".avi", ".mov", ".webm", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp"}

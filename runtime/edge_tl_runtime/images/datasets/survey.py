@@ -31,49 +31,15 @@ from edge_tl_runtime.images.formats.kinds import (
 if TYPE_CHECKING:
     from edge_tl_runtime.images.documents import SkippedDocument
 
-RAW_SUFFIXES = frozenset(
-    {
-        ".3fr",
-        ".arw",
-        ".cr2",
-        ".dcr",
-        ".dng",
-        ".erf",
-        ".iiq",
-        ".kdc",
-        ".mef",
-        ".mos",
-        ".nef",
-        ".nrw",
-        ".pef",
-        ".rwl",
-        ".sr2",
-        ".srf",
-        ".srw",
-    }
-)
+RAW_SUFFIXES = frozenset({
+    ".3fr", ".arw", ".cr2", ".dcr", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mos", ".nef", ".nrw", ".pef", ".rwl",
+    ".sr2", ".srf", ".srw",
+})  # fmt: skip
 """Of camera raw that looks like a TIFF. The content decides first; where it says TIFF, these names say which kind."""
-PICTURE_SUFFIXES = frozenset(
-    {
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".png",
-        ".bmp",
-        ".dib",
-        ".webp",
-        ".tif",
-        ".tiff",
-        ".heic",
-        ".heif",
-        ".avif",
-        ".pnm",
-        ".pgm",
-        ".ppm",
-        ".pbm",
-    }
-)
+PICTURE_SUFFIXES = frozenset({
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".heic", ".heif", ".avif",
+    ".pnm", ".pgm", ".ppm", ".pbm",
+})  # fmt: skip
 """Names that promise a photo: a file called so that is none deserves more words than one called notes.txt."""
 
 

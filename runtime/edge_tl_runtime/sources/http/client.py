@@ -270,7 +270,7 @@ class Client:
             return f"{said}: it leads on to {one_line(mask_credentials(error.headers.get('Location', '?')), 120)}; give that"
         if error.code in (429, 503):
             return f"{said}: it is busy or has too many viewers"
-        return f"{said}: the camera's own fault; restart it" if error.code >= 500 else said
+        return f"{said}: the camera itself failed; restart it" if error.code >= 500 else said
 
     def _make(self, context: ssl.SSLContext) -> urllib.request.OpenerDirector:
         passwords = urllib.request.HTTPPasswordMgrWithDefaultRealm()
