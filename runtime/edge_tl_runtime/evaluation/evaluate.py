@@ -24,13 +24,13 @@ from edge_tl_runtime.evaluation.training_overlap import (
     nothing_left,
     what_is_known,
 )
+from edge_tl_runtime.images.crop import crop_resize
 from edge_tl_runtime.images.datasets.dataset import LabelledPhotos, load_labelled
 from edge_tl_runtime.images.datasets.grouping import Grouping
 from edge_tl_runtime.images.datasets.survey import Unreadable
 from edge_tl_runtime.images.datasets.tally import by_note
 from edge_tl_runtime.images.decode import decode_noted, read_file
 from edge_tl_runtime.images.fingerprint import ROLES, Role, SeenPhotos
-from edge_tl_runtime.images.preprocess import crop_resize
 from edge_tl_runtime.modelfile.spec import Accuracy, ModelSpec, ResizeRule, Scores
 
 if TYPE_CHECKING:

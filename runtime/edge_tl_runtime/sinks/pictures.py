@@ -15,8 +15,8 @@ import numpy as np
 
 from edge_tl_runtime.core.errors import OutputError, UsageError
 from edge_tl_runtime.core.files import make_folder, name_part, write_bytes
+from edge_tl_runtime.images.crop import three_channels
 from edge_tl_runtime.images.decode import Frame
-from edge_tl_runtime.images.preprocess import three_channels
 from edge_tl_runtime.pipeline.stream import Result
 from edge_tl_runtime.sinks.base import Sink
 from edge_tl_runtime.sinks.draw.overlay import Overlay

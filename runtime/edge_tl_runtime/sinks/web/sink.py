@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 
 from edge_tl_runtime.core.errors import OutputError, UsageError
+from edge_tl_runtime.images.crop import three_channels
 from edge_tl_runtime.images.decode import Frame
-from edge_tl_runtime.images.preprocess import three_channels
 from edge_tl_runtime.pipeline.stream import Result
 from edge_tl_runtime.sinks.base import Sink
 from edge_tl_runtime.sinks.web.access import Access, is_loopback, listen, public_host
