@@ -27,7 +27,7 @@ import numpy as np
 from measure import paired
 from ratios import record
 
-from edge_tl_runtime.images.preprocess import crop_resize
+from edge_tl_runtime.images.crop import crop_resize
 from edge_tl_runtime.inference.classifier import INPUT_NAME, OUTPUT_NAME, Classifier
 from edge_tl_runtime.pipeline.stream import Stream
 from edge_tl_runtime.sources import FrameRecord, Source

@@ -68,8 +68,8 @@ _PLACES = {
 }
 # Of each kind: the module and its function that says whether a part is right, and the table of edge-tl's own names.
 _CHECKS = {
-    "sources": ("edge_tl_runtime.sources.added", "checked_maker", "BUILT_IN"),
-    "sinks": ("edge_tl_runtime.sinks.added", "checked_maker", ""),
+    "sources": ("edge_tl_runtime.sources.plugin_sources", "checked_maker", "BUILT_IN"),
+    "sinks": ("edge_tl_runtime.sinks.plugin_sinks", "checked_maker", ""),
     "backbones": ("edge_tl.models.backbones", "checked_backbone", "BACKBONES"),
     "attacks": ("edge_tl.adversarial.attacks.registry", "checked_attack", "ATTACKS"),
     "corruptions": ("edge_tl_runtime.robustness.corruptions", "checked_corruption", "TAKEN"),

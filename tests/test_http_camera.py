@@ -17,11 +17,11 @@ from stopwatch import HANGING
 from edge_tl_runtime.core.errors import SourceError
 from edge_tl_runtime.images.decode import decode_photo
 from edge_tl_runtime.sources import LiveOptions, Patience, open_source
+from edge_tl_runtime.sources.device import ReadAs
 from edge_tl_runtime.sources.http import picture_stream
 from edge_tl_runtime.sources.http.camera import HttpCamera
 from edge_tl_runtime.sources.http.client import _is_private
 from edge_tl_runtime.sources.request import CaptureRequest
-from edge_tl_runtime.sources.watching import ReadAs
 
 
 def request(url: str, **more: object) -> CaptureRequest:

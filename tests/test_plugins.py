@@ -20,7 +20,7 @@ from edge_tl_runtime.core import plugins
 from edge_tl_runtime.core.errors import UsageError
 from edge_tl_runtime.inference.providers import PROVIDERS, find_provider
 from edge_tl_runtime.robustness.corruptions import corrupt, find_corruption, named_corruptions
-from edge_tl_runtime.sinks.added import make_sink
+from edge_tl_runtime.sinks.plugin_sinks import make_sink
 from edge_tl_runtime.sources import is_live, open_source, source_kind
 
 ROOT = Path(__file__).parents[1]

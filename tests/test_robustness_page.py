@@ -37,7 +37,7 @@ from edge_tl.report.robustness.page import PAGE, _by_group, read_robustness, wri
 from edge_tl.report.robustness.pictures import heat, triplets
 from edge_tl.report.robustness.plots import _doublings
 from edge_tl_runtime.core.errors import UsageError
-from edge_tl_runtime.images.uncrop import framed
+from edge_tl_runtime.images.uncrop import uncrop
 
 
 class Page(HTMLParser):
@@ -219,7 +219,7 @@ def test_a_sparse_change_is_amplified_by_what_is_typical_of_it(tmp_path):
     adversarial = clean.copy()
     adversarial[:10, :10] += 1
     adversarial[0, 0] += 30
-    write_photo(folder / "sparse.png", framed(adversarial, RULE))
+    write_photo(folder / "sparse.png", uncrop(adversarial, RULE))
     example = {**read_robustness(folder)["examples"][0], "adversarial": "sparse.png"}
     (found,) = triplets(folder, [example], RULE, 1)
     assert (found.largest, found.factor) == (31, 64)
@@ -244,7 +244,7 @@ def test_each_photo_is_shown_once_and_lost_pictures_are_passed_over(tmp_path):
 def test_pictures_from_elsewhere_are_not_taken_into_the_page(tmp_path):
     folder = write_folder(tmp_path / "bees")
     example = read_robustness(folder)["examples"][0]
-    secret = write_photo(tmp_path / "secret.png", framed(pixels_of(9, 1)[0], RULE))
+    secret = write_photo(tmp_path / "secret.png", uncrop(pixels_of(9, 1)[0], RULE))
     (folder / "link.png").symlink_to(secret)
     for place in ("../secret.png", str(secret), "link.png"):
         assert not list(triplets(folder, [{**example, "clean": place}], RULE, 12))
@@ -380,7 +380,7 @@ def write_dreams(folder, model_sha256, classes=("zebra", "เสือ <b>")):
         item["trace"] = [{"step": step, **said, "confidence": step / 100} for step in (0, 50, 99)]
         for name in ("dream", "control")[: 2 - number]:
             item[name] = {"picture": f"{number:04}-{name}.png", **said}
-            write_photo(folder / item[name]["picture"], framed(pixels_of(number, 0)[0], RULE))
+            write_photo(folder / item[name]["picture"], uncrop(pixels_of(number, 0)[0], RULE))
         dreams.append(item)
     settings = {"steps": 99, "basis": "fourier"}
     document = {"format": 1, "sha256": model_sha256, "resize": asdict(RULE), "settings": settings, "dreams": dreams}

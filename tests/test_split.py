@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from edge_tl_runtime.core.errors import BadImage, UsageError
 from edge_tl_runtime.images.decode import decode_photo
 from edge_tl_runtime.sources import StandardInput
-from edge_tl_runtime.sources.split import split_pictures
+from edge_tl_runtime.sources.picture_splitter import split_pictures
 
 KINDS = (".jpg", ".png", ".webp", ".bmp")
 

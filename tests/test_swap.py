@@ -90,7 +90,7 @@ def test_new_labels_appear_without_a_gap_in_the_frames(model, watched, new_bytes
     assert set(labels[:turn]) == {"red"}
     assert set(labels[turn:]) == {"new red"}
     assert all(label == own for _, label, own in results)
-    assert watch.swaps == 1
+    assert watch.reloads == 1
     assert len(said) == 1
     assert "was replaced" in said[0]
 
@@ -129,7 +129,7 @@ def test_a_damaged_file_is_told_once_and_the_old_model_goes_on(model, watched, n
     wait_for(lambda: said)
     time.sleep(6 * EVERY_S)
     assert watch.fresh() is None
-    assert watch.swaps == 0
+    assert watch.reloads == 0
     assert len(said) == 1
     assert "the old one goes on" in said[0]
     assert watch.notice
@@ -291,7 +291,7 @@ def test_old_models_are_let_go(model, watched, color_graph, color_spec, solid):
     for _ in stream:
         pass
     thread.join()
-    assert watch.swaps == 20
+    assert watch.reloads == 20
     assert sizes[-1] - sizes[5] < 20, sizes
     assert threads[-1] == threads[0]
     assert len(COLORS) == 3

@@ -5,10 +5,9 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 
-Stage = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
-"""Opens a stage of so many steps; what it gives is called with the number just done."""
+from edge_tl_runtime.core.progress import Stage
 
 KEPT = 1000
 """Lines that a reporter remembers, the newest: a stream may run for weeks."""

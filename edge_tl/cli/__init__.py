@@ -116,11 +116,8 @@ def main(args: Sequence[str] | None = None) -> None:
 
 def invoke(args: Sequence[str]) -> int:
     """Run the command line; returns the exit code. An expected failure prints one line on standard error."""
-    # What OpenCV and FFmpeg complain of is reported by us, once, with the name of the file or camera.
+    # What OpenCV complains of is reported once, with the name of the file or camera; `OpenCvReader` listens to FFmpeg.
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
-    os.environ.setdefault(
-        "OPENCV_FFMPEG_LOGLEVEL", "-8"
-    )  # `OpenCvReader` takes it back: it listens to what FFmpeg says
     debug = "--debug" in args
     try:
         result = cli.main(args=list(args), prog_name="edge-tl", standalone_mode=False)

@@ -19,7 +19,7 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from edge_tl_runtime.core.errors import EdgeTLError, OutputError
-from edge_tl_runtime.evaluation.evaluate import Progress
+from edge_tl_runtime.core.progress import Progress
 
 TIMEOUT_S = 30.0
 ATTEMPTS = 5

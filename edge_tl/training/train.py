@@ -43,7 +43,8 @@ from edge_tl.training.validation import Validator, mean_loss
 from edge_tl_export import Stage
 from edge_tl_runtime.core.errors import EdgeTLError
 from edge_tl_runtime.core.malloc import keep_heap
-from edge_tl_runtime.evaluation.evaluate import Progress, score
+from edge_tl_runtime.core.progress import Progress
+from edge_tl_runtime.evaluation.evaluate import score
 from edge_tl_runtime.images.datasets.dataset import LabelledPhotos, Splits, load_unlabelled
 
 Say = Callable[[str], None]

@@ -28,7 +28,7 @@ def mean_loss(logits: NDArray[np.float32], targets: NDArray[np.int64], evaluatio
 class Validator:
     """Scores networks on the same photos, the same bytes each time; several processes share the work.
 
-    The pixels are those that the device will see (`edge_tl_runtime.images.preprocess`).
+    The pixels are those that the device will see (`edge_tl_runtime.images.crop`).
     """
 
     def __init__(

@@ -11,7 +11,7 @@ from edge_tl_runtime.core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from edge_tl_export.errors import ExportError
-    from edge_tl_export.export import Stage, export_file, export_model
+    from edge_tl_export.export import export_file, export_model
     from edge_tl_export.export_report import ExportReport, ModelFile
     from edge_tl_export.onnx_graph.export_graph import OPSET, PixelModel, to_onnx
     from edge_tl_export.onnx_graph.verify import Parity, make_self_test, parity
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from edge_tl_export.search.compare import CandidateRow, Comparison, FileEvaluator
     from edge_tl_export.search.search import Candidate, Layer, QuantizationSearch
     from edge_tl_export.settings import ExportSettings
+    from edge_tl_runtime.core.progress import Stage
 
 __all__ = [
     "OPSET",
@@ -63,7 +64,7 @@ _PLACES = {
     "Recipe": "edge_tl_export.quantization.recipe",
     "CandidateRow": "edge_tl_export.search.compare",
     "QuantizationSearch": "edge_tl_export.search.search",
-    "Stage": "edge_tl_export.export",
+    "Stage": "edge_tl_runtime.core.progress",
     "export_file": "edge_tl_export.export",
     "export_model": "edge_tl_export.export",
     "make_self_test": "edge_tl_export.onnx_graph.verify",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -24,13 +22,11 @@ from edge_tl_export.settings import ExportSettings
 from edge_tl_export.written import Made, check_targets, write_files
 from edge_tl_runtime.core.errors import DataError
 from edge_tl_runtime.core.files import make_folder
+from edge_tl_runtime.core.progress import Stage
 from edge_tl_runtime.images.datasets.dataset import LabelledPhotos
 from edge_tl_runtime.machine.cpu import cpu_name, this_target
 from edge_tl_runtime.machine.tune import BUSY
 from edge_tl_runtime.modelfile.spec import ModelSpec
-
-Stage = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
-"""Opens a stage of so many steps; what it gives is called with the number just done."""
 
 PARITY_PHOTOS = 16
 LEAST_PHOTOS = 8

@@ -6,3 +6,8 @@ import os as _os
 # of 640x480 took 1.31 of the bare call of mobilenet_v2, and takes 1.12 without (1.46 and 1.22 of 1920x1080). It is read when
 # cv2 is loaded, so a program of your own imports edge_tl_runtime first.
 _os.environ.setdefault("OPENCV_THREAD_POOL_ACTIVE_WAIT_WORKER", "0")
+
+__all__ = [
+    "bench", "core", "evaluation", "images", "inference", "machine", "modelfile", "pipeline", "robustness", "run",
+    "sinks", "sources",
+]  # fmt: skip

@@ -21,7 +21,8 @@ from edge_tl.adversarial.dreams.fourier import BASES, natural_noise, to_colours,
 from edge_tl.adversarial.settings import DreamSettings
 from edge_tl.training.devices import pick_device
 from edge_tl_runtime.core.errors import BadModelError
-from edge_tl_runtime.evaluation.evaluate import Logits, Progress
+from edge_tl_runtime.core.progress import Progress
+from edge_tl_runtime.evaluation.evaluate import Logits
 from edge_tl_runtime.modelfile.spec import ModelSpec
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from edge_tl.adversarial.class_lookup import find_class
 from edge_tl.adversarial.document import DREAMS_DOCUMENT, DREAMS_FORMAT
 from edge_tl.adversarial.dreams.dream import Dream, DreamScore, dream, evaluated
-from edge_tl.adversarial.evaluation.evidence import stem, write_framed
+from edge_tl.adversarial.evaluation.evidence import stem, write_uncropped
 from edge_tl.adversarial.evaluation.fp32_counterpart import fp32_counterpart
 from edge_tl.adversarial.settings import DreamSettings
 from edge_tl_export import Stage
@@ -24,8 +24,8 @@ from edge_tl_export.torch_graph.module import DifferentiableGraph
 from edge_tl_runtime.core.errors import OutputError, UsageError
 from edge_tl_runtime.core.files import atomic_path, make_folder, sha256, write_text
 from edge_tl_runtime.core.malloc import keep_heap
+from edge_tl_runtime.images.crop import crop_resize
 from edge_tl_runtime.images.decode import read_photo
-from edge_tl_runtime.images.preprocess import crop_resize
 from edge_tl_runtime.inference.classifier import Classifier, SessionSettings
 from edge_tl_runtime.modelfile.onnx import read_model
 
@@ -88,7 +88,7 @@ def _written(folder: Path, name: str, made: Dream, classifier: Classifier, index
     """Write a picture so that the runner's crop finds it again, and say what the file makes of what is read back."""
     spec = classifier.spec
     path = folder / f"{name}.png"
-    write_framed(path, made.pixels, spec.resize)
+    write_uncropped(path, made.pixels, spec.resize)
     read = crop_resize(read_photo(path), spec.resize)
     verdict: DreamScore = evaluated(classifier.logits, spec, index, read)
     return {"picture": path.name, **verdict.to_dict(), "rebuilt_logit": made.rebuilt_logit}

@@ -12,7 +12,7 @@ from edge_tl.adversarial.attacks.registry import ATTACKS, added_attack
 from edge_tl.adversarial.evaluation.presets import CONTROL, PRESETS, AttackPreset
 from edge_tl.adversarial.settings import AttackSettings
 from edge_tl_runtime.core import plugins
-from edge_tl_runtime.core.errors import EdgeTLError, UsageError
+from edge_tl_runtime.core.errors import UsageError
 
 Answer = TypeVar("Answer")
 
@@ -26,17 +26,10 @@ class ChosenAttacks:
 
     def guarded(self, name: str, run: Callable[[], Answer]) -> Answer:
         """Run an attack. Whatever a plugin raises becomes a UsageError that names its package."""
-        try:
+        if name not in self.added:
             return run()
-        except EdgeTLError:
-            raise
-        except Exception as error:
-            if name not in self.added:
-                raise
-            why = plugins.told(error)
-            raise UsageError(
-                f"{self.added[name]} failed ({why}); leave it out of --attacks, or tell its author"
-            ) from error
+        advice = "leave it out of --attacks, or tell its author"
+        return plugins.guarded(self.added[name], run, UsageError, "failed", advice)
 
 
 def choose_attacks(settings: AttackSettings) -> ChosenAttacks:

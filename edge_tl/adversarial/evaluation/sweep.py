@@ -14,7 +14,7 @@ from edge_tl.adversarial.attacks.model import AttackedModel
 from edge_tl.adversarial.attacks.norms import NORMS
 from edge_tl.adversarial.evaluation.checkpoint import Checkpoint
 from edge_tl_runtime.core.errors import UsageError
-from edge_tl_runtime.evaluation.evaluate import Progress
+from edge_tl_runtime.core.progress import Progress
 
 GROUP = 16
 """Photos attacked together where gradients are needed: more would not be faster on a CPU."""

@@ -19,8 +19,8 @@ from edge_tl_runtime.core.errors import BadFrame, BadImage, UsageError
 from edge_tl_runtime.core.files import write_text
 from edge_tl_runtime.evaluation.evaluate import Evaluation, score
 from edge_tl_runtime.evaluation.reliability import reliability
+from edge_tl_runtime.images.crop import crop_resize
 from edge_tl_runtime.images.decode import read_photo
-from edge_tl_runtime.images.preprocess import crop_resize
 from edge_tl_runtime.modelfile.spec import Scores
 
 MISTAKES = 12

@@ -12,7 +12,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from edge_tl.models import Backbone, Network
 from edge_tl.models.friendly import Change, fold_gates, watch_gates
 from edge_tl_export import PixelModel
-from edge_tl_runtime.evaluation.evaluate import PixelReader, Progress
+from edge_tl_runtime.core.progress import Progress
+from edge_tl_runtime.evaluation.evaluate import PixelReader
 from edge_tl_runtime.images.datasets.choosing import spread_over
 from edge_tl_runtime.images.datasets.dataset import LabelledPhotos
 

@@ -12,7 +12,7 @@ from edge_tl.training.probe.probe import fit_probe
 from edge_tl.training.run_folder import load_run
 from edge_tl_export import PixelModel
 from edge_tl_runtime.core.errors import UsageError
-from edge_tl_runtime.evaluation.evaluate import Progress
+from edge_tl_runtime.core.progress import Progress
 from edge_tl_runtime.images.datasets.dataset import LabelledPhotos
 
 

@@ -34,7 +34,8 @@ from edge_tl.training.settings import FinetuneSettings
 from edge_tl.training.validation import Validator
 from edge_tl_export import PixelModel
 from edge_tl_runtime.core.errors import EdgeTLError
-from edge_tl_runtime.evaluation.evaluate import Evaluation, Progress
+from edge_tl_runtime.core.progress import Progress
+from edge_tl_runtime.evaluation.evaluate import Evaluation
 from edge_tl_runtime.images.datasets.dataset import LabelledPhotos
 
 LINE = (0.25, 0.5, 0.75, 1.0)

@@ -15,7 +15,8 @@ from torch import nn
 from edge_tl.models import Network
 from edge_tl.training.probe.probe import fit_probe, make_folds
 from edge_tl.training.validation import BATCH
-from edge_tl_runtime.evaluation.evaluate import PixelReader, Progress
+from edge_tl_runtime.core.progress import Progress
+from edge_tl_runtime.evaluation.evaluate import PixelReader
 from edge_tl_runtime.images.datasets.dataset import LabelledPhotos
 
 PER_CLASS, AT_MOST = 40, 1000

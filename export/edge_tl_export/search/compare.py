@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tl_export.settings import ExportSettings
+from edge_tl_runtime.core.progress import Progress
 from edge_tl_runtime.core.statistics import discordant, paired_interval
 from edge_tl_runtime.evaluation.accuracy_claim import AccuracyClaim
-from edge_tl_runtime.evaluation.evaluate import Evaluation, Logits, PixelReader, Progress, score
+from edge_tl_runtime.evaluation.evaluate import Evaluation, Logits, PixelReader, score
 from edge_tl_runtime.images.datasets.dataset import LabelledPhotos
 from edge_tl_runtime.images.datasets.survey import Unreadable
 from edge_tl_runtime.inference.classifier import INPUT_NAME, OUTPUT_NAME, SessionSettings, open_session

@@ -6,8 +6,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -26,6 +25,7 @@ from edge_tl_runtime.bench.result import FORMAT, KIND, sealed_result
 from edge_tl_runtime.bench.settings import BenchSettings
 from edge_tl_runtime.core.errors import UsageError
 from edge_tl_runtime.core.files import sha256
+from edge_tl_runtime.core.progress import Say, Stage, silent
 from edge_tl_runtime.core.text import one_line
 from edge_tl_runtime.core.threads import usable_cores
 from edge_tl_runtime.evaluation.training_overlap import TrainingOverlap
@@ -38,10 +38,6 @@ from edge_tl_runtime.modelfile.onnx import read_model
 
 if TYPE_CHECKING:
     from edge_tl_runtime.bench.pack.pack import Pack
-
-Stage = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
-"""A progress bar: what is done, of how many pieces; called with the number of pieces just done."""
-Say = Callable[[str], None]
 
 UNASKED = "not among --parts"
 _LATE = "the time limit came before it"
@@ -67,7 +63,7 @@ def run_benchmark(
     output: Path,
     settings: BenchSettings,
     stage: Stage,
-    say: Say = lambda line: None,
+    say: Say = silent,
     parts: Sequence[Part] = PARTS,
 ) -> tuple[Document, DiskLedger]:
     """Measure every part; the document with its checksum, not yet written, and the ledger to discard once it is.
@@ -99,7 +95,7 @@ def run_benchmark(
         photos=subject.photos,
         ledger=ledger,
         stop=stop,
-        progress=lambda done: None,
+        progress=silent,
     )
     measured, runs, absent = _measure(bench, ledger, parts, stage)
     whole = all(part.get("complete", True) for part in measured.values()) and _LATE not in absent.values()

@@ -8,7 +8,6 @@ import hashlib
 import os
 import re
 import stat
-import tempfile
 import unicodedata
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -31,6 +30,8 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
     Raises OutputError on a full disk or a read-only folder.
     """
+    import tempfile  # commands that only read do without
+
     make_folder(target.parent)
     try:
         handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
@@ -105,6 +106,14 @@ def read_regular(path: Path, limit: int) -> bytes:
         raise OSError(errno.ENOMEM, "too large for the memory of this machine") from None
     except ValueError:
         raise OSError(errno.EINVAL, "not a name that a file can have") from None
+
+
+def text_or_empty(path: Path) -> str:
+    """The text of a small file, such as those of the kernel; "" where it is not there or cannot be read."""
+    try:
+        return path.read_text("utf-8", "replace")
+    except OSError:
+        return ""
 
 
 def name_part(label: str) -> str:

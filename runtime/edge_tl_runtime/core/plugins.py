@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from edge_tl_runtime.core.errors import UsageError
-from edge_tl_runtime.core.text import one_line
+from edge_tl_runtime.core.errors import EdgeTLError, UsageError
+from edge_tl_runtime.core.text import error_line, one_line
 
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
     from edge_tl_runtime.core.documents import PluginDocument
 
 KINDS: Mapping[str, str] = {
@@ -46,7 +47,7 @@ class Plugin:
             return self.entry.load()
         except (Exception, SystemExit) as error:
             raise UsageError(
-                f"{self}: cannot be imported ({told(error)}); update or uninstall {self.package}"
+                f"{self}: cannot be imported ({error_line(error)}); update or uninstall {self.package}"
             ) from error
 
     def to_dict(self) -> PluginDocument:
@@ -64,14 +65,12 @@ class LoadedPlugin(Generic[Part]):
     part: Part
 
 
-def told(error: BaseException) -> str:
-    """An error of foreign code in one line."""
-    return one_line(f"{type(error).__name__}: {error}")[:300]
-
-
 @cache
 def plugins(kind: str) -> tuple[Plugin, ...]:
     """Every entry point of a kind, by name, also those that cannot be used. Nothing is imported."""
+    # With it come some thirty modules, e-mail among them, that a command without plugins need not load.
+    from importlib.metadata import entry_points
+
     found = {}
     for entry in entry_points(group=f"edge_tl.{kind}"):
         package = (entry.dist.name, entry.dist.version) if entry.dist is not None else ("an unknown package", "")
@@ -110,8 +109,21 @@ def checked(plugin: Plugin, check: Callable[[object], Part]) -> Part:
     try:
         return check(part)
     except Exception as error:
-        why = str(error) if isinstance(error, TypeError) else told(error)
-        raise UsageError(f"{plugin}: {one_line(why)}; update or uninstall {plugin.package}") from error
+        why = one_line(error) if isinstance(error, TypeError) else error_line(error)
+        raise UsageError(f"{plugin}: {why}; update or uninstall {plugin.package}") from error
+
+
+def guarded(plugin: Plugin, action: Callable[[], Part], kind: type[EdgeTLError], what: str, advice: str) -> Part:
+    """What code of a plugin gives. Its EdgeTLErrors pass; any other error becomes a `kind`, whose line names the package.
+
+    what, advice: what went wrong and what to do, for that line.
+    """
+    try:
+        return action()
+    except EdgeTLError:
+        raise
+    except Exception as error:
+        raise kind(f"{plugin} {what} ({error_line(error)}); {advice}") from error
 
 
 def made(part: object) -> object:
@@ -134,8 +146,3 @@ def maker(part: object, kind: type[Part]) -> Callable[..., Part]:
     if not callable(part):
         raise TypeError(f"it gives {type(part).__name__}, not a class or function that makes a {kind.__name__}")
     return part
-
-
-def hidden(kind: str, built_in: Collection[str]) -> tuple[Plugin, ...]:
-    """Plugins that are never used, since edge-tl has a part of that name itself."""
-    return tuple(plugin for plugin in plugins(kind) if plugin.name in built_in)

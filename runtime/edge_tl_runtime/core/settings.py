@@ -20,7 +20,7 @@ _Settings = TypeVar("_Settings")
 SIZE, DURATION, MEGABYTES = "size", "duration", "megabytes"
 """Kinds of value that people write in a form of their own: 1280x720; 2s, 500ms, 1m; a number of megabytes, kept in bytes."""
 FLAG = "flag"
-"""A kind: an option without a value that only turns away from the default, with no counterpart that turns back."""
+"""A kind: an option without a value that changes the default; no option changes it back."""
 
 
 def option(
@@ -69,7 +69,7 @@ def inner(item: Field[Any]) -> Any:
 
 
 def assembled(kind: type[_Settings], values: Mapping[str, Any]) -> _Settings:
-    """An instance with `values`, by the names of `called`, in place of defaults; settings inside it take theirs from the same.
+    """An instance with `values`, by the names of `called`, in place of defaults; settings inside it are filled from the same.
 
     Values of other names are passed over. Raises UsageError for a value of another type; bounds are `check`'s.
     """

@@ -1,4 +1,4 @@
-"""Intervals on rates, and pairs. NumPy only, so the device prints them too."""
+"""Confidence intervals of rates, and comparisons of pairs. NumPy only, so the device prints them too."""
 
 from __future__ import annotations
 
@@ -52,15 +52,15 @@ def mean_of_rates(
 
 
 def rate(count: int, n: int, *, bound: bool | None = None) -> RateDocument:
-    """A share as documents hold it, with its Wilson interval; the rate is None when n is 0. bound: whether it is one, if that
-    was asked."""
+    """A share as documents hold it, with its Wilson interval; the rate is None when n is 0. bound: whether the rate is only a
+    bound (an attack was cut short); None leaves that out."""
     low, high = wilson(count, n)
     share: RateDocument = {"rate": None if not n else count / n, "count": count, "n": n, "ci95": [low, high]}
     return share if bound is None else {**share, "bound": bound}
 
 
 def discordant(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> tuple[int, int]:
-    """How many of the same items only the first is true of, and only the second. Both bool (N,)."""
+    """For how many items only the first is true, and for how many only the second. Both bool (N,), of the same items."""
     return int((first & ~second).sum()), int((second & ~first).sum())
 
 

@@ -6,6 +6,8 @@ import re
 import shlex
 from pathlib import Path
 
+from edge_tl_runtime.core.errors import EdgeTLError
+
 UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters (Unicode's Cc), which terminals obey; line breaks; marks that turn the direction of the rest;
 and lone surrogates, which cannot be encoded."""
@@ -16,6 +18,18 @@ def one_line(value: object, limit: int = 200) -> str:
     text = str(value)
     text = text if len(text) <= limit else text[:limit] + "..."
     return UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def error_line(error: BaseException) -> str:
+    """What went wrong in one line: the message of an EdgeTLError or OSError, the type and message of any other error."""
+    expected = isinstance(error, (EdgeTLError, OSError))
+    return one_line(str(error) if expected else f"{type(error).__name__}: {error}", 300)
+
+
+def plural(number: int, word: str) -> str:
+    """`1 photo`, `3 photos`, `1,200 classes`."""
+    ending = "" if number == 1 else "es" if word.endswith("s") else "s"
+    return f"{number:,} {word}{ending}"
 
 
 def shell_command(*words: object) -> str:

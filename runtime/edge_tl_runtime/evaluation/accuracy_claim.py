@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from edge_tl_runtime.core.statistics import paired_interval
+from edge_tl_runtime.core.text import plural
 
 if TYPE_CHECKING:
     from edge_tl_runtime.evaluation.documents import ClaimDocument, ClaimName
@@ -88,13 +89,13 @@ class AccuracyClaim:
         low, high = (100 * bound for bound in self.interval)
         allowed, lost = f"{100 * self.allowed:g} points", f"{100 * self.drop:.1f} points"
         if self.claim == KEPT:
-            return f"accuracy kept: at most {allowed} lost (95 %, {_photos(self.n)})"
+            return f"accuracy kept: at most {allowed} lost (95 %, {plural(self.n, 'photo')})"
         if self.claim == TOO_LOW:
             said = f"{lost} LESS ACCURATE than FP32"
-            return said if low > 0 else f"{said} on {_photos(self.n)}, which chance could explain"
+            return said if low > 0 else f"{said} on {plural(self.n, 'photo')}, which chance could explain"
         needed = self.photos_needed
         could = "no number of photos could" if needed is None else f"about {_about(needed)} could"
-        cannot = f"{_photos(self.n)} cannot tell"
+        cannot = f"{plural(self.n, 'photo')} cannot tell"
         if self.claim == LOWER:
             return f"{lost} less accurate ({low:.1f} to {high:.1f}); {cannot} whether more than {allowed} are lost, {could}"
         return f"not shown to be worse; {cannot}, {could}"
@@ -127,10 +128,6 @@ def photos_for(margin: float, disagreement: float, more_than: int = 0) -> int | 
         middle = (low + high) // 2
         low, high = (middle, high) if half(middle) > margin else (low, middle)
     return high
-
-
-def _photos(n: int) -> str:
-    return f"{n:,} photo{'s' if n != 1 else ''}"
 
 
 def _about(n: int) -> str:

@@ -1,4 +1,4 @@
-"""Judge a classifier on labelled photos. Works with anything that turns pixels into logits."""
+"""Evaluate a classifier on labelled photos. Works with anything that turns pixels into logits."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from edge_tl_runtime.core.errors import BadFrame, BadImage, DataError
 from edge_tl_runtime.core.html import html_table
+from edge_tl_runtime.core.progress import Progress, silent
 from edge_tl_runtime.core.statistics import mean_of_rates, wilson
 from edge_tl_runtime.core.text import percent
 from edge_tl_runtime.core.threads import map_in_order
@@ -23,13 +24,13 @@ from edge_tl_runtime.evaluation.training_overlap import (
     nothing_left,
     what_is_known,
 )
+from edge_tl_runtime.images.crop import crop_resize
 from edge_tl_runtime.images.datasets.dataset import LabelledPhotos, load_labelled
 from edge_tl_runtime.images.datasets.grouping import Grouping
 from edge_tl_runtime.images.datasets.survey import Unreadable
 from edge_tl_runtime.images.datasets.tally import by_note
 from edge_tl_runtime.images.decode import decode_noted, read_file
 from edge_tl_runtime.images.fingerprint import ROLES, Role, SeenPhotos
-from edge_tl_runtime.images.preprocess import crop_resize
 from edge_tl_runtime.modelfile.spec import Accuracy, ModelSpec, ResizeRule, Scores
 
 if TYPE_CHECKING:
@@ -40,9 +41,6 @@ UNEQUAL = 2.0
 
 Logits = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """Pixels, uint8 (N, H, W, 3), to scores, float32 (N, C)."""
-
-Progress = Callable[[int], None]
-"""Called with the number of items just done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +74,8 @@ class Evaluation:
     """confusion[i, j]: photos of class i named class j, int64 (C, C). top5 is a fraction, or None below six classes.
 
     reliability: of the probabilities, None where the model did not say how logits become probabilities.
-    overlap: what the photos were to the model, None where that was not asked. adjusted: names of photos whose pixels had to be
-    changed to be read, by what was done (`images.pixels`).
+    overlap: which photos the model has seen, None where that was not asked. adjusted: names of photos whose pixels had to be
+    changed to be read, by what was done (`images.formats.pixels`).
     """
 
     labels: tuple[str, ...]
@@ -202,8 +200,8 @@ class PixelReader:
     """Reads, crops and resizes labelled photos batch by batch; files that cannot be read are left out and listed.
 
     skipped: grows while iterating; starts with the files passed over because of their kind. notes: what was done to the pixels of
-    photos that are not ordinary, by place. With `seen`, roles: of the photos
-    read, by place; left_out: places of those that the model was trained on.
+    photos that are not ordinary, by place. roles: of the photos read, by place. left_out: places of photos that the model was
+    trained on; both need `seen`.
     """
 
     def __init__(
@@ -211,7 +209,7 @@ class PixelReader:
         photos: LabelledPhotos,
         rule: ResizeRule,
         batch: int = 8,
-        progress: Progress = lambda done: None,
+        progress: Progress = silent,
         seen: SeenPhotos | None = None,
         with_trained_on: bool = False,
     ):
@@ -277,10 +275,10 @@ class PixelReader:
 
 
 def photos_to_evaluate(spec: ModelSpec, data: Path, split: str) -> LabelledPhotos:
-    """The part of DATA that judges a model, of an undivided folder that it was trained on the photos held out then. DataError.
+    """The photos of DATA to evaluate a model on. Of a folder without parts that it was trained on: those that validated then.
 
     A model that lists its training photos needs no split for that: all photos are given, and whoever evaluates leaves out those
-    that it was trained on (`evaluate_model`, `edge_tl_runtime.evaluation.training_overlap.unseen`).
+    that it was trained on (`evaluate_model`, `edge_tl_runtime.evaluation.training_overlap.unseen`). Raises DataError.
     """
     training, known = spec.training, what_is_known(spec)
     fraction = training.get("val_fraction") if training.get("data") == data.resolve().name else None
@@ -292,19 +290,9 @@ def photos_to_evaluate(spec: ModelSpec, data: Path, split: str) -> LabelledPhoto
     )
 
 
-def evaluate(
-    logits: Logits,
-    photos: LabelledPhotos,
-    rule: ResizeRule,
-    data: str,
-    progress: Progress = lambda done: None,
-    scores: Scores | None = None,
-) -> Evaluation:
-    """Judge `logits` on photos, a few at a time; their probabilities too when `scores` says how to make them.
-
-    Raises DataError when nothing could be read.
-    """
-    return _evaluate(logits, PixelReader(photos, rule, progress=progress), data, scores)[0]
+def evaluate(logits: Logits, photos: LabelledPhotos, rule: ResizeRule, data: str) -> Evaluation:
+    """Evaluate `logits` on photos, a few at a time. data: names them in words. Raises DataError when nothing could be read."""
+    return _evaluate(logits, PixelReader(photos, rule), data, None)[0]
 
 
 def evaluate_model(
@@ -313,13 +301,14 @@ def evaluate_model(
     photos: LabelledPhotos,
     split: str,
     name: str,
-    progress: Progress = lambda done: None,
+    progress: Progress = silent,
     left_out: Sequence[str] = (),
 ) -> Evaluation:
-    """Judge a model on photos that it was not trained on; on all of them where `split` asks for "train" or "all".
+    """Evaluate a model on photos that it was not trained on; on all of them where `split` asks for "train" or "all".
 
-    name: of the data, for the person. left_out: names of photos that were left out before. `Evaluation.overlap` says what was
-    left out and what the others were to the model. Raises DataError when nothing could be read, or the model was trained on all.
+    name: of the data, for the person. left_out: names of photos that were left out before. `Evaluation.overlap` says which
+    photos were left out and which of the others the model has seen. Raises DataError when nothing could be read, or the model
+    was trained on all.
     """
     seen = SeenPhotos.of(spec.training_images)
     reader = PixelReader(

@@ -1,4 +1,4 @@
-"""Photo files: which ones a folder holds, and how one becomes a frame.
+"""From a photo file, or its bytes, to a frame.
 
 Every stage reads photos here, so training, calibration, prediction and attacks see the same bytes: 8 bits, three channels,
 orientation applied, nothing transparent.

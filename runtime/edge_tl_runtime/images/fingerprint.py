@@ -32,7 +32,7 @@ from edge_tl_runtime.modelfile.training_images import (
 )
 
 Role = Literal["trained_on", "validation", "new"]
-"""What a photo was to a model: one that taught it, one that chose among recipes, or neither as far as is known."""
+"""Whether a model was trained on a photo, chosen by it (validation), or has not seen it as far as is known."""
 ROLES: tuple[Role, ...] = ("trained_on", "validation", "new")
 
 SIDE = 32
@@ -95,8 +95,8 @@ def turned(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def distances(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.int64]:
     """Bits that differ between hashes, uint8 (N, PICTURE_BYTES) and (M, PICTURE_BYTES): int64 (N, M)."""
-    ours, theirs = (np.ascontiguousarray(hashes).view(np.uint32).T.copy() for hashes in (left, right))
-    return np.asarray(sum(_ones(a[:, None] ^ b[None]) for a, b in zip(ours, theirs, strict=True)), np.int64)
+    columns = zip(*(np.ascontiguousarray(hashes).view(np.uint32).T.copy() for hashes in (left, right)), strict=True)
+    return np.asarray(sum(_ones(a[:, None] ^ b[None]) for a, b in columns), np.int64)
 
 
 def _ones(words: NDArray[np.uint32]) -> NDArray[np.uint8]:

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tl_runtime.core.errors import UsageError
+from edge_tl_runtime.images.crop import RESAMPLES, _centre, three_channels
 from edge_tl_runtime.images.decode import MAX_MEGAPIXELS, Frame
-from edge_tl_runtime.images.preprocess import RESAMPLES, _centre, three_channels
 from edge_tl_runtime.modelfile.spec import ResizeRule
 
 
-def framed(pixels: NDArray[np.uint8], rule: ResizeRule, photo: Frame | None = None) -> Frame:
-    """A picture that the device's own crop turns into `pixels` again, bit for bit: `crop_resize(framed(p, rule), rule) == p`.
+def uncrop(pixels: NDArray[np.uint8], rule: ResizeRule, photo: Frame | None = None) -> Frame:
+    """A picture that the device's own crop turns into `pixels` again, bit for bit: `crop_resize(uncrop(p, rule), rule) == p`.
 
     pixels: uint8 (rule.height, rule.width, 3) in `rule.color_order`, as the network takes them.
     photo: frame of any size whose surroundings of the centre crop, at the scale of the crop, fill the border. Where the photo

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from edge_tl_runtime.core.errors import BadModelError, EdgeTLError, UsageError
 from edge_tl_runtime.core.html import html_table
-from edge_tl_runtime.core.text import one_line, percent
+from edge_tl_runtime.core.text import one_line, percent, plural
 from edge_tl_runtime.core.threads import usable_cores
+from edge_tl_runtime.images.crop import crop_resize
 from edge_tl_runtime.images.decode import Frame
-from edge_tl_runtime.images.preprocess import crop_resize
 from edge_tl_runtime.inference.providers import PROVIDERS, find_provider
 from edge_tl_runtime.inference.settings import PredictSettings
 from edge_tl_runtime.modelfile.onnx import parse_spec, read_model
@@ -94,8 +94,8 @@ class SessionSettings:
     provider: str = "cpu"
 
     def __str__(self) -> str:
-        threads = self.threads or usable_cores()
-        return f"{self.provider}, {threads} thread{'s' if threads != 1 else ''}{', spinning' if self.spin else ''}"
+        threads = plural(self.threads or usable_cores(), "thread")
+        return f"{self.provider}, {threads}{', spinning' if self.spin else ''}"
 
 
 class Classifier:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tl_runtime.core.errors import BadModelError, UsageError
-from edge_tl_runtime.core.text import UNPRINTABLE, one_line
+from edge_tl_runtime.core.text import UNPRINTABLE, error_line, one_line
 from edge_tl_runtime.modelfile.spec import ModelSpec
 
 KEEP = (0.95, 0.99)
@@ -26,7 +26,7 @@ LARGEST = 1e39
 
 
 def energy(logits: NDArray[np.floating[Any]], temperature: float = 1.0) -> NDArray[np.float64]:
-    """The negative free energy of the logits, T logsumexp(logits / T): higher is more like them.
+    """The negative free energy of the logits, T logsumexp(logits / T): higher is more like the training data.
 
     Liu et al. 2020, "Energy-based Out-of-distribution Detection", section 3.1. logits: (..., C), finite; temperature: positive.
     Returns float64 (...), never below the largest logit and at most T ln C above it.
@@ -118,8 +118,9 @@ class OODThresholds:
             _require(len(thresholds) == len(document["thresholds"]), "a fraction to keep appears twice")
             return cls(score=document["score"], thresholds=thresholds, n=document["n"], data=document["data"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            reason = one_line(f"{type(error).__name__}: {error}")
-            raise BadModelError(f"out-of-distribution thresholds: the document is damaged ({reason})") from None
+            raise BadModelError(
+                f"out-of-distribution thresholds: the document is damaged ({error_line(error)})"
+            ) from None
 
 
 def fit_ood_thresholds(logits: NDArray[np.floating[Any]], data: str) -> OODThresholds | None:

@@ -51,7 +51,7 @@ PROVIDERS = {
     "nnapi": Provider(name="NnapiExecutionProvider"),
     "qnn": Provider(name="QNNExecutionProvider"),
     "vitisai": Provider(name="VitisAIExecutionProvider"),
-    # A client of inference servers; it takes no graph of ours.
+    # A client of inference servers; it runs no network on this machine.
     "azure": Provider(name="AzureExecutionProvider", computes=False),
 }
 """The name to type, then the provider. One that is not here is asked for by onnxruntime's own name."""

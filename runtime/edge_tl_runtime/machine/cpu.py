@@ -13,6 +13,7 @@ import re
 import time
 from pathlib import Path
 
+from edge_tl_runtime.core.files import text_or_empty
 from edge_tl_runtime.modelfile.spec import ModelSpec
 
 TARGETS = {
@@ -70,23 +71,23 @@ _CORES = {
 """(implementer, part) of the kernel's text, which on ARM does not name the core."""
 
 _SATURATES = "without VNNI its 8-bit sums can saturate, which costs accuracy"
-_UNJUDGED = "its arithmetic is right here, but its speed was never evaluated"
+_UNTIMED = "its arithmetic is right here, but its speed was never measured"
 _SLOW = "its arithmetic is right here, but without dot products it may be slower than FP32"
-_UNKNOWN = "neither its accuracy nor its speed was evaluated here"
+_UNKNOWN = "neither its accuracy nor its speed was measured here"
 
 # Target that a file was made for, then this machine: what can differ. Pairs that are not here fit. A file made for x86-avx2
 # has 7-bit weights, whose sums saturate nowhere: it is right everywhere.
 _DIFFERENCES = {
-    "x86-vnni": {"x86-avx2": _SATURATES, "arm-dotprod": _UNJUDGED, "arm": _SLOW, "generic": _UNKNOWN},
-    "arm-dotprod": {"x86-vnni": _UNJUDGED, "x86-avx2": _SATURATES, "arm": _SLOW, "generic": _UNKNOWN},
-    "arm": {"x86-vnni": _UNJUDGED, "x86-avx2": _SATURATES, "generic": _UNKNOWN},
+    "x86-vnni": {"x86-avx2": _SATURATES, "arm-dotprod": _UNTIMED, "arm": _SLOW, "generic": _UNKNOWN},
+    "arm-dotprod": {"x86-vnni": _UNTIMED, "x86-avx2": _SATURATES, "arm": _SLOW, "generic": _UNKNOWN},
+    "arm": {"x86-vnni": _UNTIMED, "x86-avx2": _SATURATES, "generic": _UNKNOWN},
     "generic": {"x86-avx2": _SATURATES},
 }
 
 
 def this_target() -> str:
     """The name in TARGETS of this machine."""
-    return target_of(platform.machine(), _read(_CPUINFO))
+    return target_of(platform.machine(), text_or_empty(_CPUINFO))
 
 
 def target_of(machine: str, cpuinfo: str) -> str:
@@ -132,8 +133,10 @@ def made_for_target(spec: ModelSpec) -> str:
 
 def cpu_name() -> str:
     """The processor, and the board where one is named: "Cortex-A76, Raspberry Pi 5 Model B Rev 1.0"."""
-    board = _read(_BOARD).strip("\x00 \n")
-    return cpu_name_of(_read(_CPUINFO), board) or platform.processor() or platform.machine() or "unknown processor"
+    board = text_or_empty(_BOARD).strip("\x00 \n")
+    return (
+        cpu_name_of(text_or_empty(_CPUINFO), board) or platform.processor() or platform.machine() or "unknown processor"
+    )
 
 
 def cpu_name_of(cpuinfo: str, board: str = "") -> str:
@@ -147,13 +150,13 @@ def cpu_name_of(cpuinfo: str, board: str = "") -> str:
 
 def cpu_features(cpuinfo: str | None = None) -> tuple[str, ...]:
     """Names of the instruction sets that matter to a network. cpuinfo: text of /proc/cpuinfo; None reads this machine's."""
-    flags = _flags(_read(_CPUINFO) if cpuinfo is None else cpuinfo)
+    flags = _flags(text_or_empty(_CPUINFO) if cpuinfo is None else cpuinfo)
     return tuple(name for flag, name in _FEATURES.items() if flag in flags)
 
 
 def memory() -> tuple[int, int]:
     """Bytes of memory this machine has, and those that are free or can be freed at once; zeros where that is not told."""
-    text = _read(_MEMINFO)
+    text = text_or_empty(_MEMINFO)
     total, available = (re.match(r"\d+", _field(text, name)) for name in ("MemTotal", "MemAvailable"))
     return (1024 * int(total[0]), 1024 * int(available[0])) if total and available else (0, 0)
 
@@ -173,7 +176,7 @@ class OtherPrograms:
 
 def _busy_seconds() -> float:
     """Processor time that all programs together have taken since the machine started; 0 outside Linux."""
-    found = _STAT_LINE.match(_read(_STAT))
+    found = _STAT_LINE.match(text_or_empty(_STAT))
     if found is None:
         return 0.0
     user, nice, system, _idle, _iowait, irq, softirq, steal = (int(ticks) for ticks in found[1].split())
@@ -188,11 +191,3 @@ def _field(cpuinfo: str, name: str) -> str:
     """The last value of a `name : value` line, or ""."""
     found = re.findall(rf"^{re.escape(name)}[ \t]*:[ \t]*(.*)$", cpuinfo, re.MULTILINE)
     return str(found[-1]).strip() if found else ""
-
-
-def _read(path: Path) -> str:
-    """The text of a file of the kernel; "" where there is none, as outside Linux."""
-    try:
-        return path.read_text("utf-8", "replace")
-    except OSError:
-        return ""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from edge_tl_runtime.core.errors import UsageError
+from edge_tl_runtime.core.progress import Say
 from edge_tl_runtime.inference.classifier import Classifier, SessionSettings
 from edge_tl_runtime.machine.cpu import target_warning
 from edge_tl_runtime.machine.tuning_profile import choose_settings, profile_path
@@ -18,7 +18,7 @@ def open_classifier(
     profile: bool,
     task: str,
     untuned: SessionSettings | None,
-    say: Callable[[str], None],
+    say: Say,
 ) -> Classifier:
     """The classifier of `model`, with the settings of its profile for `task` where nothing else was asked for, then `untuned`.
 

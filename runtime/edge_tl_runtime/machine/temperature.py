@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 _THERMAL = Path("/sys/class/thermal")
-
-
 _THROTTLED = Path("/sys/devices/platform/soc/soc:firmware/get_throttled")
 
 

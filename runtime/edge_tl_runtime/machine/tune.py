@@ -12,7 +12,7 @@ from __future__ import annotations
 import random
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from edge_tl_runtime.core.errors import BadModelError, EdgeTLError
 from edge_tl_runtime.core.files import sha256
+from edge_tl_runtime.core.progress import Progress, silent
 from edge_tl_runtime.core.threads import usable_cores
 from edge_tl_runtime.inference.classifier import Classifier, SessionSettings
 from edge_tl_runtime.inference.providers import computing_providers, find_provider
@@ -49,8 +50,6 @@ _OPEN_SHARE = 0.4
 """Part of the time that opening may take."""
 _SPARE_BYTES = 200 * 2**20
 _MAX_SIBLINGS = 4
-
-Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +121,7 @@ class Tuning:
         }
 
 
-def tune(path: Path, seconds: float = TuneSettings.seconds, progress: Progress = lambda done: None) -> Tuning:
+def tune(path: Path, seconds: float = TuneSettings.seconds, progress: Progress = silent) -> Tuning:
     """Measure every configuration of a model file and of its siblings; the profile is not written yet.
 
     seconds: of measuring in all; a call at hand is finished, so a large network takes a few more. progress: called with the

@@ -18,7 +18,7 @@ import onnxruntime
 
 from edge_tl_runtime.core.errors import OutputError
 from edge_tl_runtime.core.files import read_regular, sha256, write_text
-from edge_tl_runtime.core.text import one_line
+from edge_tl_runtime.core.text import error_line, one_line
 from edge_tl_runtime.core.threads import usable_cores
 from edge_tl_runtime.inference.classifier import SessionSettings
 from edge_tl_runtime.inference.providers import computing_providers, find_provider, short_name
@@ -141,8 +141,7 @@ def profiled_settings(model: Path, task: str = "frame") -> tuple[SessionSettings
         _check(machine, settings)
         digest = document["sha256"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        reason = one_line(f"{type(error).__name__}: {error}")
-        return None, f"{path} is ignored: not a profile this edge-tl reads ({reason}); {_AGAIN}"
+        return None, f"{path} is ignored: not a profile this edge-tl reads ({error_line(error)}); {_AGAIN}"
     differences = machine.differences(Machine.here())
     if differences:
         return None, f"{path} is ignored: it was measured on another machine ({one_line(differences)}); {_AGAIN}"

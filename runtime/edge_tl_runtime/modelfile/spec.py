@@ -60,7 +60,7 @@ class ResizeRule(Section):
 
     height, width: pixels of the network's input.
     crop_pct: side of the crop over the side of the largest centred rectangle of the target's aspect ratio, in (0, 1].
-    resample: name of a rule in `edge_tl_runtime.images.preprocess`.
+    resample: name of a rule in `edge_tl_runtime.images.crop`.
     color_order: channel order the network expects; frames arrive as OpenCV decodes them, BGR.
     """
 

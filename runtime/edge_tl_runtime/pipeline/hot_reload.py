@@ -1,15 +1,14 @@
-"""Another model while the run goes on: the file is watched, and a new one takes over once it has passed its self-test."""
+"""Reload the model while a run goes on: its file is watched, and a new one is used once it has passed its self-test."""
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-from edge_tl_runtime.core.errors import EdgeTLError
-from edge_tl_runtime.core.text import one_line
+from edge_tl_runtime.core.progress import Say, say_if_heard, silent
+from edge_tl_runtime.core.text import error_line
 from edge_tl_runtime.inference.classifier import Classifier
 
 Stamp = tuple[int, int, int]
@@ -26,7 +25,7 @@ class ModelReloader:
         self,
         path: Path,
         load: Callable[[Path], Classifier],
-        say: Callable[[str], None] = lambda line: None,
+        say: Say = silent,
         every_s: float = 1.0,
         seen: Stamp | None = None,
     ) -> None:
@@ -37,7 +36,7 @@ class ModelReloader:
         self._seen = self._changing if seen is None else seen
         self._fresh: deque[Classifier] = deque(maxlen=1)
         self._stopped = threading.Event()
-        self.swaps = 0
+        self.reloads = 0
         self.notice = ""
         """Why the newest file was not taken, or ""."""
         self._thread = threading.Thread(target=self._watch, name="model watch", daemon=True)
@@ -47,7 +46,7 @@ class ModelReloader:
         """A model to go on with, once; None in between. Called by the loop before each frame."""
         if not self._fresh:
             return None
-        self.swaps += 1
+        self.reloads += 1
         return self._fresh.pop()
 
     def close(self) -> None:
@@ -68,17 +67,14 @@ class ModelReloader:
         try:
             classifier = self._load(self.path)
         except Exception as error:  # noqa: BLE001  # whatever is wrong with a file, the next one may be right
-            reason = str(error) if isinstance(error, EdgeTLError) else f"{type(error).__name__}: {error}"
-            self.notice = one_line(reason, 300)
-            self._tell(f"the new model is not taken, the old one goes on: {self.notice}")
+            self.notice = error_line(error)
+            say_if_heard(self._say, f"the new model is not taken, the old one goes on: {self.notice}")
             return
         self.notice = ""
         self._fresh.append(classifier)
-        self._tell(f"{self.path.name} was replaced: {classifier.spec.arch}, {len(classifier.spec.labels)} labels")
-
-    def _tell(self, line: str) -> None:
-        with contextlib.suppress(OSError, ValueError):  # whoever listened may be gone with the terminal
-            self._say(line)
+        say_if_heard(
+            self._say, f"{self.path.name} was replaced: {classifier.spec.arch}, {len(classifier.spec.labels)} labels"
+        )
 
 
 def stamp(path: Path) -> Stamp | None:

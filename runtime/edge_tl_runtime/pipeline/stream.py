@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tl_runtime.core.errors import BadFrame, UsageError
+from edge_tl_runtime.images.crop import crop_resize
 from edge_tl_runtime.images.decode import Frame
-from edge_tl_runtime.images.preprocess import crop_resize
 from edge_tl_runtime.inference.classifier import Classifier, Prediction
 from edge_tl_runtime.inference.settings import PredictSettings
 from edge_tl_runtime.pipeline.decision import Decider, Decision
@@ -89,7 +89,7 @@ class Stream:
         closes: bool = False,
     ) -> None:
         """top: classes in each answer. decider: makes what decides, for this model and for each that replaces it. batch: pictures
-        a call; of a live source always one. fresh: asked before each frame for a classifier to go on with (see `swap`).
+        a call; of a live source always one. fresh: asked before each frame for a classifier to go on with (`ModelReloader`).
         closes: the source is closed when a loop over the stream ends, however it ends."""
         self.source, self.classifier = source, classifier
         self._top = top

@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tl_runtime.core.errors import BadFrame, BadImage, DataError
+from edge_tl_runtime.core.progress import Progress, silent
 from edge_tl_runtime.core.statistics import discordant, paired_interval, wilson
 from edge_tl_runtime.core.threads import map_in_order
-from edge_tl_runtime.evaluation.evaluate import Logits, Progress
+from edge_tl_runtime.evaluation.evaluate import Logits
+from edge_tl_runtime.images.crop import crop_resize
 from edge_tl_runtime.images.datasets.dataset import LabelledPhotos
 from edge_tl_runtime.images.datasets.survey import Unreadable
 from edge_tl_runtime.images.decode import Frame, read_photo
-from edge_tl_runtime.images.preprocess import crop_resize
 from edge_tl_runtime.modelfile.spec import ResizeRule
 from edge_tl_runtime.robustness.corruptions import CAMERA, IMAGENET_C, MIN_SIDE, corrupt, find_corruption
 
@@ -180,10 +181,10 @@ def corrupted_accuracy(
     *,
     seed: int = 0,
     batch: int = 8,
-    progress: Progress = lambda done: None,
+    progress: Progress = silent,
     stop: Callable[[], bool] = lambda: False,
 ) -> CorruptedAccuracy:
-    """Judge photos clean and under each corruption at each severity.
+    """Evaluate on photos, clean and under each corruption at each severity.
 
     A corruption of the network's pixels comes after crop and resize, as in ImageNet-C; one of the camera's frame before, on a
     frame of at most CAMERA_SIDE lines. Each photo is decoded once; how much memory that takes does not grow with their number,

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tl_runtime.core.errors import BadModelError, UsageError
-from edge_tl_runtime.evaluation.evaluate import Logits, Progress
+from edge_tl_runtime.core.progress import Progress, silent
+from edge_tl_runtime.evaluation.evaluate import Logits
 from edge_tl_runtime.robustness.square_proposals import SEARCHES, Pixels, SquareSearch, Window, check_ball
 
 _HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
@@ -79,7 +80,7 @@ class Square:
         targets: NDArray[np.int64] | None = None,
         keys: Sequence[int] | None = None,
         stop: Callable[[], bool] = lambda: False,
-        progress: Progress = lambda done: None,
+        progress: Progress = silent,
     ) -> SquareResult:
         """Attack photos, uint8 (N, H, W, 3), whose classes are labels, int64 (N,).
 
@@ -151,9 +152,9 @@ class _Attack:
         return SquareResult(self.best, self.fooled, self.queries, self.margins, self.complete)
 
     def settle(self, scores: NDArray[np.float32]) -> int:
-        """Judge the pictures by scores, float32 (batch, C), and paint the next ones. Returns the queries that are settled."""
+        """Take in the scores of the pictures, float32 (batch, C); paint the next ones. Returns the queries that are settled."""
         indices = [slot.index for slot in self.slots]
-        margins, fooled = _judge(scores, self.classes[indices], self.targeted)
+        margins, fooled = _margins(scores, self.classes[indices], self.targeted)
         self.queries[indices] += 1
         settled = len(indices)
         # From the last row on, because a row that falls free with no photo left to take it gets the last one.
@@ -218,7 +219,7 @@ class _Attack:
         return _Slot(index, SEARCHES[self.settings.norm](self.pixels[index], self.epsilon, rng))
 
 
-def _judge(
+def _margins(
     scores: NDArray[np.float32], classes: NDArray[np.int64], targeted: bool
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Margins, float32 (B,), and whether each picture fools: scores, float32 (B, C), against labels or targets, int64 (B,)."""

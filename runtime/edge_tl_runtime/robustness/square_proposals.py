@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 from edge_tl_runtime.core.errors import UsageError
 
 Pixels = NDArray[np.uint8]
-Planes = NDArray[np.floating]
-"""Channel by channel, (3, H, W): numpy sums long rows fast, and threes slowly."""
 
 Window = tuple[slice, slice]
 
@@ -91,6 +89,7 @@ class L2Search(SquareSearch):
         super().__init__(photo, epsilon, rng)
         self.limit = int(epsilon * epsilon)
         self.float = np.dtype(np.float32 if self.limit < 2**24 else np.float64)  # sums of whole squares stay exact
+        # Channel by channel: numpy sums long rows fast, and threes slowly.
         self.delta = np.zeros((3, self.height, self.width), self.float)
         self.spent = 0
         self.changed: NDArray[np.intp] | None = None

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from edge_tl_runtime.core.errors import UsageError
+from edge_tl_runtime.core.progress import Say
 from edge_tl_runtime.core.threads import usable_cores
 from edge_tl_runtime.inference.classifier import Classifier, SessionSettings
 from edge_tl_runtime.inference.ood import ood_thresholds_of
@@ -38,7 +39,6 @@ from edge_tl_runtime.sinks.draw.overlay import Overlay
 from edge_tl_runtime.sinks.text import CSV_COLUMNS
 from edge_tl_runtime.sources import LiveOptions, Patience, Source, Video, open_source
 
-Say = Callable[[str], None]
 Load = Callable[[Path], Classifier]
 
 
@@ -50,7 +50,7 @@ def default_settings(plan: RunPlan) -> SessionSettings:
 
 
 def pace(plan: RunPlan) -> str:
-    """Which choice of a profile is for this run."""
+    """Which choice of a profile this run follows: "frame", "row" or "batch"."""
     return "frame" if plan.live else "row" if plan.batch == 1 else "batch"
 
 
@@ -71,7 +71,9 @@ def assemble(plan: RunPlan, load: Load, stack: ExitStack, say: Say, max_frames: 
     seen = stamp(plan.model)
     classifier = fitting(plan.model)
     if plan.unknown is not None and len(classifier.spec.labels) == 2:
-        say("--unknown notices few strange photos with two classes; a class of other things notices more")
+        say(
+            "with two classes, --unknown notices few photos of other things; a third class of other things notices more"
+        )
     source = stack.enter_context(_opened(plan, say))
     shown = _can_show(plan, say)
     overlay = Overlay(classifier.spec.labels if shown or plan.record else ())
@@ -90,10 +92,10 @@ def assemble(plan: RunPlan, load: Load, stack: ExitStack, say: Say, max_frames: 
     for plugin in (source.plugin, *(sink.plugin for sink in sinks)):
         if plugin is not None:
             say(f"{plugin['name']} comes from the package {plugin['package']} {plugin['version']}")
-    outlets = [QueuedSink(sink, not source.live, say) for sink in sinks]
+    queued = [QueuedSink(sink, not source.live, say) for sink in sinks]
     window = Window(source, overlay) if shown else None
     status = StatusFile(plan.status, plan.status_every) if plan.status else None
-    return Runner(stream, outlets, window=window, status=status, watch=watch, max_frames=max_frames)
+    return Runner(stream, queued, window=window, status=status, watch=watch, max_frames=max_frames)
 
 
 def open_stream(plan: RunPlan, load: Load, say: Say) -> Stream:
@@ -188,7 +190,7 @@ def _sinks(plan: RunPlan, source: Source, classifier: Classifier, overlay: Overl
     if plan.mqtt:
         sinks.append(Mqtt(plan.mqtt, plan.mqtt_all, say))
     if plan.sink:
-        from edge_tl_runtime.sinks.added import make_sink
+        from edge_tl_runtime.sinks.plugin_sinks import make_sink
 
         sinks += map(make_sink, plan.sink)
     if plan.web:

@@ -1,4 +1,4 @@
-"""A whole run: a stream, its sinks, its window, and once a second the word of how it is doing."""
+"""A whole run: a stream, its sinks, its window, and a report of its health once a second."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from edge_tl_runtime.sinks.window import Window
 PULSE_S = 1.0
 CLOSE_S = 1.0
 """How long all sinks together may take to write what waits for them at the end."""
-WEDGED_S = 10.0
-"""Silence of the loop itself after which systemd's watchdog is no longer told that all is well."""
+HUNG_S = 10.0
+"""Silence of the loop itself after which the run is no longer reported to systemd as alive."""
 
 
 class Runner:
@@ -29,14 +29,14 @@ class Runner:
     def __init__(
         self,
         stream: Stream,
-        outlets: Sequence[QueuedSink],
+        sinks: Sequence[QueuedSink],
         *,
         window: Window | None = None,
         status: StatusFile | None = None,
         watch: ModelReloader | None = None,
         max_frames: int | None = None,
     ) -> None:
-        self.stream, self.outlets, self.window = stream, list(outlets), window
+        self.stream, self.sinks, self.window = stream, list(sinks), window
         self.health = Health(stream)
         self._status, self._watch, self._max_frames = status, watch, max_frames
         self._systemd = Systemd()
@@ -73,25 +73,25 @@ class Runner:
     def lost(self) -> dict[str, str]:
         """For each sink that missed results: how many and why, in words. A reader that went away missed nothing."""
         found = {}
-        for outlet in self.outlets:
-            counts = outlet.counts()
+        for queued in self.sinks:
+            counts = queued.counts()
             if counts["failed"] or counts["dropped"]:
                 why = f" ({counts['error']})" if "error" in counts else ""
-                found[outlet.sink.name] = f"{counts['dropped']} results dropped, {counts['failed']} not written{why}"
+                found[queued.sink.name] = f"{counts['dropped']} results dropped, {counts['failed']} not written{why}"
         return found
 
     def _deliver(self, result: Result) -> bool:
         """False when nobody is left who looks."""
-        for outlet in self.outlets:
-            if outlet.wants(result):
-                outlet.offer(kept(result, outlet.sink.wants_pixels(result)), self._stopping)
+        for queued in self.sinks:
+            if queued.wants(result):
+                queued.offer(kept(result, queued.sink.wants_pixels(result)), self._stopping)
         if self.window is not None:
             if not self.window.wants():
                 return True
             # The window draws on the frame: another copy than what sinks got.
             self._left = not self.window.show(kept(result, True))
             return not self._left
-        return not self.outlets or not all(outlet.closed for outlet in self.outlets)
+        return not self.sinks or not all(queued.closed for queued in self.sinks)
 
     def _stopping(self) -> bool:
         return self.stream.source.stopping
@@ -105,13 +105,13 @@ class Runner:
         """hurried: a person waits for the end. Else what photos and whole videos gave is written, however long that takes."""
         if self._watch is not None:
             self._watch.close()
-        for outlet in self.outlets:
-            outlet.finish()
-        whole = [] if hurried else [outlet for outlet in self.outlets if outlet.lossless]
+        for queued in self.sinks:
+            queued.finish()
+        whole = [] if hurried else [queued for queued in self.sinks if queued.lossless]
         while not self.stream.source.stopping_asked and not all(o.join(time.monotonic() + 0.1) for o in whole):
             continue
         deadline = time.monotonic() + CLOSE_S
-        self.stuck = [outlet.sink.name for outlet in self.outlets if not outlet.join(deadline)]
+        self.stuck = [queued.sink.name for queued in self.sinks if not queued.join(deadline)]
         if self.window is not None:
             self.window.close()
 
@@ -127,14 +127,14 @@ class Runner:
 
     def _report(self, force: bool = False) -> None:
         health = self.health
-        health.counts = {outlet.sink.name: outlet.counts() for outlet in self.outlets}
+        health.counts = {queued.sink.name: queued.counts() for queued in self.sinks}
         if self._watch is not None:
-            health.swaps, health.model_notice = self._watch.swaps, self._watch.notice
+            health.reloads, health.model_notice = self._watch.reloads, self._watch.notice
         document = health.document()
         now = time.monotonic()
         if self._status is not None:
             self._status.write(document, now, force)
-        for outlet in self.outlets:
-            outlet.status(dict(document))
+        for queued in self.sinks:
+            queued.status(dict(document))
         text = f"{document['state']}, {document['fps']:g} fps, {document['label'] or 'no label yet'}"
-        self._systemd.notify(text, alive=now - self.stream.source.beat < WEDGED_S)
+        self._systemd.notify(text, alive=now - self.stream.source.beat < HUNG_S)

@@ -1,4 +1,4 @@
-"""How a run is doing, for machines: counters, percentiles, memory, temperature in one document; a file and systemd are told."""
+"""The health of a run in one document: counters, percentiles, memory, temperature. It goes to a file, to sinks and to systemd."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Health:
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
         self.frames = 0
-        self.swaps, self.model_notice = 0, ""
+        self.reloads, self.model_notice = 0, ""
         self.counts: dict[str, SinkCounts] = {}
         """Per sink; kept up to date by the runner."""
         self._latencies: deque[float] = deque(maxlen=WINDOW)
@@ -90,7 +90,7 @@ class Health:
             "cpu_percent": self._cpu_share(now),
             "temperature_c": temperature_c(),
             "throttled": throttled(),
-            "model_swaps": self.swaps,
+            "model_swaps": self.reloads,
             "model_notice": self.model_notice,
         }
 
@@ -156,7 +156,7 @@ class Systemd:
         """The manager restarts a service that is silent for longer; 0 when it does not watch."""
 
     def notify(self, status: str, alive: bool) -> None:
-        """status: a line for `systemctl status`. alive: whether the loop is at work; when not, the watchdog is left to bite."""
+        """status: a line for `systemctl status`. alive: whether the loop is at work; if not, the manager restarts the service."""
         if self._stopping:
             return
         lines = [f"STATUS={one_line(status)}"]

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from edge_tl_runtime.core.errors import EdgeTLError
-from edge_tl_runtime.core.text import one_line
+from edge_tl_runtime.core.progress import Say, say_if_heard, silent
+from edge_tl_runtime.core.text import error_line
 from edge_tl_runtime.pipeline.stream import Result
 from edge_tl_runtime.sources.base import NO_FRAME
 
@@ -60,7 +59,7 @@ class Sink:
         """Called when nothing has come for a while: time to flush."""
 
     def status(self, document: dict[str, Any]) -> None:
-        """Told once a second how the run is, from another thread than `write`; see `health.Health.document`."""
+        """Told once a second how the run is, from another thread than `write`; see `StatusDocument`."""
 
     def close(self) -> None:
         """Write what is held back and let go."""
@@ -76,12 +75,12 @@ class QueuedSink:
     lossless: offer waits while the queue is full (photos and whole videos); else the oldest waiting result is dropped (a camera).
     """
 
-    def __init__(self, sink: Sink, lossless: bool, say: Callable[[str], None] = lambda line: None) -> None:
+    def __init__(self, sink: Sink, lossless: bool, say: Say = silent) -> None:
         self.sink, self.lossless = sink, lossless
         self.written = self.dropped = self.failed = 0
         self.closed = False
         """Whether the sink's reader went away."""
-        self._tell = say
+        self._say = say
         self._error = ""
         self._told_lost = 0
         self._status_failed = False
@@ -126,7 +125,7 @@ class QueuedSink:
             self.sink.status(document)
         except Exception as error:  # noqa: BLE001  # the caller's thread tells the service manager that all is well
             if not self._status_failed:
-                self._say(f"{self.sink.name}: cannot take the status: {_reason(error)}")
+                say_if_heard(self._say, f"{self.sink.name}: cannot take the status: {error_line(error)}")
             self._status_failed = True
 
     def finish(self) -> None:
@@ -181,7 +180,9 @@ class QueuedSink:
             self.written += 1
             if self._error:
                 lost = self.failed + self.sink.lost
-                self._say(f"{self.sink.name}: works again; {lost - self._told_lost} results were not written")
+                say_if_heard(
+                    self._say, f"{self.sink.name}: works again; {lost - self._told_lost} results were not written"
+                )
                 self._told_lost, self._error = lost, ""
         elif not self.closed:
             self.failed += 1
@@ -195,22 +196,12 @@ class QueuedSink:
             return False
         except Exception as error:  # noqa: BLE001  # a thread that ends by one would end the delivery without a word
             self._retry_at = time.monotonic() + RETRY_S
-            text = _reason(error)
+            text = error_line(error)
             if not self._error:
-                self._say(f"{self.sink.name}: {text}; the run goes on, and so do the tries")
+                say_if_heard(self._say, f"{self.sink.name}: {text}; the run goes on, and so do the tries")
             self._error = text
             return False
         return True
-
-    def _say(self, line: str) -> None:
-        """Whoever listens may be gone with the terminal; the sink goes on."""
-        with contextlib.suppress(OSError, ValueError):
-            self._tell(line)
-
-
-def _reason(error: Exception) -> str:
-    expected = isinstance(error, (EdgeTLError, OSError))
-    return one_line(str(error) if expected else f"{type(error).__name__}: {error}", 300)
 
 
 def kept(result: Result, pixels: bool) -> Result:

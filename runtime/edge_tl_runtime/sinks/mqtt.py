@@ -6,12 +6,12 @@ import contextlib
 import json
 import time
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from edge_tl_runtime.core.errors import UsageError
+from edge_tl_runtime.core.progress import Say, say_if_heard, silent
 from edge_tl_runtime.pipeline.stream import Result
 from edge_tl_runtime.sinks.base import Sink
 
@@ -21,7 +21,7 @@ _INSTALL = "MQTT needs paho-mqtt; run: pip install 'edge-tl[mqtt]'"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Broker:
-    """mqtt://user:password@host:port/topic, mqtts:// for TLS. topic: the prefix of ours, edge-tl when none is given."""
+    """mqtt://user:password@host:port/topic, mqtts:// for TLS. topic: what all topics begin with, edge-tl when none is given."""
 
     host: str
     port: int
@@ -75,7 +75,7 @@ class Mqtt(Sink):
     name = "mqtt"
     depth = 64
 
-    def __init__(self, url: str, every: bool = False, say: Callable[[str], None] = lambda line: None) -> None:
+    def __init__(self, url: str, every: bool = False, say: Say = silent) -> None:
         """Raises UsageError when the client library is missing or the URL makes no sense."""
         try:
             from paho.mqtt import client as paho
@@ -200,8 +200,7 @@ class Mqtt(Sink):
         self._told = notice
 
     def _tell(self, line: str) -> None:
-        with contextlib.suppress(OSError, ValueError):  # whoever listened may be gone with the terminal
-            self._say(f"mqtt: {line}")
+        say_if_heard(self._say, f"mqtt: {line}")
 
     def _where(self, what: str) -> str:
         return f"{what} the broker {self.broker.host}:{self.broker.port}"

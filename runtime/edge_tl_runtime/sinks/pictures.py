@@ -15,8 +15,8 @@ import numpy as np
 
 from edge_tl_runtime.core.errors import OutputError, UsageError
 from edge_tl_runtime.core.files import make_folder, name_part, write_bytes
+from edge_tl_runtime.images.crop import three_channels
 from edge_tl_runtime.images.decode import Frame
-from edge_tl_runtime.images.preprocess import three_channels
 from edge_tl_runtime.pipeline.stream import Result
 from edge_tl_runtime.sinks.base import Sink
 from edge_tl_runtime.sinks.draw.overlay import Overlay
@@ -62,12 +62,12 @@ class Record(Sink):
         self._clock = 0.0
         self._last = 0.0
         self._checked = 0.0
-        self._check_space()
+        require_space(path)
 
     def write(self, result: Result) -> None:
         now = time.monotonic()
         if now - self._checked > 1.0:
-            self._check_space()
+            require_space(self.path)
             self._checked = now
         frame = drawn(self._overlay, result)
         if self._writer is None:
@@ -107,9 +107,6 @@ class Record(Sink):
         if not writer.isOpened():
             raise OutputError(f"cannot write the video {self.path}; choose another place or another ending")
         self._writer = writer
-
-    def _check_space(self) -> None:
-        require_space(self.path)
 
 
 def fitted(frame: Frame, size: tuple[int, int]) -> Frame:
@@ -183,7 +180,7 @@ class Snapshots(Sink):
         self._total += len(data)
 
     def _free(self, name: str) -> Path:
-        """A path that is nobody's: a label may come back within the same millisecond."""
+        """A path that no file has: a label may come back within the same millisecond."""
         for number in itertools.count(1):
             path = self.folder / (f"{name}.jpg" if number == 1 else f"{name}-{number}.jpg")
             if not path.exists():

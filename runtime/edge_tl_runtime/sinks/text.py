@@ -60,7 +60,7 @@ class StreamTarget:
                 self._stream.flush()
                 return
             write_whole(self._handle, line.encode(self._stream.encoding or "utf-8", "backslashreplace") + b"\n")
-        except (BrokenPipeError, ValueError):  # closed by its reader, or by us
+        except (BrokenPipeError, ValueError):  # closed by its reader, or in this process
             raise SinkClosed from None
         except OSError as error:
             if error.errno == errno.EBADF or (error.errno == errno.EIO and not is_regular(self._handle)):
@@ -171,12 +171,12 @@ class FileTarget:
     def _moved(self) -> bool:
         if self._handle < 0:
             return True
-        ours = os.fstat(self._handle)
+        opened = os.fstat(self._handle)
         try:
             named = os.stat(self.path)
         except OSError:
             return True
-        return (ours.st_dev, ours.st_ino) != (named.st_dev, named.st_ino)
+        return (opened.st_dev, opened.st_ino) != (named.st_dev, named.st_ino)
 
     def _rotate(self) -> None:
         for number in range(self._keep - 1, 0, -1):
@@ -197,7 +197,7 @@ def write_whole(handle: int, data: bytes) -> None:
     while view:
         try:
             written = os.write(handle, view)
-        except BlockingIOError:  # whoever shares a pipe with us may have made it so
+        except BlockingIOError:  # another process that has the pipe open may have made it non-blocking
             select.select([], [handle], [], 1.0)
             continue
         except OSError:
@@ -268,17 +268,8 @@ def captured_at(result: Result) -> str:
 
 
 CSV_COLUMNS = (
-    "time",
-    "source",
-    "frame",
-    "seconds",
-    "label",
-    "confidence",
-    "known",
-    "raw_label",
-    "raw_confidence",
-    "latency_ms",
-)
+    "time", "source", "frame", "seconds", "label", "confidence", "known", "raw_label", "raw_confidence", "latency_ms",
+)  # fmt: skip
 
 
 class Csv(TextSink):

@@ -17,33 +17,21 @@ from pathlib import Path
 
 from edge_tl_runtime.core import plugins
 from edge_tl_runtime.core.errors import UsageError
+from edge_tl_runtime.core.progress import Say, silent
 from edge_tl_runtime.images.datasets.survey import is_still
-from edge_tl_runtime.sources.added import PREFIX, added_device, added_name, checked_maker
 from edge_tl_runtime.sources.address import parse_address, shown_address
 from edge_tl_runtime.sources.base import Counts, FrameRecord, Source, State, mask_credentials
 from edge_tl_runtime.sources.capture.watchdog import Patience
 from edge_tl_runtime.sources.names import descriptor, is_pipe, pi_camera_index, suggestion
+from edge_tl_runtime.sources.plugin_sources import PREFIX, added_device, added_name, checked_maker
 from edge_tl_runtime.sources.stills import LISTS, Photos, StandardInput
 from edge_tl_runtime.sources.v4l import camera_path, found_cameras
 from edge_tl_runtime.sources.video import Video
 
 __all__ = [
-    "SOURCES",
-    "VIDEO_ENDINGS",
-    "Counts",
-    "FrameRecord",
-    "LiveOptions",
-    "Patience",
-    "Photos",
-    "Source",
-    "StandardInput",
-    "State",
-    "Video",
-    "is_live",
-    "mask_credentials",
-    "open_source",
-    "source_kind",
-]
+    "SOURCES", "VIDEO_ENDINGS", "Counts", "FrameRecord", "LiveOptions", "Patience", "Photos", "Source", "StandardInput",
+    "State", "Video", "is_live", "mask_credentials", "open_source", "source_kind",
+]  # fmt: skip
 
 VIDEO_ENDINGS = frozenset(
     {".mp4", ".m4v", ".mkv", ".avi", ".mov", ".webm", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp"}
@@ -69,7 +57,7 @@ class LiveOptions:
     every: float = 0.0
     wait: bool = False
     patience: Patience = field(default_factory=Patience)
-    say: Callable[[str], None] = lambda line: None
+    say: Say = silent
 
 
 def _live(kind: str, ends: bool = False) -> Callable[..., Source]:

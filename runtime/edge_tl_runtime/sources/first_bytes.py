@@ -6,19 +6,12 @@ import codecs
 import re
 from dataclasses import dataclass
 
+from edge_tl_runtime.images.formats.kinds import BMP, HEAD, JPEG, PNG, SVG, WEBP, FileGroup, kind_of
+
 LOOK_BYTES = 4096
 """So many bytes tell; a preamble may stand before the first picture."""
 ENOUGH = 512
 """Where nothing is recognised in so many, more are waited for up to LOOK_BYTES."""
-_PICTURES = ((b"\xff\xd8\xff", "JPEG"), (b"\x89PNG\r\n\x1a\n", "PNG"), (b"BM", "BMP"))
-_OTHER_PICTURES = (
-    (b"II*\0", "TIFF"),
-    (b"MM\0*", "TIFF"),
-    (b"GIF8", "GIF"),
-    (b"\0\0\0\x0cjP  ", "JPEG 2000"),
-    (b"%PDF", "PDF"),
-)
-_HEIF = (b"heic", b"heix", b"heim", b"hevc", b"mif1", b"msf1", b"avif", b"avis")
 _UNIT = re.compile(rb"\x00\x00\x00\x01[\x27\x67\x40\x42]")
 """The parameter sets of H.264 and H.265, with which a decoder can begin."""
 _ANNEX_B = re.compile(rb"\A\x00{2,}\x01(.)", re.DOTALL)
@@ -74,17 +67,11 @@ def title(head: bytes) -> str:
 
 
 def _picture(head: bytes) -> Content | None:
-    for start, name in _PICTURES:
-        if head.startswith(start):
-            return Content("pictures", name)
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return Content("pictures", "WebP")
-    for start, name in _OTHER_PICTURES:
-        if head.startswith(start):
-            return Content("other pictures", name)
-    if head[4:8] == b"ftyp" and head[8:12] in _HEIF:
-        return Content("other pictures", "AVIF" if head[8:10] == b"av" else "HEIC")
-    return None
+    kind = kind_of(head[:HEAD])
+    if kind in (JPEG, PNG, WEBP, BMP):
+        return Content("pictures", kind.name)
+    other = kind.group in (FileGroup.PHOTO, FileGroup.OTHER_PICTURE) and kind is not SVG  # a web page may hold SVG
+    return Content("other pictures", kind.name) if other else None
 
 
 def _video(head: bytes) -> Content | None:

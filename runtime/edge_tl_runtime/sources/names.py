@@ -1,4 +1,4 @@
-"""What a string means by itself; of one that names no source although somebody meant one, what was understood, what to write."""
+"""Strings that name a source without a look at a device, and advice for strings that name none."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def pi_camera_index(name: str) -> int:
 
 
 def suggestion(name: str) -> str:
-    """What a string that names nothing seems to be, and what to write instead; "" where it says nothing to us."""
+    """What a string that names nothing seems to be, and what to write instead; "" where it is like nothing that is known."""
     text = name.strip().strip("\"'\u201c\u201d\u2018\u2019")
     shown = shown_address(name)
     if not text:

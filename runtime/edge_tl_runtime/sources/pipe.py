@@ -1,4 +1,4 @@
-"""A live source on a pipe: a FIFO, or standard input. What is on it, its first bytes tell; the newest frame wins."""
+"""A live source on a pipe: a FIFO, or standard input. Its first bytes say what is on it; the newest frame is taken."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ import time
 from collections.abc import Callable
 
 from edge_tl_runtime.core.errors import SourceError
+from edge_tl_runtime.core.progress import Say
 from edge_tl_runtime.core.text import one_line
 from edge_tl_runtime.images.decode import Frame
 from edge_tl_runtime.sources.address import shown_address
 from edge_tl_runtime.sources.base import WAKE_S
 from edge_tl_runtime.sources.decoding.reader import Reader, open_reader
 from edge_tl_runtime.sources.decoding.reasons import ADVICE
+from edge_tl_runtime.sources.device import WatchingDevice
 from edge_tl_runtime.sources.first_bytes import LOOK_BYTES, Content, content
 from edge_tl_runtime.sources.http.picture_stream import PictureStream, decoded
 from edge_tl_runtime.sources.request import CaptureRequest, Opened
-from edge_tl_runtime.sources.watching import WatchingDevice
 
 _PORTION = 65536
 MIDWAY_BYTES = 2**20
@@ -29,13 +30,13 @@ _WORD_S = 3.0
 """Silence of standard input after which a person is told what is waited for."""
 
 
-def first_bytes(handle: int, say: Callable[[str], None], stopped: Callable[[], bool] = lambda: False) -> bytes:
+def first_bytes(handle: int, say: Say) -> bytes:
     """Read until it shows what is there; b"" for an empty one. A person is told when that takes long. Raises SourceError when the
     descriptor is not open for reading."""
     head, told = b"", False
     began = time.monotonic()
     try:
-        while not stopped():
+        while True:
             if not select.select([handle], [], [], WAKE_S)[0]:
                 if not told and time.monotonic() - began > _WORD_S:
                     say("waiting for the first bytes on standard input")
@@ -47,7 +48,6 @@ def first_bytes(handle: int, say: Callable[[str], None], stopped: Callable[[], b
                 return head
     except OSError as error:
         raise SourceError(f"cannot read standard input: {error.strerror}; give photos or a video on it") from None
-    return head
 
 
 def unfit(what: str, found: Content, head: bytes) -> SourceError:

@@ -26,10 +26,10 @@ from edge_tl_runtime.core.text import one_line
 from edge_tl_runtime.images.decode import Frame
 from edge_tl_runtime.sources.address import shown_address
 from edge_tl_runtime.sources.base import WAKE_S
+from edge_tl_runtime.sources.device import WatchingDevice
 from edge_tl_runtime.sources.names import pi_camera_index
 from edge_tl_runtime.sources.request import CaptureRequest, Opened
 from edge_tl_runtime.sources.v4l import PI_PROGRAMS, pi_cameras, pi_program
-from edge_tl_runtime.sources.watching import WatchingDevice
 
 DEFAULT_SIZE = (640, 480)
 _STREAM = re.compile(r"configuring streams: \(0\) (\d+)x(\d+)-YUV420(?:/(\S+))?")

@@ -24,9 +24,9 @@ OpenVideo = Callable[[str, "LiveOptions"], Source]
 def open_standard_input(name: str, options: LiveOptions, open_live: OpenLive, open_video: OpenVideo) -> Source:
     """Open `-`, /dev/stdin or /dev/fd/N.
 
-    Bytes that arrive slowly prove nothing, so it is what they are that decides, and the person is told: JPEG and other pictures
-    are photos, every one counts; with `realtime` they are of a camera: the newest wins. A video is live. What was redirected
-    from a file is that file. open_live: makes a live source of a descriptor and what was read from it; open_video: of a path.
+    The content decides, not how fast it arrives, and the person is told: JPEG and other pictures are photos, each of which is
+    classified; with `realtime` they come from a camera, and the newest is taken. A video is live. What was redirected from a
+    file is that file. open_live: makes a live source of a descriptor and what was read from it; open_video: of a path.
     Raises SourceError, UsageError for a terminal.
     """
     handle = descriptor(name) or 0

@@ -5,12 +5,13 @@ from __future__ import annotations
 import glob
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from edge_tl_runtime.core.errors import BadImage, SourceError, UsageError
 from edge_tl_runtime.core.files import read_regular
+from edge_tl_runtime.core.progress import Say, silent
 from edge_tl_runtime.core.text import one_line
 from edge_tl_runtime.core.threads import map_in_order
 from edge_tl_runtime.images.datasets.missing import looks_like_a_file, name_beside
@@ -19,7 +20,7 @@ from edge_tl_runtime.images.decode import Frame, decode_photo, read_file
 from edge_tl_runtime.images.formats.several import picture_count
 from edge_tl_runtime.sources.address import shown_address
 from edge_tl_runtime.sources.base import FrameRecord, Source
-from edge_tl_runtime.sources.split import split_pictures
+from edge_tl_runtime.sources.picture_splitter import split_pictures
 
 LISTS = frozenset({".txt", ".lst", ".list"})
 MAX_LIST_BYTES = 64 * 2**20
@@ -35,7 +36,7 @@ class Photos(Source):
     hold_s = 1.0
     sequence = False
 
-    def __init__(self, name: str, say: Callable[[str], None] = lambda line: None) -> None:
+    def __init__(self, name: str, say: Say = silent) -> None:
         """say: told of files that hold more than the one picture that is used."""
         super().__init__(name)
         self._say = say
@@ -100,7 +101,7 @@ class StandardInput(Source):
         name: str,
         stream: BinaryIO | None = None,
         head: bytes = b"",
-        say: Callable[[str], None] = lambda line: None,
+        say: Say = silent,
     ) -> None:
         """head: what was read from the stream already. say: as in Photos."""
         super().__init__("standard input")
@@ -128,7 +129,7 @@ class StandardInput(Source):
         several.tell(self._say)
 
     def _is_over(self) -> bool:
-        """Asked every WAKE_S while nothing comes: a silent pipe is no hang of ours."""
+        """Asked every WAKE_S while nothing comes, so that a silent pipe is not taken for a loop that hangs."""
         self.beat = time.monotonic()
         return self.stopping
 
@@ -146,7 +147,7 @@ class _Several:
             self._count += 1
             self._first = self._first or f"{name} holds {number} pictures"
 
-    def tell(self, say: Callable[[str], None]) -> None:
+    def tell(self, say: Say) -> None:
         if self._count == 1:
             say(f"{self._first}; the first is used. To use all, save them as files of their own or as a video")
         elif self._count:

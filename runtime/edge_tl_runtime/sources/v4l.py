@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edge_tl_runtime.core.files import text_or_empty
+
 DEVICES = Path("/dev")
 DRIVERS = Path("/sys/class/video4linux")
 PI_PROGRAMS = ("rpicam-vid", "libcamera-vid")
@@ -49,7 +51,7 @@ class PiCameraInfo:
 
 def is_raspberry_pi(model: Path = Path("/proc/device-tree/model")) -> bool:
     """Whether the board says that it is one."""
-    return "Raspberry Pi" in _text(model)
+    return "Raspberry Pi" in text_or_empty(model)
 
 
 def pi_program() -> str:
@@ -57,9 +59,9 @@ def pi_program() -> str:
     return next((path for name in PI_PROGRAMS if (path := shutil.which(name))), "")
 
 
-def pi_cameras(program: str = "") -> tuple[PiCameraInfo, ...]:
+def pi_cameras() -> tuple[PiCameraInfo, ...]:
     """The camera modules that the program lists; none where there is no such program, or it fails or hangs."""
-    program = program or pi_program()
+    program = pi_program()
     if not program:
         return ()
     import subprocess  # commands that only read photos do without
@@ -88,7 +90,7 @@ def cameras(devices: Path = DEVICES, drivers: Path = DRIVERS) -> tuple[CameraInf
     return tuple(
         CameraInfo(
             path=str(path),
-            name=_text(drivers / path.name / "name").strip(),
+            name=text_or_empty(drivers / path.name / "name").strip(),
             stable=stable.get(os.path.realpath(path), ""),
             readable=os.access(path, os.R_OK | os.W_OK),
         )
@@ -124,10 +126,3 @@ def found_cameras() -> str:
     text = f"cameras here: {', '.join(found)}" if found else "there is no camera here (no /dev/video*)"
     # The video devices of a Pi are its codecs; they hide that its camera is read another way.
     return f"{text}; the camera module of a Pi is rpicam:0" if pi_program() else text
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text("utf-8", "replace")
-    except OSError:
-        return ""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from edge_tl_runtime.core.errors import EdgeTLError, SourceError
+from edge_tl_runtime.core.progress import Say, silent
 from edge_tl_runtime.images.decode import Frame
 from edge_tl_runtime.sources.address import shown_address
 from edge_tl_runtime.sources.base import WAKE_S, FrameRecord, Source, told_rejections
@@ -22,7 +23,7 @@ AHEAD = 2
 class Video(Source):
     """Every frame of a video file, or of the URL of one; `seconds` is the position in it. Frames are lent, as a live source's."""
 
-    def __init__(self, name: str, say: Callable[[str], None] = lambda line: None) -> None:
+    def __init__(self, name: str, say: Say = silent) -> None:
         """say: told of how the frames are made, and of what is missing."""
         super().__init__(shown_address(name))
         if "://" not in name and not Path(name).is_file():

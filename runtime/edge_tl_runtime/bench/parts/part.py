@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from edge_tl_runtime.bench.settings import BenchSettings
+from edge_tl_runtime.core.progress import Progress
 from edge_tl_runtime.images.datasets.dataset import LabelledPhotos
 from edge_tl_runtime.inference.classifier import Classifier
 
@@ -43,7 +44,7 @@ class Bench:
     photos: LabelledPhotos | None
     ledger: Ledger
     stop: Callable[[], bool]
-    progress: Callable[[int], None]
+    progress: Progress
 
 
 class Part(ABC):

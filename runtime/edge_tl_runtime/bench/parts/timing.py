@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tl_runtime.bench.energy import EnergyMeter
+from edge_tl_runtime.core.progress import Progress, silent
 
 PERCENTILES = (50, 90, 95, 99)
 WARM_UP_S, WARM_UP_QUERIES = 1.0, 5
@@ -73,7 +74,7 @@ def single_stream(
     least: int,
     seconds: float,
     stop: Callable[[], bool] = lambda: False,
-    progress: Callable[[int], None] = lambda done: None,
+    progress: Progress = silent,
 ) -> Timings:
     """Time `call` of one item after the other, round and round, for at least `least` calls and at least `seconds`.
 
@@ -121,7 +122,7 @@ def measured_stream(
     least: int,
     seconds: float,
     stop: Callable[[], bool],
-    progress: Callable[[int], None],
+    progress: Progress,
 ) -> dict[str, Any]:
     """Warm up, time a single stream, and say what it came to, with its drift and the energy where that can be read."""
     warm_up(call, items)
@@ -175,8 +176,8 @@ def theil_sen(values: NDArray[np.float64]) -> tuple[float, float, float]:
     """Median slope of all pairs of float64 (N,) values at 0, 1, 2..., and its 95 % interval (Sen 1968). N of at least 2."""
     n = len(values)
     first, second = np.triu_indices(n, 1)
-    loss_and_gradient = np.sort((values[second] - values[first]) / (second - first))
+    slopes = np.sort((values[second] - values[first]) / (second - first))
     half = 1.96 * np.sqrt(n * (n - 1) * (2 * n + 5) / 18)
-    low = max(0, round((len(loss_and_gradient) - half) / 2) - 1)
-    high = min(len(loss_and_gradient) - 1, round((len(loss_and_gradient) + half) / 2))
-    return float(np.median(loss_and_gradient)), float(loss_and_gradient[low]), float(loss_and_gradient[high])
+    low = max(0, round((len(slopes) - half) / 2) - 1)
+    high = min(len(slopes) - 1, round((len(slopes) + half) / 2))
+    return float(np.median(slopes)), float(slopes[low]), float(slopes[high])

@@ -1,8 +1,8 @@
 """Labelled photos listed in a CSV or TSV file: a column for the photo, one for the label, and one for the part where wanted.
 
-Paths are relative to the file's folder, or absolute. How lists come (encodings, separators, names of columns) is read by
-`images.tables`; what a row means is decided here. What was understood is said, what is not there is counted, and a list that says
-two things of one photo is refused.
+Paths are relative to the file's folder, or absolute. `images.datasets.tables` reads how lists come (encodings, separators, names
+of columns); what a row means is decided here. What was understood is said, what is not there is counted, and a list that says two
+things of one photo is refused.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 
 from edge_tl_runtime.core.errors import DataError
-from edge_tl_runtime.core.text import one_line
+from edge_tl_runtime.core.text import one_line, plural
 from edge_tl_runtime.images.datasets.labels import clean_label, refuse_look_alikes, refuse_unusable
 from edge_tl_runtime.images.datasets.parts import part_of
 from edge_tl_runtime.images.datasets.survey import PICTURE_SUFFIXES, Unreadable
@@ -25,20 +25,8 @@ _SOME = re.compile(r"\s*[,/&+]\s*|\s+")
 _LIST = re.compile(r"^[\[({].*[\])}]$")
 _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 _LISTS = (
-    ".txt",
-    ".json",
-    ".jsonl",
-    ".ndjson",
-    ".xlsx",
-    ".xls",
-    ".ods",
-    ".parquet",
-    ".xml",
-    ".yaml",
-    ".yml",
-    ".lst",
-    ".dat",
-)
+    ".txt", ".json", ".jsonl", ".ndjson", ".xlsx", ".xls", ".ods", ".parquet", ".xml", ".yaml", ".yml", ".lst", ".dat",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +96,8 @@ def read_manifest(path: Path, group: str = "") -> Listing:
         if why:
             skipped.append(Unreadable(photo, f"{why} (listed in {path.name})"))
             continue
-        row = Row(photo, label, _split(path, line, columns), _group(line, columns), line.number)
+        group_name = "" if columns.group is None else line.cells[columns.group].strip()
+        row = Row(photo, label, _split(path, line, columns), group_name, line.number)
         known = first.setdefault(os.path.normpath(photo), row)
         if known is row:
             rows.append(row)
@@ -121,7 +110,7 @@ def read_manifest(path: Path, group: str = "") -> Listing:
     _refuse_several_labels(path, rows)
     notes = [f"{path.name}, {columns.describe()}", *table.notes, *columns.notes, *finder.notes]
     if again:
-        notes.append(f"{again} row{'s' if again > 1 else ''} repeated and counted once")
+        notes.append(f"{plural(again, 'row')} repeated and counted once")
     return Listing(tuple(rows), tuple(skipped), "; ".join(notes))
 
 
@@ -154,10 +143,6 @@ def _split(path: Path, line: TableLine, columns: Columns) -> str:
     if part is None:
         raise DataError(f"line {line.number} of {path} has split {value!r}; there are train, val and test")
     return part
-
-
-def _group(line: TableLine, columns: Columns) -> str:
-    return "" if columns.group is None else line.cells[columns.group].strip()
 
 
 def _refuse_twice(path: Path, known: Row, row: Row) -> None:

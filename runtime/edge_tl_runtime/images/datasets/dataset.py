@@ -1,13 +1,12 @@
 """Labelled photos in folders or lists, and how one folder is split in parts for ever.
 
-What the folders mean is decided in `images.layout`, what a list means in `manifest`. The split depends on names and seed
+`images.datasets.layout` decides what folders mean, `csv_manifest` what a list means. The split depends on names and seed
 alone, so a device that evaluates a model on the training folder leaves the training photos out exactly as the workstation did.
 """
 
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from pathlib import Path
 from edge_tl_runtime.core.errors import DataError
 from edge_tl_runtime.core.text import one_line
 from edge_tl_runtime.images.datasets.csv_manifest import Row, is_manifest, read_manifest, refuse_other_files
-from edge_tl_runtime.images.datasets.grouping import NONE, Grouping
+from edge_tl_runtime.images.datasets.grouping import NONE, Grouping, together
 from edge_tl_runtime.images.datasets.labelled import LabelledPhotos, Splits
 from edge_tl_runtime.images.datasets.labels import (
     clean_label,
@@ -39,14 +38,8 @@ from edge_tl_runtime.images.datasets.survey import survey, why_none_of
 from edge_tl_runtime.images.decode import require_folder
 
 __all__ = [
-    "LabelledPhotos",
-    "Splits",
-    "load_labelled",
-    "load_splits",
-    "load_training",
-    "load_unlabelled",
-    "split_photos",
-]
+    "LabelledPhotos", "Splits", "load_labelled", "load_splits", "load_training", "load_unlabelled", "split_photos",
+]  # fmt: skip
 
 _INDEXED = re.compile(r"^(\d{3,6})_")
 
@@ -75,8 +68,7 @@ def load_splits(
         keys, found = group_keys(whole, Grouping(group), find_alike)
         if group != NONE:
             # What kept photos on one side of the split keeps them in one fold later.
-            lone = Counter(keys)
-            whole = replace(whole, groups=tuple(key if lone[key] > 1 else "" for key in keys))
+            whole = _with_groups(whole, keys)
         shares = (0.0 if "val" in parts else val_fraction, fraction)
         train, val, held = split_three(whole, keys, shares, seed)
         refuse_lacking(root, whole, (train, held) if "val" in parts else (train, val), keys, group)
@@ -88,7 +80,7 @@ def load_splits(
         train, val = (_with_origins(parts[name], group) for name in ("train", "val"))
         train = replace(train, how="; ".join(filter(None, (train.how, told))))
     if fraction == 0.0 and test:
-        held = load_labelled(Path(str(test)), train.labels, "all").as_split("test")
+        held = replace(load_labelled(Path(str(test)), train.labels, "all"), split="test")
     if held is None or not len(held):
         held = parts.get("test")
     for part in (val, held):
@@ -102,9 +94,12 @@ def _with_origins(part: LabelledPhotos, group: str) -> LabelledPhotos:
     searched for in parts that are not split."""
     if group == NONE or part.groups:
         return part
-    keys = photo_origins(part)
-    lone = Counter(keys)
-    return replace(part, groups=tuple(key if lone[key] > 1 else "" for key in keys))
+    return _with_groups(part, photo_origins(part))
+
+
+def _with_groups(photos: LabelledPhotos, keys: Sequence[str]) -> LabelledPhotos:
+    """The photos with a group each, "" for a photo whose key no other has."""
+    return replace(photos, groups=tuple(together(keys, [""] * len(keys))))
 
 
 def load_training(root: Path, *, val_fraction: float = 0.2, seed: int = 0) -> tuple[LabelledPhotos, LabelledPhotos]:

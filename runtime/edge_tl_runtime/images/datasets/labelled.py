@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from edge_tl_runtime.core.text import one_line
+from edge_tl_runtime.core.text import one_line, plural
 from edge_tl_runtime.images.datasets.choosing import spread_over
 from edge_tl_runtime.images.datasets.survey import Unreadable
 
@@ -44,10 +44,6 @@ class LabelledPhotos:
     @property
     def names(self) -> list[str]:
         return [self.name(index) for index in range(len(self))]
-
-    def as_split(self, split: str) -> LabelledPhotos:
-        """The same photos under another name."""
-        return replace(self, split=split)
 
     def subset(self, indices: Sequence[int], split: str) -> LabelledPhotos:
         return replace(
@@ -101,7 +97,7 @@ class Splits(NamedTuple):
 def _classes(labels: Sequence[str], targets: Sequence[int]) -> str:
     """`2 classes: ants, bees`, of those that have photos."""
     there = [one_line(labels[target], 40) for target in sorted(set(targets))]
-    several = f"{len(there)} class{'es' if len(there) != 1 else ''}"
+    several = plural(len(there), "class")
     if len(there) < len(labels):
         several = f"{len(there)} of {len(labels)} classes"
     more = ", ..." if len(there) > _NAMED else ""

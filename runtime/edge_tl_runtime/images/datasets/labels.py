@@ -55,7 +55,7 @@ def refuse_look_alikes(names: Mapping[str, str] | Iterable[str], where: str) -> 
 
 
 def label_places(labels: Sequence[str]) -> dict[str, int]:
-    """Where each label of a model stands, by every spelling that is surely it: as stored, and in NFC."""
+    """Where each label of a model stands, by every spelling that can mean no other: as stored, and in NFC."""
     places: dict[str, int] = {}
     for place, label in enumerate(labels):
         places.setdefault(clean_label(label), place)

@@ -171,11 +171,11 @@ def _a_lone_part(
     one = folders[0]
     inside = {clean_label(child.name) for child in _unwrapped(one, known, None, part_of(one.name)).filled}
     beside = [folder for folder in others if folder.own]
-    twins = sorted(inside & {clean_label(folder.name) for folder in beside})
+    repeated = sorted(inside & {clean_label(folder.name) for folder in beside})
     name, says = one_line(one.name), part_of(one.name)
-    if twins:
+    if repeated:
         raise DataError(
-            f"{name} in {node.path} holds folders that lie beside it too ({', '.join(twins[:3])}); give {one.path} alone, or "
+            f"{name} in {node.path} holds folders that lie beside it too ({', '.join(repeated[:3])}); give {one.path} alone, or "
             f"move the others away: nobody can tell which of the photos are to train"
         )
     if not beside:

@@ -172,7 +172,7 @@ def straddling(train: LabelledPhotos, val: LabelledPhotos, grouping: Grouping) -
     if train.groups or val.groups:
         sides, by = [set(part.groups) - {""} for part in (train, val)], f"by the column {grouping.method}"
     else:
-        sides, by = [_most_informative_epsilon(part) for part in (train, val)], "by name"
+        sides, by = [_named_origins(part) for part in (train, val)], "by name"
     shared = sides[0] & sides[1]
     if not shared:
         return ""
@@ -183,15 +183,15 @@ def straddling(train: LabelledPhotos, val: LabelledPhotos, grouping: Grouping) -
     )
 
 
-def _most_informative_epsilon(photos: LabelledPhotos) -> set[str]:
-    """Origins that names tell; a name that is only itself is none."""
+def _named_origins(photos: LabelledPhotos) -> set[str]:
+    """Origins that the names give; the whole name of a photo is none."""
     names = _below_class(photos)
     own = {name.rpartition("/")[2].rpartition(".")[0] for name in names}
     return {key for key in photo_origins(photos) if key not in own} - set(names)
 
 
 def photo_origins(photos: LabelledPhotos) -> list[str]:
-    """What the name of each photo says of its origin, see `images.origins`."""
+    """What the name of each photo says of its origin, see `images.datasets.origins`."""
     return origins(_below_class(photos), photos.targets, photos.labels)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from edge_tl_runtime.core.text import one_line
+from edge_tl_runtime.core.text import one_line, plural
 from edge_tl_runtime.images.datasets.junk import is_junk
 from edge_tl_runtime.images.formats.kinds import (
     AVIF,
@@ -31,49 +31,15 @@ from edge_tl_runtime.images.formats.kinds import (
 if TYPE_CHECKING:
     from edge_tl_runtime.images.documents import SkippedDocument
 
-RAW_SUFFIXES = frozenset(
-    {
-        ".3fr",
-        ".arw",
-        ".cr2",
-        ".dcr",
-        ".dng",
-        ".erf",
-        ".iiq",
-        ".kdc",
-        ".mef",
-        ".mos",
-        ".nef",
-        ".nrw",
-        ".pef",
-        ".rwl",
-        ".sr2",
-        ".srf",
-        ".srw",
-    }
-)
+RAW_SUFFIXES = frozenset({
+    ".3fr", ".arw", ".cr2", ".dcr", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mos", ".nef", ".nrw", ".pef", ".rwl",
+    ".sr2", ".srf", ".srw",
+})  # fmt: skip
 """Of camera raw that looks like a TIFF. The content decides first; where it says TIFF, these names say which kind."""
-PICTURE_SUFFIXES = frozenset(
-    {
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".png",
-        ".bmp",
-        ".dib",
-        ".webp",
-        ".tif",
-        ".tiff",
-        ".heic",
-        ".heif",
-        ".avif",
-        ".pnm",
-        ".pgm",
-        ".ppm",
-        ".pbm",
-    }
-)
+PICTURE_SUFFIXES = frozenset({
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".heic", ".heif", ".avif",
+    ".pnm", ".pgm", ".ppm", ".pbm",
+})  # fmt: skip
 """Names that promise a photo: a file called so that is none deserves more words than one called notes.txt."""
 
 
@@ -181,8 +147,8 @@ def why_none_of(passed_over: Sequence[Unreadable]) -> str:
         return ""
     reason, items = reasons[0]
     others = len(passed_over) - len(items)
-    rest = f", and {others} other{'s' if others > 1 else ''}" if others else ""
-    return f" ({some_files(len(items))}, such as {one_line(items[0].path.name)}{rest}: {reason})"
+    rest = f", and {plural(others, 'other')}" if others else ""
+    return f" ({plural(len(items), 'file')}, such as {one_line(items[0].path.name)}{rest}: {reason})"
 
 
 _SORTS = {
@@ -264,11 +230,6 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:  # a link in a circle
         return False
-
-
-def some_files(number: int) -> str:
-    """`1 file`, `3 files`."""
-    return f"{number} file{'s' if number != 1 else ''}"
 
 
 def photo_files(root: Path) -> list[Path]:

@@ -12,7 +12,7 @@ from edge_tl_runtime.images.datasets.survey import Unreadable, survey
 from edge_tl_runtime.images.decode import require_folder
 from edge_tl_runtime.images.formats.kinds import FileGroup
 
-_PAPERS = frozenset({
+_SIDE_FILES = frozenset({
     ".txt", ".md", ".rst", ".xml", ".json", ".jsonl", ".csv", ".tsv", ".yaml", ".yml", ".html", ".pdf", ".doc", ".docx",
     ".xls", ".xlsx", ".py", ".ipynb", ".m", ".mat", ".npy", ".npz", ".pkl", ".h5", ".hdf5", ".log", ".toml", ".names", ".cfg",
     ".ini", ".sh", ".lst", ".list", ".onnx", ".pt", ".pth", ".safetensors",
@@ -22,7 +22,7 @@ _PAPERS = frozenset({
 
 @dataclass
 class Folder:
-    """own: photos that lie in the folder itself; count: those in it and below. only_papers: it holds files, all of them lists
+    """own: photos that lie in the folder itself; count: those in it and below. only_side_files: it holds files, all of them lists
     and the like. path: as it was reached, so that the path of a photo begins with it."""
 
     path: Path
@@ -30,7 +30,7 @@ class Folder:
     children: list[Folder] = field(default_factory=list)
     count: int = 0
     files: int = 0
-    only_papers: bool = True
+    only_side_files: bool = True
 
     @property
     def name(self) -> str:
@@ -43,12 +43,12 @@ class Folder:
 
     @property
     def empty(self) -> list[Folder]:
-        """Sub-folders without a photo that are not there for lists, boxes and other papers."""
-        return [child for child in self.children if not child.count and not (child.files and child.only_papers)]
+        """Sub-folders without a photo, except those that hold lists, boxes and other side files alone."""
+        return [child for child in self.children if not child.count and not (child.files and child.only_side_files)]
 
     def add_file(self, path: Path) -> None:
         self.files += 1
-        self.only_papers &= path.suffix.lower() in _PAPERS
+        self.only_side_files &= path.suffix.lower() in _SIDE_FILES
 
     def photos(self) -> Iterator[Path]:
         """All photos in it and below, folder by folder."""
@@ -101,5 +101,5 @@ def _count(folder: Folder) -> None:
     for child in folder.children:
         _count(child)
         folder.files += child.files
-        folder.only_papers &= child.only_papers
+        folder.only_side_files &= child.only_side_files
     folder.count = len(folder.own) + sum(child.count for child in folder.children)

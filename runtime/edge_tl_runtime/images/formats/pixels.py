@@ -27,7 +27,7 @@ DARK = (
 
 
 class Decoded(NamedTuple):
-    """frame: uint8 (H, W, 3), BGR. notes: what was done to make it so, () for an ordinary photo; equal words for equal doings."""
+    """frame: uint8 (H, W, 3), BGR. notes: what was done to the pixels; () for an ordinary photo, equal for equal changes."""
 
     frame: Bytes
     notes: tuple[str, ...] = ()

@@ -15,7 +15,7 @@ import numpy as np
 from edge_tl_runtime.core import plugins
 from edge_tl_runtime.core.errors import BadFrame, UsageError
 from edge_tl_runtime.robustness.corruptions import blur, camera, digital, noise, weather
-from edge_tl_runtime.robustness.corruptions.base import Corruption, Group, Pixels, Stage, random_stream
+from edge_tl_runtime.robustness.corruptions.base import Corruption, CorruptionStage, Group, Pixels, random_stream
 
 SEVERITIES = (1, 2, 3, 4, 5)
 MIN_SIDE = 32
@@ -49,7 +49,11 @@ def find_corruption(name: str) -> Corruption[Any]:
 def checked_corruption(part: object) -> Corruption[Any]:
     """Raises TypeError for what is no Corruption with its five strengths."""
     found: Corruption[Any] = plugins.instance(part, Corruption)
-    if len(found.strengths) != len(SEVERITIES) or found.stage not in get_args(Stage) or not callable(found.apply):
+    if (
+        len(found.strengths) != len(SEVERITIES)
+        or found.stage not in get_args(CorruptionStage)
+        or not callable(found.apply)
+    ):
         raise TypeError("it needs 5 strengths, a stage of pixels or frame, and a function to apply")
     return found
 
@@ -121,17 +125,6 @@ def _picture(frame: Pixels) -> Pixels:
 
 
 __all__ = [
-    "CAMERA",
-    "CORRUPTIONS",
-    "GROUPS",
-    "IMAGENET_C",
-    "MIN_SIDE",
-    "SETS",
-    "SEVERITIES",
-    "Corruption",
-    "checked_corruption",
-    "corrupt",
-    "find_corruption",
-    "named_corruptions",
-    "named_severities",
-]
+    "CAMERA", "CORRUPTIONS", "GROUPS", "IMAGENET_C", "MIN_SIDE", "SETS", "SEVERITIES", "Corruption",
+    "checked_corruption", "corrupt", "find_corruption", "named_corruptions", "named_severities",
+]  # fmt: skip

@@ -22,7 +22,7 @@ Values = NDArray[Any]
 """The shape of the picture, in 0..255 or outside of it; clipped and rounded at the end."""
 
 Group = Literal["noise", "blur", "weather", "digital", "camera"]
-Stage = Literal["pixels", "frame"]
+CorruptionStage = Literal["pixels", "frame"]
 
 Strength = TypeVar("Strength")
 
@@ -41,7 +41,7 @@ class Corruption(Generic[Strength]):
     source: str
     strengths: tuple[Strength, Strength, Strength, Strength, Strength]
     apply: Callable[[Pixels, Strength, np.random.Generator], Values]
-    stage: Stage = "pixels"
+    stage: CorruptionStage = "pixels"
 
 
 def random_stream(seed: int, key: str, name: str, severity: int) -> np.random.Generator:

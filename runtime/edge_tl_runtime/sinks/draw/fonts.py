@@ -14,7 +14,6 @@ import subprocess
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +83,8 @@ def packaged_fonts(letters: str) -> Sequence[FontFile]:
 
 @functools.cache
 def _packaged_fonts() -> Sequence[FontFile]:
+    from importlib.metadata import entry_points
+
     paths: list[Path] = []
     for family in entry_points(group="fontpkg.family"):
         # The file list rather than the module: nothing foreign is run to find a font.
@@ -206,6 +207,6 @@ def open_font(file: FontFile) -> Font | None:
 
 
 @functools.cache
-def shelf() -> FontCollection:
+def machine_fonts() -> FontCollection:
     """The fonts of this machine, shared by all that draws."""
     return FontCollection()

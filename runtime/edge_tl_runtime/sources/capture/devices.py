@@ -59,7 +59,7 @@ class Camera(Device):
         backend = cv2.CAP_V4L2 if real.startswith("/dev/") else cv2.CAP_ANY
         if not self._capture.open(int(path) if path.isdigit() else real, backend):
             raise SourceError(
-                f"cannot open {shown_address(self.request.name)}: it is busy or no camera; {found_cameras()}"
+                f"cannot open {shown_address(self.request.name)}: it is busy, or it is no camera; {found_cameras()}"
             )
         self._configure()
         get = self._capture.get
@@ -172,7 +172,7 @@ def _pipe(request: CaptureRequest) -> Device:
 def make_device(kind: str, request: CaptureRequest) -> Device:
     """The device of an entry in DEVICES, or of a package that adds one, imported here by its entry point."""
     if kind not in DEVICES:
-        from edge_tl_runtime.sources.added import added_device
+        from edge_tl_runtime.sources.plugin_sources import added_device
 
         return added_device(request)
     return DEVICES[kind](request)

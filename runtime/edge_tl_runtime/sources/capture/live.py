@@ -1,6 +1,6 @@
-"""A camera or a network stream: the newest frame, never an old or an invented one, for as long as it takes.
+"""A camera or a network stream: always the newest frame, never an old one and never one that the camera did not send.
 
-The device is read by a process of its own (`capture`), which is watched, ended when it wedges, and started again for ever.
+A process of its own (`capture.process`) reads the device. It is watched, ended when it hangs, and started again for ever.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edge_tl_runtime.core.errors import SourceError
+from edge_tl_runtime.core.progress import Say, silent
 from edge_tl_runtime.images.decode import Frame
 from edge_tl_runtime.sources.address import shown_address
 from edge_tl_runtime.sources.base import MAX_LISTED, WAKE_S, FrameRecord, Source, State, told_rejections
@@ -53,20 +54,20 @@ class CaptureProcess:
     """The parent's end of one capture process. `ring` is None until the first frame."""
 
     def __init__(self, request: CaptureRequest) -> None:
-        ours, theirs = socket.socketpair()
-        with theirs:
+        near, far = socket.socketpair()
+        with far:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _CHILD, _ROOT, str(theirs.fileno())],
+                [sys.executable, "-c", _CHILD, _ROOT, str(far.fileno())],
                 stdin=request.handle if request.handle >= 0 else subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
+                pass_fds=[far.fileno()],
             )
-        ours.sendall(request.to_json().encode() + b"\n")
-        ours.setblocking(False)
-        self._socket, self._text, self._handles = ours, b"", deque[int]()
+        near.sendall(request.to_json().encode() + b"\n")
+        near.setblocking(False)
+        self._socket, self._text, self._handles = near, b"", deque[int]()
         self._poll = select.poll()  # select() fails for descriptors above 1023
-        self._poll.register(ours, select.POLLIN)
+        self._poll.register(near, select.POLLIN)
         self.ring: Ring | None = None
         self.opened: Opened | None = None
         self.error = ""
@@ -107,7 +108,7 @@ class CaptureProcess:
         if kind == "ring":
             self.ring = Ring(self._handles.popleft())
         elif kind == "opened":
-            self.opened = Opened.from_dict(event)
+            self.opened = Opened(**event)
         elif kind == "note":
             self.notes.append(str(event["message"]))
         elif kind == "rejected":
@@ -156,7 +157,7 @@ class Live(Source):
         patience: Patience | None = None,
         wait: bool = False,
         max_fps: float = 0.0,
-        say: Callable[[str], None] = lambda line: None,
+        say: Say = silent,
     ) -> None:
         """wait: go on trying when the very first connection fails; else that raises SourceError from the iteration.
 
@@ -268,7 +269,7 @@ class Live(Source):
         if self.request.kind == "video":
             self.ended = True
             raise SourceError(why)  # of a file, another try would begin at its start
-        wait = self._watchdog.gone(time.monotonic())  # ending a wedged capture took its time
+        wait = self._watchdog.gone(time.monotonic())  # ending a hung capture process took its time
         if was_open or self._attempts == 1:
             self._say(f"{self._why}; trying again in {wait:.1f} s and for as long as it takes")
 

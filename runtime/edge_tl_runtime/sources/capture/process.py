@@ -29,9 +29,8 @@ from edge_tl_runtime.sources.base import is_frame, mask_credentials
 from edge_tl_runtime.sources.capture.devices import make_device
 from edge_tl_runtime.sources.capture.repeats import Repeats
 from edge_tl_runtime.sources.capture.ring import Ring, create_memory
-from edge_tl_runtime.sources.device import Device
+from edge_tl_runtime.sources.device import Device, ReadAs, WatchingDevice
 from edge_tl_runtime.sources.request import CaptureRequest
-from edge_tl_runtime.sources.watching import ReadAs, WatchingDevice
 
 NO_PICTURE = "no picture"
 FAILURES = 30
@@ -44,7 +43,7 @@ _MAX_REQUEST_BYTES = 65536
 
 
 class Link:
-    """The way to the runner."""
+    """The connection to the runner."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._socket = connection
@@ -72,7 +71,7 @@ class Link:
 
 
 class Recorder:
-    """Frames of a device into the ring, which is made anew when a frame is larger than its slots."""
+    """Puts the frames of a device into the ring, which is made anew when a frame is larger than its slots."""
 
     def __init__(self, device: Device, link: Link, request: CaptureRequest) -> None:
         self.device, self.link = device, link
@@ -180,6 +179,7 @@ class Recorder:
 
 
 def serve(link: Link) -> None:
+    """Read the device of the request until it ends; tell the runner of everything, a failure included."""
     device: Device | None = None
     try:
         request = link.request()

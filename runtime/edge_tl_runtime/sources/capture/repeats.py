@@ -1,4 +1,4 @@
-"""Whether a picture that repeats is news: what tells a quiet scene from a frozen camera.
+"""What tells a quiet scene from a frozen camera, where one frame repeats another.
 
 The pixels of a sensor have noise, so two raw frames, or two JPEGs, that agree byte for byte are one frame given twice. A stream
 that is coded as differences (H.264, H.265, VP9...) is another thing: of a quiet scene the encoder sends "nothing changed", and

@@ -57,7 +57,7 @@ class Verdict(enum.Enum):
     START = enum.auto()
     """Connect now."""
     END = enum.auto()
-    """The capture is wedged: end it, by force if it must be."""
+    """The capture process hangs: end it, by force where it does not end by itself."""
 
 
 class Watchdog:

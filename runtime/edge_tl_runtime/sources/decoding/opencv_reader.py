@@ -29,7 +29,7 @@ NO_PICTURE = "no picture"
 
 
 class CheckedCapture:
-    """cv2.VideoCapture whose word that it wrote a picture is not taken: see `poison`."""
+    """A cv2.VideoCapture that is checked: it may report a picture that it did not write, see `unwritten`."""
 
     def __init__(self, capture: cv2.VideoCapture, rejections: Counter[str]) -> None:
         self.capture, self.rejections = capture, rejections
@@ -58,7 +58,7 @@ class CheckedCapture:
         return target
 
     def _expected(self) -> Frame | None:
-        """Memory of our own for a frame of the size that OpenCV tells, or that came last."""
+        """Memory for a frame of the size that OpenCV tells, or that came last."""
         if self._own is None:
             width = int(self.capture.get(cv2.CAP_PROP_FRAME_WIDTH))
             height = int(self.capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
@@ -177,7 +177,7 @@ class StandardError:
 
     def __enter__(self) -> StandardError:
         self.text = ""
-        with contextlib.suppress(OSError):  # closed by who started this process
+        with contextlib.suppress(OSError):  # closed by the program that started this process
             if self._file >= 0:
                 self._saved = os.dup(2)
                 os.dup2(self._file, 2)

@@ -35,8 +35,8 @@ UNWRITTEN = "not written by the decoder"
 TOO_LARGE = f"of more than {MAX_MEGAPIXELS} megapixels"
 
 NO_KEYS = 300
-"""Frames without a key frame after which a decoder that withholds what it cannot know is left to evaluate: with gradual refresh
-(intra refresh) there are no key frames."""
+"""Frames without a key frame after which frames are taken as the decoder gives them: with gradual refresh (intra refresh) there
+are no key frames. Only decoders that withhold frames they cannot restore are trusted so (_WITHHOLD)."""
 MAX_HELD = 64
 """Frames that a decoder may hold."""
 _WITHHOLD = ("h264", "hevc")
@@ -49,8 +49,8 @@ _LIVE_OPTIONS = {"rtsp_flags": "prefer_tcp", "analyzeduration": "300000", "fpspr
 class Decoder:
     """One video track. grab, then retrieve, until grab says False.
 
-    name: a path or URL; what is secret in it is never shown. live: frames are wanted as they come: no buffer of ours, no threads
-    that work on several frames at once. open_s, read_s: patience with a network. file: read from this instead; format: FFmpeg's
+    name: a path or URL; what is secret in it is never shown. live: frames are wanted as they come: no buffer, no threads that
+    work on several frames at once. open_s, read_s: patience with a network. file: read from this instead; format: FFmpeg's
     name for what is in it, where that cannot be found out.
     """
 

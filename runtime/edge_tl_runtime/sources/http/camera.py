@@ -13,12 +13,12 @@ from edge_tl_runtime.core.errors import SourceError
 from edge_tl_runtime.images.decode import Frame
 from edge_tl_runtime.sources.address import shown_address
 from edge_tl_runtime.sources.base import WAKE_S
+from edge_tl_runtime.sources.device import ReadAs, WatchingDevice
 from edge_tl_runtime.sources.first_bytes import ENOUGH, LOOK_BYTES, Content, content, title
 from edge_tl_runtime.sources.http.client import Client, Reply
 from edge_tl_runtime.sources.http.picture_stream import MAX_PICTURE_BYTES, PictureStream, decoded
+from edge_tl_runtime.sources.picture_splitter import PictureSplitter
 from edge_tl_runtime.sources.request import CaptureRequest, Opened
-from edge_tl_runtime.sources.split import PictureSplitter
-from edge_tl_runtime.sources.watching import ReadAs, WatchingDevice
 
 DEFAULT_EVERY_S = 2.0
 """How often a still picture is asked for where nobody says it."""

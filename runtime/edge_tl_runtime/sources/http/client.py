@@ -222,7 +222,7 @@ class Client:
             return self._reply(request)
         except urllib.error.URLError as error:
             if isinstance(error.reason, ssl.SSLCertVerificationError) and _is_private(self.address.host):
-                # No authority vouches for an address of a home network, and cameras sign for themselves.
+                # No authority signs addresses of a home network, and cameras sign their own.
                 unchecked = ssl.create_default_context()
                 unchecked.check_hostname, unchecked.verify_mode = False, ssl.CERT_NONE
                 self._opener, self._note = (
@@ -270,7 +270,7 @@ class Client:
             return f"{said}: it leads on to {one_line(mask_credentials(error.headers.get('Location', '?')), 120)}; give that"
         if error.code in (429, 503):
             return f"{said}: it is busy or has too many viewers"
-        return f"{said}: the camera's own fault; restart it" if error.code >= 500 else said
+        return f"{said}: the camera itself failed; restart it" if error.code >= 500 else said
 
     def _make(self, context: ssl.SSLContext) -> urllib.request.OpenerDirector:
         passwords = urllib.request.HTTPPasswordMgrWithDefaultRealm()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from edge_tl_runtime.core.errors import BadImage
 from edge_tl_runtime.images.decode import Frame, decode_photo
 from edge_tl_runtime.sources.base import WAKE_S
-from edge_tl_runtime.sources.split import NoPicture, PictureSplitter
+from edge_tl_runtime.sources.picture_splitter import NoPicture, PictureSplitter
 
 MAX_PICTURE_BYTES = 32 * 2**20
 """A part without an end is not held beyond this."""

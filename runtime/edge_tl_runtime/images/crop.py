@@ -65,8 +65,8 @@ def area_linear(crop: NDArray[np.uint8], height: int, width: int) -> NDArray[np.
     averaged = _block_average(crop, height, width)
     if averaged.shape[:2] == (height, width):
         return averaged
-    # INTER_LINEAR differs between processors; its exact twin is fixed-point arithmetic everywhere. Of four channels it takes
-    # 0.16 ms where it takes 0.23 of three, and each is resized by itself.
+    # INTER_LINEAR differs between processors; its exact form is fixed-point arithmetic everywhere. It takes 0.16 ms for four
+    # channels and 0.23 ms for three, and each channel is resized by itself.
     four = np.asarray(cv2.cvtColor(averaged, cv2.COLOR_BGR2BGRA), np.uint8)
     resized = _resize(four, height, width, cv2.INTER_LINEAR_EXACT)
     return np.asarray(cv2.cvtColor(resized, cv2.COLOR_BGRA2BGR), np.uint8)

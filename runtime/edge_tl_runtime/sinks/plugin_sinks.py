@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 
 from edge_tl_runtime.core import plugins
-from edge_tl_runtime.core.errors import EdgeTLError, OutputError, UsageError
+from edge_tl_runtime.core.errors import OutputError, UsageError
 from edge_tl_runtime.sinks.base import Sink
 
 MakeSink = Callable[..., Sink]
@@ -25,12 +25,9 @@ def make_sink(text: str) -> Sink:
         raise UsageError(f"--sink {text!r}: no installed package adds a sink {name!r}; there are: {there}")
     options = _options(text, rest)
     _check_options(found, options)
-    try:
-        sink = found.part(**options)
-    except EdgeTLError:
-        raise
-    except Exception as error:
-        raise OutputError(f"{found.plugin} cannot start ({plugins.told(error)}); check its options") from error
+    sink = plugins.guarded(
+        found.plugin, lambda: found.part(**options), OutputError, "cannot start", "check its options"
+    )
     if not isinstance(sink, Sink):
         raise UsageError(f"{found.plugin}: it gives {type(sink).__name__}, not a Sink; tell its author")
     if sink.name == Sink.name:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edge_tl_runtime.core import plugins
-from edge_tl_runtime.core.errors import EdgeTLError, SourceError
+from edge_tl_runtime.core.errors import SourceError
 from edge_tl_runtime.images.decode import Frame
 from edge_tl_runtime.sources.device import Device
 from edge_tl_runtime.sources.request import CaptureRequest, Opened
@@ -76,9 +76,4 @@ class Guarded(Device):
 
 
 def _guarded(plugin: plugins.Plugin, call: Callable[[], object]) -> object:
-    try:
-        return call()
-    except EdgeTLError:
-        raise
-    except Exception as error:
-        raise SourceError(f"{plugin} failed ({plugins.told(error)}); tell its author") from error
+    return plugins.guarded(plugin, call, SourceError, "failed", "tell its author")
