@@ -243,7 +243,7 @@ def _adjusted(photos: Sequence[Photo], pictures: Sequence[ImageRecord]) -> dict[
 
 
 def _examples(photos: Sequence[Photo], labels: Sequence[str]) -> dict[str, tuple[Photo, ...]]:
-    """As many photos of each class as a page bears."""
+    """As many photos of each class as a page can show."""
     count = min(EXAMPLES, max(LEAST_EXAMPLES, EXAMPLES_IN_ALL // max(1, len(labels))))
     by_label: dict[str, list[Photo]] = {label: [] for label in labels}
     for photo in photos:

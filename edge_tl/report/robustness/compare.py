@@ -128,19 +128,19 @@ def write_robustness_comparison(rows: Sequence[AttackRow], target: Path) -> Path
 
 def _pairs(first: Document, this: Document) -> tuple[dict[str, Pair], str]:
     """By epsilon; and why there are none, or fewer, or ""."""
-    ours, theirs = _outcomes(first), _outcomes(this)
-    if ours is None or theirs is None:
+    places, others = _outcomes(first), _outcomes(this)
+    if places is None or others is None:
         return {}, "the photos' outcomes were not kept"
-    if first["data"] != this["data"] or set(ours) != set(theirs):
+    if first["data"] != this["data"] or set(places) != set(others):
         return {}, "attacked on other photos than the first"
-    names = sorted(ours)
+    names = sorted(places)
     robust = [document["outcomes"]["model"]["robust"] for document in (first, this)]
     keys, why = [key for key in robust[0] if key in robust[1] and float(key) > 0], ""
     if first["withheld"] or this["withheld"]:
         keys, why = [], "withheld by an alarm: only the clean answers are compared"
     pairs = {}
     for key in (CLEAN, *keys):
-        before, now = (_bits(document, key, names, places) for document, places in ((first, ours), (this, theirs)))
+        before, now = (_bits(document, key, names, at) for document, at in ((first, places), (this, others)))
         pairs[key] = paired(before, now)
     return pairs, why
 
