@@ -13,9 +13,9 @@ import click
 
 from edge_tl.cli.console import say, silent, table
 from edge_tl.cli.options import option_of, options
-from edge_tl.cli.session import session_options
 from edge_tl_runtime.bench.settings import BenchSettings
 from edge_tl_runtime.evaluation.settings import EvaluateSettings
+from edge_tl_runtime.inference.settings import OpenSettings
 
 
 @click.command(short_help="How fast, how good and how robust a model file is on this machine.")
@@ -25,7 +25,7 @@ from edge_tl_runtime.evaluation.settings import EvaluateSettings
 @option_of(EvaluateSettings, "split", "Part of --data.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="File for the result; bench-MODEL.json.")
 @options(BenchSettings)
-@session_options
+@options(OpenSettings)
 @click.option("--sign", type=click.Path(path_type=Path), metavar="KEY", help="Sign the result: Ed25519, PEM.")
 @click.option(
     "--verify", type=click.Path(path_type=Path), metavar="RESULT", help="Check a result; nothing is measured."

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edge_tl.cli.console import percent, say_skipped
+from edge_tl.cli.console import percent, say, say_skipped
 from edge_tl.cli.options import options
-from edge_tl.cli.session import open_classifier, session_options
-from edge_tl_runtime.inference.settings import PredictSettings
+from edge_tl_runtime.inference.settings import OpenSettings, PredictSettings
 
 if TYPE_CHECKING:
     from edge_tl_runtime.images.datasets.survey import Unreadable
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("images", nargs=-1, required=True)
 @options(PredictSettings)
-@session_options
+@options(OpenSettings)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line for each photo.")
 def command(
     model: Path,
@@ -38,11 +37,12 @@ def command(
     Exit code 1 when a photo that was named cannot be read; in a folder such a file is skipped and counted.
     """
     from edge_tl_runtime.inference.classifier import SessionSettings
+    from edge_tl_runtime.machine.open_classifier import open_classifier
     from edge_tl_runtime.sources import Photos
 
     for image in images:
         _require_photos(image, model)
-    classifier = open_classifier(model, threads, provider, profile, "row", SessionSettings(spin=True))
+    classifier = open_classifier(model, threads, provider, profile, "row", SessionSettings(spin=True), say)
     sources = [Photos(image) for image in images]
     shown, failed = 0, False
     skipped: list[Unreadable] = []

@@ -62,8 +62,8 @@ def quantization_aware(
 
     teacher: the FP32 network. batches: the same photos each epoch, in any order; one in `HELD_OUT` of them, by a hash of its
     pixels and the seed, evaluates instead of training. Where photos are changed at random, those are changed too, and a
-    photo may train in another form than it evaluates in. learning_rate: what a weight moves at one batch at most, in steps of its integers;
-    a network of few and narrow layers bears 0.1, which ruins mobilenet_v2. device: as PyTorch names it.
+    photo may train in another form than it evaluates in. learning_rate: what a weight moves at one batch at most, in steps of
+    its integers; a network of few and narrow layers bears 0.1, which ruins mobilenet_v2. device: as PyTorch names it.
     The file given is one of the candidates, so that the result never agrees less on the photos held out.
 
     Loss: KL from the teacher at a temperature (Hinton, Vinyals and Dean 2015) and cross-entropy with the targets. Scales are
