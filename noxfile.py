@@ -21,6 +21,7 @@ DEVICE_TESTS = [
     "tests/test_contract.py",
     "tests/test_dataset.py",
     "tests/test_decision.py",
+    "tests/test_device_commands.py",
     "tests/test_evaluate.py",
     "tests/test_files.py",
     "tests/test_framing.py",

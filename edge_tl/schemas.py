@@ -22,16 +22,24 @@ import msgspec
 from edge_tl.adversarial.documents import RobustnessDocument
 from edge_tl.audit.documents import CheckDocument
 from edge_tl_export.documents import ExportDocument
+from edge_tl_runtime.bench.documents import BenchDocument
+from edge_tl_runtime.bench.pack.documents import PackDocument, PackSummaryDocument
 from edge_tl_runtime.core.files import write_text
 from edge_tl_runtime.inference.documents import PredictLine
+from edge_tl_runtime.modelfile.documents import ContractDocument, InspectDocument
 from edge_tl_runtime.pipeline.documents import RunLine
 from edge_tl_runtime.robustness.documents import EvaluateDocument
 from edge_tl_runtime.run.documents import StatusDocument
 
 DOCUMENTS: dict[str, type] = {
+    "bench": BenchDocument,
     "check": CheckDocument,
+    "contract": ContractDocument,
     "evaluate": EvaluateDocument,
     "export": ExportDocument,
+    "inspect": InspectDocument,
+    "pack": PackDocument,
+    "pack-summary": PackSummaryDocument,
     "predict": PredictLine,
     "robustness": RobustnessDocument,
     "run": RunLine,

@@ -9,9 +9,9 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from adopted import SPEC, values
 from foreign import LABELS, SIZE, Graph, answers, classifier, pixels
 from onnx import TensorProto, helper, numpy_helper
-from test_adopt_ends import SPEC, values
 
 from edge_tl.cli import invoke as run
 from edge_tl_export.adoption.adopt import adopt, read_original, write_adopted
@@ -282,7 +282,7 @@ open({str(graph_file)!r}, "wb").write(model.SerializeToString())
     code = f"""
 import resource, sys
 sys.path[:0] = {sys.path!r}
-from test_adopt_ends import SPEC
+from adopted import SPEC
 from edge_tl_export.adoption.adopt import adopt, read_original, write_adopted
 from pathlib import Path
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

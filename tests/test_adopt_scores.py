@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from adopted import SPEC, probabilities, spec, taken, values
 from foreign import CLASSES, LABELS, Graph, answers, classifier, pixels, softmax
 from onnx import TensorProto
-from test_adopt_ends import SPEC, probabilities, spec, taken, values
 
 from edge_tl_export.adoption.adopt import Choices, adopt
 from edge_tl_runtime.core.errors import BadModelError, UsageError

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 
 import pytest
+from conftest import COLORS, write_photo
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,7 +15,6 @@ from edge_tl.adversarial.settings import AttackSettings
 from edge_tl.cli import invoke as run
 from edge_tl.cli.console import silent
 from edge_tl_runtime.images.datasets.choosing import spread_over
-from tests.conftest import COLORS, write_photo
 
 TARGETS = st.lists(st.integers(-1, 6), min_size=1, max_size=200)
 

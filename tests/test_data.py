@@ -17,6 +17,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from conftest import write_photo
+from flawed_photos import flawed as flawed
 from PIL import Image
 
 from edge_tl.audit.check import check
@@ -32,7 +34,6 @@ from edge_tl_runtime.core.errors import DataError, OutputError
 from edge_tl_runtime.images.datasets.dataset import load_labelled, load_splits
 from edge_tl_runtime.images.datasets.survey import Unreadable
 from edge_tl_runtime.images.decode import read_photo
-from tests.conftest import write_photo
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
 DIGEST = "sha256:" + hashlib.sha256(CONTENT).hexdigest()
@@ -334,28 +335,6 @@ def test_a_test_part_never_moves_the_others(tmp_path):
 
 
 # Data check
-
-
-@pytest.fixture(scope="module")
-def flawed(tmp_path_factory) -> Path:
-    """The surfaces with known flaws."""
-    root = write_surfaces(tmp_path_factory.mktemp("flawed"), train=14, val=5)
-    brick, grass = sorted((root / "train" / "brick").iterdir()), sorted((root / "train" / "grass").iterdir())
-    val = sorted((root / "val" / "brick").iterdir())[0]
-    (root / "train" / "brick" / "leak.png").write_bytes(val.read_bytes())
-    frame = read_photo(brick[0])
-    write_photo(root / "val" / "brick" / "again.jpg", cv2.resize(frame[:, ::-1], None, fx=0.7, fy=0.7))
-    (root / "train" / "gravel" / "wrong.png").write_bytes(read_and_change(grass[0]))
-    write_photo(root / "train" / "gravel" / "tiny.png", read_photo(grass[1])[:40, :50])
-    write_photo(root / "train" / "gravel" / "flat.png", np.full((100, 600, 3), 250, np.uint8))
-    (root / "train" / "gravel" / "broken.jpg").write_bytes(b"no photo")
-    return root
-
-
-def read_and_change(path: Path) -> bytes:
-    """Another part of the same photo: not a duplicate, but surely of its class."""
-    frame = read_photo(path)
-    return cv2.imencode(".png", cv2.rotate(frame[10:150, 20:160], cv2.ROTATE_90_CLOCKWISE))[1].tobytes()
 
 
 def test_every_flaw_is_found_and_no_more(flawed, tmp_path):

@@ -11,39 +11,10 @@ import textwrap
 from pathlib import Path
 
 import cv2
-import numpy as np
 import pytest
-from conftest import COLORS, THAI, write_photo
+from commands import EDGE_TL, edge_tl, lines, video
+from conftest import THAI, write_photo
 from stopwatch import HANGING, Stopwatch
-
-EDGE_TL = [sys.executable, "-m", "edge_tl"]
-
-
-def edge_tl(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "DISPLAY": "", "WAYLAND_DISPLAY": ""}
-    return subprocess.run(
-        [*EDGE_TL, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env=environment,
-        check=False,
-        **options,
-    )
-
-
-def lines(text: str) -> list[dict]:
-    return [json.loads(line) for line in text.splitlines()]
-
-
-def video(path: Path, labels: list[str], codec: str, frames: int = 5) -> Path:
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), 10, (64, 48))
-    assert writer.isOpened()
-    for label in labels:
-        for _ in range(frames):
-            writer.write(np.full((48, 64, 3), COLORS[label], np.uint8))
-    writer.release()
-    return path
 
 
 def test_predict_names_the_class_of_photos_folders_and_patterns(color_model, color_photos):
@@ -102,11 +73,16 @@ def test_inspect_prints_the_whole_contract(color_model, color_spec):
     assert "red, green" in edge_tl("inspect", color_model).stdout
 
 
+WITHOUT_AV = "import sys; sys.modules['av'] = None; from edge_tl.cli import main; main()"
+"""The same program where PyAV is not installed: OpenCV decodes."""
+
+
 @pytest.mark.parametrize(("name", "codec"), [("a.avi", "MJPG"), ("a.mp4", "mp4v")])
-def test_run_classifies_every_frame_of_a_video(color_model, tmp_path, name, codec):
+@pytest.mark.parametrize("program", [EDGE_TL, [sys.executable, "-c", WITHOUT_AV]], ids=["installed", "without PyAV"])
+def test_run_classifies_every_frame_of_a_video(color_model, tmp_path, program, name, codec):
     truth = ["red", "green", THAI]
     path = video(tmp_path / name, truth, codec)
-    result = edge_tl("run", color_model, "--source", path, "--headless", "--json")
+    result = edge_tl("run", color_model, "--source", path, "--headless", "--json", program=program)
     assert result.returncode == 0, result.stderr
     rows = lines(result.stdout)
     assert [row["label"] for row in rows] == [label for label in truth for _ in range(5)]

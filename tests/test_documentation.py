@@ -6,13 +6,14 @@ import re
 import shlex
 import shutil
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import click
+import numpy as np
 import pytest
+from documented import FENCE, fenced, found, inline, understood
 
-from edge_tl.cli import COMMANDS, cli
+from edge_tl.cli import COMMANDS
 from edge_tl.cli import invoke as run
 
 ROOT = Path(__file__).parents[1]
@@ -26,46 +27,6 @@ TUTORIAL = ROOT / "docs" / "tutorial.md"
 SHORTER = {"dream": ("--steps", "24", "--frames", "8")}
 """Options that the test adds to a command of the tutorial: it runs for real, but not for minutes."""
 CODE = ("benchmarks", "edge_tl", "export", "runtime", "scripts")
-FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-
-
-def fenced(page: Path) -> Iterator[str]:
-    """Commands in the fenced and indented blocks of a page, comments cut off, lines that go on joined."""
-    text = page.read_text("utf-8")
-    blocks = [block for _, block in FENCE.findall(text)]
-    blocks += re.findall(r"(?:^    edge-tl .*\n)+", text, re.MULTILINE)
-    for block in blocks:
-        for line in block.replace("\\\n", " ").splitlines():
-            if line.strip().startswith("edge-tl "):
-                yield line.strip()
-
-
-def inline(page: Path) -> Iterator[str]:
-    """Whole commands between backticks."""
-    text = FENCE.sub("", page.read_text("utf-8"))
-    yield from re.findall(r"`(edge-tl [^`\n]+)`", text)
-
-
-def understood(line: str) -> None:
-    """Parse a command as the program would, and run nothing. Raises click's errors for what it does not take."""
-    words = shlex.split(line, comments=True)[1:]
-    while words and words[0] == "--debug":
-        words = words[1:]
-    if words[0].startswith("-"):
-        return
-    command, arguments = found(words)
-    with command.make_context(words[0], arguments):
-        pass
-
-
-def found(words: list[str]) -> tuple[click.Command, list[str]]:
-    """The command, of a group if need be, and what is left for it."""
-    command: click.Command | None = cli
-    while isinstance(command, click.Group):
-        name, words = words[0], words[1:]
-        command = command.get_command(click.Context(command), name)
-        assert command is not None, f"there is no command {name}"
-    return command, words
 
 
 def lines() -> list[tuple[str, str]]:
@@ -156,6 +117,66 @@ def test_the_tutorial_leads_where_it_says(data_dir, tmp_path, monkeypatch, capfd
     assert next((tmp_path / "dog-cat" / "adversarial").rglob("*.png"))
 
 
+def python_blocks(page: Path) -> list[str]:
+    return [block for kind, block in FENCE.findall(page.read_text("utf-8")) if kind == "python"]
+
+
+def test_every_python_block_is_one_that_a_test_runs():
+    """The reader in contract.md is run by test_contract.py, the other blocks here."""
+    pages = {NAMES[page] for page in PAGES if python_blocks(page)}
+    assert pages == {"README.md", "docs/attack.md", "docs/contract.md", "docs/python.md", "docs/run.md"}
+
+
+def test_the_program_of_the_page_on_running_prints_the_frames_of_a_label(
+    color_model, color_photos, monkeypatch, capsys
+):
+    """A folder of photos stands in for the camera, two of them red."""
+    monkeypatch.chdir(color_photos.parent)
+    shutil.copy(color_model, "model-int8.onnx")
+    (program,) = python_blocks(ROOT / "docs" / "run.md")
+    for shown, here in (('open_source("0")', 'open_source("photos/red")'), ('"bees"', '"red"')):
+        assert shown in program
+        program = program.replace(shown, here)
+    exec(compile(program, "docs/run.md", "exec"), {})
+    assert [line.split(" ", 1)[0] for line in capsys.readouterr().out.splitlines()] == ["0", "1"]
+
+
+def test_the_program_of_the_page_on_attacks_attacks(color_model, tmp_path, monkeypatch):
+    from edge_tl_runtime.inference.classifier import Classifier
+
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(color_model, "model-int8.onnx")
+    rule = Classifier(color_model).spec.resize
+    pixels = np.full((2, rule.height, rule.width, 3), 128, np.uint8)
+    pixels[..., 0] = 129  # barely red
+    names: dict[str, Any] = {"pixels": pixels, "labels": np.zeros(2, np.int64)}
+    (program,) = python_blocks(ROOT / "docs" / "attack.md")
+    exec(compile(program, "docs/attack.md", "exec"), names)
+    result = names["result"]
+    assert result.fooled.all()
+    assert np.abs(result.adversarial.astype(int) - pixels.astype(int)).max() <= 2
+    assert result.complete.all()
+    assert len(result.queries) == len(result.margins) == 2
+
+
+@pytest.mark.slow
+def test_the_program_of_the_readme_leads_to_a_label(tmp_path, monkeypatch, capsys):
+    from edge_tl import EdgeTLWarning
+    from edge_tl.data.surfaces import write_surfaces
+
+    monkeypatch.chdir(tmp_path)
+    photos = write_surfaces(Path("photos"), train=12, val=6)
+    shutil.copy(next((photos / "val" / "grass").iterdir()), "bee.jpg")
+    (program,) = python_blocks(ROOT / "README.md")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", EdgeTLWarning)  # a busy machine may find INT8 too slow to be written
+        exec(compile(program, "README.md", "exec"), {})
+    accuracy, model, label = capsys.readouterr().out.splitlines()
+    assert accuracy.startswith("top-1 ")
+    assert model.startswith("<Model runs/mine/model")
+    assert label in ("brick", "grass", "gravel")
+
+
 @pytest.mark.slow
 def test_the_page_on_python_runs_as_it_stands(tmp_path, monkeypatch, capsys):
     """All its blocks in one program; photos stand in for the camera."""
@@ -164,10 +185,7 @@ def test_the_page_on_python_runs_as_it_stands(tmp_path, monkeypatch, capsys):
 
     monkeypatch.chdir(tmp_path)
     write_surfaces(Path("photos"))
-    blocks = [
-        block for kind, block in FENCE.findall((ROOT / "docs" / "python.md").read_text("utf-8")) if kind == "python"
-    ]
-    program = "\n".join(blocks)
+    program = "\n".join(python_blocks(ROOT / "docs" / "python.md"))
     assert "stream(0)" in program
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", EdgeTLWarning)  # a busy machine may find INT8 too slow to be written

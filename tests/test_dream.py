@@ -87,6 +87,6 @@ def test_a_class_that_is_not_there_is_refused(color_model, tmp_path):
     assert not (tmp_path / "x").exists()
 
 
-def test_a_file_without_a_twin_has_no_twins_gradients(color_model, tmp_path):
-    arguments = [str(color_model), "--class", "red", "-o", str(tmp_path / "x"), "--gradients", "twin"]
+def test_a_file_without_an_fp32_file_beside_it_has_no_gradients_of_it(color_model, tmp_path):
+    arguments = [str(color_model), "--class", "red", "-o", str(tmp_path / "x"), "--gradients", "fp32-counterpart"]
     assert isinstance(CliRunner().invoke(command, arguments).exception, UsageError)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from contextlib import contextmanager
 from pathlib import Path
 
-import cv2
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 import torch
-from conftest import write_photo
+from tiny import SPEC, silent, tiny
+from tiny import network as network
+from tiny import photos as photos
 from torch import nn
 
 from edge_tl_export import (
@@ -29,62 +29,15 @@ from edge_tl_export import (
 from edge_tl_export.search.compare import PairedComparison, PairedTime
 from edge_tl_runtime.core.errors import BadModelError, DataError, OutputError
 from edge_tl_runtime.evaluation.evaluate import score
-from edge_tl_runtime.images.datasets.dataset import LabelledPhotos, load_training
 from edge_tl_runtime.inference.classifier import Classifier
 from edge_tl_runtime.modelfile.onnx import read_spec, with_checksum
-from edge_tl_runtime.modelfile.spec import ModelSpec, Normalization, ResizeRule
-
-SPEC = ModelSpec(
-    labels=("a", "b", "c"),
-    resize=ResizeRule(height=32, width=32, crop_pct=1.0, resample="area-cubic"),
-    normalization=Normalization(mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3)),
-    arch="tiny",
-)
-
 
 INT8 = ExportSettings(quantization="int8", layers=False)
-
-
-@contextmanager
-def silent(what: str, total: int):
-    yield lambda done: None
-
-
-def tiny() -> nn.Module:
-    torch.manual_seed(0)
-    return nn.Sequential(
-        nn.Conv2d(3, 32, 3, stride=2, padding=1),
-        nn.BatchNorm2d(32),
-        nn.ReLU6(),
-        nn.Conv2d(32, 128, 3, stride=2, padding=1),
-        nn.ReLU(),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Dropout(0.5),
-        nn.Linear(128, 3),
-    ).eval()
-
-
-@pytest.fixture(scope="module")
-def network() -> nn.Module:
-    return tiny()
 
 
 @pytest.fixture(scope="module")
 def graph(network) -> bytes:
     return to_onnx(network, SPEC)
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory) -> tuple[LabelledPhotos, LabelledPhotos]:
-    root = tmp_path_factory.mktemp("photos")
-    rng = np.random.default_rng(0)
-    for label in SPEC.labels:
-        (root / label).mkdir()
-        for number in range(10):
-            coarse = rng.integers(0, 256, (6, 6, 3), np.uint8)
-            write_photo(root / label / f"{number}.png", cv2.resize(coarse, (48, 40), interpolation=cv2.INTER_CUBIC))
-    return load_training(root)
 
 
 def pixels(count: int = 8) -> np.ndarray:
@@ -219,7 +172,7 @@ def test_pixel_model_normalises_as_the_formula_says():
             (1, 0, 16),
             "SLOWER than FP32 (0.50x); 6.2 points LESS ACCURATE than FP32 on 16 photos, which chance could explain",
         ),
-        (1.2, None, "faster; accuracy not judged"),
+        (1.2, None, "faster; accuracy not evaluated"),
     ],
 )
 def test_the_verdict_is_in_words(speedup, counts, words):

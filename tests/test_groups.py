@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numbered import photo
 
 from edge_tl.cli.console import silent
 from edge_tl.data.grouping import finder
@@ -20,7 +21,6 @@ from edge_tl_runtime.images.datasets.grouping import MAX_MARKS, Grouping, joined
 from edge_tl_runtime.images.datasets.origins import origin, origins
 from edge_tl_runtime.images.datasets.splitting import split_places
 from edge_tl_runtime.images.decode import read_photo
-from tests.test_layout import photo
 
 ORIGINS = {
     # frames

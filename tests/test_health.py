@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import THAI
+from endpoints import Collector, Paced
 from results import make_result
 from stopwatch import Stopwatch
 
@@ -28,31 +29,15 @@ from edge_tl_runtime.pipeline.stream import Stream
 from edge_tl_runtime.run import status as module
 from edge_tl_runtime.run.runner import Runner
 from edge_tl_runtime.run.status import WINDOW, Health, StatusFile, Systemd, percentiles, rss_mb
-from edge_tl_runtime.sinks import QueuedSink, Sink
+from edge_tl_runtime.sinks import QueuedSink
 from edge_tl_runtime.sources import open_source
-from edge_tl_runtime.sources.base import FrameRecord, Source
+from edge_tl_runtime.sources.base import FrameRecord
 
 KEYS = {
     "time", "state", "notice", "model", "arch", "precision", "source", "source_plugin", "uptime_s", "frames", "fps", "latency_ms",
     "age_ms", "frame_age_s", "dropped", "rejected", "repeated", "torn", "reconnects", "skipped", "label", "confidence",
-    "sinks", "rss_mb", "cpu_percent", "temperature_c", "throttled", "model_swaps", "model_notice",
+    "sinks", "rss_mb", "cpu_percent", "temperature_c", "throttled", "model_reloads", "model_notice",
 }  # fmt: skip
-
-
-class Paced(Source):
-    """Frames at a pace, until stopped."""
-
-    def __init__(self, frame, pause=0.01, count=10**9, live=True):
-        super().__init__("paced")
-        self.frame, self.pause, self.count, self.live = frame, pause, count, live
-
-    def __iter__(self):
-        for index in range(self.count):
-            if self.stopping:
-                return
-            yield FrameRecord(self.frame, self.name, index, index * self.pause)
-            time.sleep(self.pause)
-        self.ended = True
 
 
 @pytest.fixture
@@ -306,23 +291,6 @@ def test_a_watchdog_of_another_process_is_not_ours(monkeypatch):
 # The runner.
 
 
-class Collector(Sink):
-    name = "collector"
-
-    def __init__(self, pause=0.0, depth=256):
-        self.indices, self.documents, self.pause, self.depth, self.closed = [], [], pause, depth, False
-
-    def write(self, result):
-        time.sleep(self.pause)
-        self.indices.append(result.record.index)
-
-    def status(self, document):
-        self.documents.append(document)
-
-    def close(self):
-        self.closed = True
-
-
 def test_a_run_tells_its_sinks_its_file_and_systemd(manager, color_model, solid, tmp_path):
     source, sink = Paced(solid("red")), Collector()
     stream = Stream(source, Classifier(color_model))
@@ -441,7 +409,7 @@ def test_memory_of_a_long_run_does_not_grow(color_model, tmp_path):
         sys.path.insert(0, {str(Path(__file__).parent)!r})
         from pathlib import Path
         import numpy as np
-        from test_health import Collector, Paced
+        from endpoints import Collector, Paced
         from edge_tl_runtime.inference.classifier import Classifier
         from edge_tl_runtime.pipeline.decision import Decider
         from edge_tl_runtime.run.status import rss_mb

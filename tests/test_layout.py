@@ -8,11 +8,10 @@ import re
 import unicodedata
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numbered import photo
 
 from edge_tl.cli import invoke as run
 from edge_tl_runtime.core.errors import DataError
@@ -21,12 +20,6 @@ from edge_tl_runtime.images.datasets.junk import is_junk
 
 Tree = dict[str, int | str]
 NFC, NFD = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
-
-
-def photo(number: int) -> bytes:
-    """A small JPEG, another for each number."""
-    pixels = np.random.default_rng(number).integers(0, 255, (8, 8, 3), np.uint8)
-    return cv2.imencode(".jpg", pixels)[1].tobytes()
 
 
 def make(root: Path, tree: Tree) -> Path:

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from test_training_images import files_of, scene
+from scenes import files_of, scene
 
 from edge_tl.cli import invoke as run
 from edge_tl.data.surfaces import write_surfaces

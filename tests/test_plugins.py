@@ -111,7 +111,7 @@ def test_an_attack_and_a_corruption_of_a_package_serve_an_evaluation(site, tmp_p
     done = edge_tl(tmp_path, site, *told, "--split", "all", "--corruptions", "stripes")
     assert done.returncode == 0, done.stderr
     document = json.loads((tmp_path / "out" / "robustness.json").read_text("utf-8"))
-    lines = document["subjects"]["model"]["attacks"]
+    lines = document["models_under_test"]["model"]["attacks"]
     assert {line["name"] for line in lines} <= {"fgsm", "random-sign", "noise"}
     plugin = next(line for line in lines if line["name"] == "random-sign")
     assert plugin["plugin"] == {"name": "random-sign", **EXAMPLE}

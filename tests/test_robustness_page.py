@@ -6,7 +6,6 @@ import base64
 import json
 import re
 from dataclasses import asdict
-from html.parser import HTMLParser
 
 import cv2
 import numpy as np
@@ -27,9 +26,10 @@ from attack_folders import (
     subject,
     write_folder,
 )
+from browsers import browser as browser
+from browsers import screen
 from conftest import THAI, write_photo
-from test_web_browser import browser as browser
-from test_web_browser import screen
+from html_page import Page
 
 from edge_tl.cli import invoke as run
 from edge_tl.report.robustness.compare import compare_robustness
@@ -38,36 +38,6 @@ from edge_tl.report.robustness.pictures import heat, triplets
 from edge_tl.report.robustness.plots import _doublings
 from edge_tl_runtime.core.errors import UsageError
 from edge_tl_runtime.images.uncrop import uncrop
-
-
-class Page(HTMLParser):
-    """Insists that tags are closed; keeps the text, the sources of pictures and the names of tags."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[str] = []
-        self.sources: list[str] = []
-        self.words = ""
-        self.feed(text)
-        assert not self.open
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.sources += [value for key, value in attrs if key in ("src", "href", "xlink:href")]
-        if tag not in ("meta", "img", "br"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if "style" not in self.open:
-            self.words += " " + data
-
-    @property
-    def line(self) -> str:
-        return " ".join(self.words.split())
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +111,7 @@ def test_an_alarm_withholds_the_figure_and_says_why(tmp_path):
 
 def test_bounds_are_written_as_bounds(tmp_path):
     document = lean(complete=False)
-    model = document["subjects"]["model"]
+    model = document["models_under_test"]["model"]
     model["worst"]["1"]["bound"] = model["attacks"][1]["success"]["1"]["bound"] = True
     line = Page(write_robustness_page(write_folder(tmp_path / "bees", document)).read_text()).line
     assert "≤ 40.0 % still right at epsilon 1/255" in line
@@ -158,15 +128,15 @@ def test_a_wanted_answer_is_a_success_rate(tmp_path):
 
 
 def test_the_least_that_an_attack_can_find_is_shown(tmp_path):
-    """No twin, no gradients, nothing right, nothing fooled, no pictures."""
+    """No counterpart, no gradients, nothing right, nothing fooled, no pictures."""
     document = document_of(
-        twin=None, clean_accuracy=rate(0, PHOTOS), paired={}, smallest=None, quantization=None, transfer=[], faithfulness=None,
-        routes_absent=[{"route": "straight-through", "why": "the graph holds <Loop>"}],
+        fp32_counterpart=None, clean_accuracy=rate(0, PHOTOS), paired={}, smallest=None, quantization=None, transfer=[],
+        faithfulness=None, routes_absent=[{"route": "straight-through", "why": "the graph holds <Loop>"}],
     )  # fmt: skip
     empty = {"median": None, "p90": None}
     square = attack("square", "", "black-box", (0, 0, 0), 0)
     square |= {"curve": {}, "queries": dict.fromkeys(square["success"], empty)}
-    document["subjects"] = {"model": subject("FP32", 0, (0, 0, 0), [square])}
+    document["models_under_test"] = {"model": subject("FP32", 0, (0, 0, 0), [square])}
     folder = write_folder(tmp_path / "bees", document, examples=0)
     line = Page(write_robustness_page(folder).read_text()).line
     assert "the graph holds <Loop>" in line
@@ -289,10 +259,17 @@ def test_the_scale_of_epsilons_is_undone_by_its_inverse():
         (None, "is no result of `edge-tl attack`"),
         ("{", "damaged"),
         ("[" * 100_000, "damaged"),
-        ("[]", "another format"),
-        ('{"format": 2}', "another format"),
+        ("[]", "is no result of `edge-tl attack`"),
+        (
+            '{"format": 3}',
+            "is newer than this edge-tl: its format is 3, and this edge-tl reads 1 and 2; upgrade edge-tl here",
+        ),
+        ('{"format": 0}', "is of a release too old for this edge-tl: its format is 0"),
+        ('{"format": true}', "says no format that can be read (True)"),
+        ('{"format": 2, "format": 2}', "a key appears twice"),
+        ('{"format": 2}', "model is None"),
         ('{"format": 1}', "model is None"),
-        (json.dumps({**document_of(), "subjects": {}}), "no attacks on the file itself"),
+        (json.dumps({**document_of(), "models_under_test": {}}), "no attacks on the file itself"),
         (
             json.dumps({**document_of(), "threat": {**document_of()["threat"], "queries": "5"}}),
             "threat.queries is wrong: expected `int`, got `str`; run `edge-tl attack` again",
@@ -383,7 +360,7 @@ def write_dreams(folder, model_sha256, classes=("zebra", "เสือ <b>")):
             write_photo(folder / item[name]["picture"], uncrop(pixels_of(number, 0)[0], RULE))
         dreams.append(item)
     settings = {"steps": 99, "basis": "fourier"}
-    document = {"format": 1, "sha256": model_sha256, "resize": asdict(RULE), "settings": settings, "dreams": dreams}
+    document = {"format": 2, "sha256": model_sha256, "resize": asdict(RULE), "settings": settings, "dreams": dreams}
     (folder / "dream.json").write_text(json.dumps({**document, "gradients_of": "model-int8.onnx"}), "utf-8")
     return folder
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 import pytest
-from test_documentation import understood
+from documented import understood
 
 import edge_tl_export
 from edge_tl.adversarial.settings import AttackSettings, DreamSettings, PackSettings

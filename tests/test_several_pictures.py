@@ -13,7 +13,13 @@ av = pytest.importorskip("av", reason="PyAV is not installed: pip install 'edge-
 
 from videos import moving, write_video  # noqa: E402
 
-from edge_tl_runtime.images.formats.several import picture_count  # noqa: E402
+from edge_tl.data.pictures import ImageRecord, look_at  # noqa: E402
+from edge_tl_runtime.evaluation.evaluate import PixelReader  # noqa: E402
+from edge_tl_runtime.images.datasets.labelled import LabelledPhotos  # noqa: E402
+from edge_tl_runtime.images.decode import decode_noted, decode_photo  # noqa: E402
+from edge_tl_runtime.images.formats.decoders import is_ordinary  # noqa: E402
+from edge_tl_runtime.images.formats.several import SEVERAL, picture_count, several_note  # noqa: E402
+from edge_tl_runtime.modelfile.spec import ResizeRule  # noqa: E402
 from edge_tl_runtime.sources import LiveOptions, Video, open_source  # noqa: E402
 from edge_tl_runtime.sources.decoding.wholeness import Times, cut_short  # noqa: E402
 
@@ -72,6 +78,71 @@ def test_a_photo_is_one_picture_and_nothing_is_said(tmp_path, name):
     path = written(tmp_path / name, 1)
     assert picture_count(path.read_bytes()) == 1
     assert seen(path)[1] == []
+
+
+OF_SEVERAL = ["a.mjpeg", "a.jpg", "a.png", "a.webp", "a.tif", "a.ppm", "a.mpo", "a.heic"]
+
+
+def register(path: Path) -> None:
+    if path.suffix == ".heic":
+        pytest.importorskip(
+            "pillow_heif", reason="pillow-heif is not installed: pip install 'edge-tl[heic]'"
+        ).register_heif_opener()
+
+
+@pytest.mark.parametrize("name", OF_SEVERAL)
+def test_every_reader_of_photos_notes_that_one_of_several_pictures_is_taken(tmp_path, name):
+    register(tmp_path / name)
+    path = written(tmp_path / name)
+    data = path.read_bytes()
+    frame, notes = decode_noted(data)
+    assert notes[-1:] == (SEVERAL,)
+    assert np.array_equal(frame, decode_photo(data))
+    assert float(np.abs(frame.astype(int) - PICTURES[0]).mean()) < 8, "the first, as Pillow and PyAV coded it"
+    assert not is_ordinary(data), "or features from the cache would say nothing"
+    looked = look_at(path)  # data check, train --group auto
+    assert isinstance(looked, ImageRecord)
+    assert looked.notes == notes
+    reader = PixelReader(
+        LabelledPhotos(tmp_path, ("a", "b"), (path,), (0,)),
+        ResizeRule(height=32, width=32, crop_pct=1.0, resample="area-linear"),
+    )  # evaluate, train
+    assert sum(len(batch.indices) for batch in reader) == 1
+    assert reader.adjusted() == {SEVERAL: (name,)} | dict.fromkeys(notes[:-1], (name,))
+
+
+@pytest.mark.parametrize("name", OF_SEVERAL)
+def test_a_file_of_one_picture_has_no_note(tmp_path, name):
+    register(tmp_path / name)
+    data = written(tmp_path / name, 1).read_bytes()
+    assert several_note(data) == ""
+    for length in range(0, len(data), max(1, len(data) // 200)):
+        assert several_note(data[:length]) == ""
+
+
+def test_a_heic_photo_with_a_thumbnail_is_one_picture(tmp_path):
+    heif = pytest.importorskip("pillow_heif", reason="pillow-heif is not installed: pip install 'edge-tl[heic]'")
+    made = heif.from_bytes("RGB", (640, 480), bytes(640 * 480 * 3))
+    made.save(tmp_path / "a.heic", quality=50, thumbnails=[128])
+    data = (tmp_path / "a.heic").read_bytes()
+    assert b"thmb" in data or data.count(b"hvc1") > 1, "the thumbnail is there"
+    assert several_note(data) == ""
+
+
+@pytest.mark.parametrize("word", [b"hdrgm:Version", b"apdi:HDRGainMapVersion"])
+def test_a_gain_map_behind_a_photo_is_not_a_second_picture(tmp_path, word):
+    """Pillow writes a second picture of the same size; XMP says that it only holds brightness, as phones' photos do."""
+    data = written(tmp_path / "a.mpo", 2).read_bytes()
+    assert several_note(data) == SEVERAL
+    xmp = b"http://ns.adobe.com/xap/1.0/\0<x " + word + b"='1.0'/>"
+    part = b"\xff\xe1" + (len(xmp) + 2).to_bytes(2, "big") + xmp
+    assert several_note(data[:2] + part + data[2:]) == ""
+
+
+def test_other_sizes_in_an_mpo_are_previews(tmp_path):
+    first, other = (Image.fromarray(picture[..., ::-1]) for picture in PICTURES[:2])
+    first.save(tmp_path / "a.mpo", save_all=True, append_images=[other.resize((32, 24))])
+    assert several_note((tmp_path / "a.mpo").read_bytes()) == ""
 
 
 def test_what_belongs_to_one_photo_is_not_counted():

@@ -22,6 +22,7 @@ from edge_tl_runtime.sources import (
 from edge_tl_runtime.sources.capture import devices as devices_module
 from edge_tl_runtime.sources.capture.devices import Camera, four_letters
 from edge_tl_runtime.sources.capture.live import Live
+from edge_tl_runtime.sources.decoding.opencv_reader import OpenCvReader
 from edge_tl_runtime.sources.request import CaptureRequest, Opened
 from edge_tl_runtime.sources.v4l import camera_path, stable_path
 
@@ -51,6 +52,24 @@ def test_one_string_names_any_source(tmp_path, color_photos):
     live = {name for name in kinds if is_live(name)}
     assert live == {name for name, kind in kinds.items() if kind in LIVE_KINDS}
     assert is_live(str(tmp_path / "a.mp4"), realtime=True)
+
+
+@pytest.mark.parametrize("lent", [False, True], ids=["kept", "given back"])
+def test_opencv_decodes_no_frame_into_the_memory_of_one_that_is_still_in_use(tmp_path, lent):
+    """A thread decodes ahead: were the memory shared, a frame that waits would become a later one."""
+    path = str(tmp_path / "a.avi")
+    writer = cv2.VideoWriter(path, cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
+    for number in range(12):
+        writer.write(np.full((48, 64, 3), 20 * number, np.uint8))
+    writer.release()
+    reader, frames = OpenCvReader(path), []
+    spare = np.zeros((48, 64, 3), np.uint8) if lent else None
+    while reader.grab():
+        frame = reader.retrieve(spare)
+        assert (frame is spare) == lent
+        frames.append(frame.copy() if lent else frame)
+    reader.close()
+    assert [int(frame[20, 30, 1]) for frame in frames] == pytest.approx([20 * number for number in range(12)], abs=2)
 
 
 def test_kinds_of_sources(tmp_path):

@@ -8,27 +8,13 @@ import json
 
 import numpy as np
 import pytest
+from contracts import RULE, json_values, make, names
 from hostile import checked
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_tl_runtime.core.errors import BadModelError, UnknownSpecVersion
-from edge_tl_runtime.modelfile.spec import Accuracy, ModelSpec, Normalization, ResizeRule, Scores, SelfTest, spread
-
-RULE = ResizeRule(height=8, width=8, crop_pct=0.875, resample="area-cubic")
-NORMAL = Normalization(mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))
-
-
-def make(labels: tuple[str, ...] = ("ant", "bee"), **changes: object) -> ModelSpec:
-    return ModelSpec(**{"labels": labels, "resize": RULE, "normalization": NORMAL, "arch": "net", **changes})
-
-
-names = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), min_size=1)
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=8,
-)
+from edge_tl_runtime.modelfile.spec import Accuracy, ModelSpec, Scores, SelfTest, spread
 
 
 @given(
@@ -241,7 +227,7 @@ def test_a_document_of_version_1_is_read_and_written_as_version_2():
 
 def test_what_is_kept_without_being_used_is_known():
     spec = ModelSpec.from_dict({**WHOLE, "novelty": 1})
-    unused = {*OPTIONAL, "history", "novelty"} - {"training_images"}
+    unused = {*OPTIONAL, "history", "novelty"} - {"training_images", "ood_score"}
     assert spec.unused() == sorted(unused)
 
 

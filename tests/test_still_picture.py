@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 
 import pytest
 from odd_servers import OddServer, Visit, jpeg, number_of, serving
+from PIL import Image
 
 from edge_tl_runtime.core.errors import SourceError
 from edge_tl_runtime.sources import LiveOptions, Patience, State, open_source
@@ -217,3 +219,22 @@ def test_a_pace_for_what_has_none_is_refused(color_model, color_photos):
     plan = RunPlan(model=color_model, source=str(color_photos), every=2.0, headless=True)
     with ExitStack() as stack, pytest.raises(UsageError, match="--every paces a camera or a stream"):
         assemble(plan, Classifier, stack, [].append)
+
+
+@pytest.mark.parametrize(("form", "count"), [("WEBP", 3), ("PNG", 3), ("WEBP", 1), ("PNG", 1)])
+def test_of_an_animation_at_an_address_it_is_said_once_that_its_first_picture_is_used(form, count):
+    def animation(shade: int) -> bytes:
+        out = io.BytesIO()
+        first, *others = (Image.new("RGB", (64, 48), (shade + 60 * number, 90, 0)) for number in range(count))
+        first.save(out, form, **({"save_all": True, "append_images": others} if others else {}))
+        return out.getvalue()
+
+    told: list[str] = []
+    with (
+        serving(shot=Shots(animation(10), animation(40), animation(70))) as server,
+        live(server, "/shot", told, every=0.05) as source,
+    ):
+        for _, record in zip(range(2), source, strict=False):
+            assert record.frame.shape == (48, 64, 3)
+    said = [line for line in told if "the first of it is used" in line]
+    assert len(said) == (1 if count > 1 else 0)

@@ -16,9 +16,9 @@ import numpy as np
 import onnx
 import pytest
 from conftest import COLORS, RULE
+from endpoints import Paced
 from onnx import numpy_helper
 from stopwatch import HANGING
-from test_health import Paced
 
 from edge_tl_runtime.inference.classifier import Classifier
 from edge_tl_runtime.modelfile.onnx import with_checksum

@@ -96,7 +96,7 @@ def test_a_run_holds_what_is_promised(trained, surfaces):
         "settings.toml",
         "metrics.jsonl",
         "log.txt",
-        "judged.npz",
+        "logits.npz",
     }
     run = load_run(trained.folder)
     assert run.spec == trained.spec

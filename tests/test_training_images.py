@@ -9,7 +9,6 @@ import io
 import json
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import scipy.fft
@@ -17,6 +16,7 @@ from conftest import write_photo
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from scenes import files_of, scene
 
 from edge_tl_runtime.core.errors import BadModelError
 from edge_tl_runtime.core.threads import map_in_order
@@ -36,16 +36,6 @@ from edge_tl_runtime.images.fingerprint import (
 from edge_tl_runtime.modelfile.training_images import MAX_BYTES, MAX_RADIUS, PhotoHashes, TrainingImages
 
 
-def scene(seed: int, height: int = 180, width: int = 240) -> np.ndarray:
-    """uint8 BGR, with the spectrum of a photo: most at low frequencies."""
-    rng = np.random.default_rng(seed)
-    picture = np.zeros((height, width, 3), np.float32)
-    for side in (2, 4, 8, 16, 32):
-        small = rng.normal(size=(side, side, 3)).astype(np.float32) / side
-        picture += cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
-    return np.clip(128 + 90 * picture, 0, 255).astype(np.uint8)
-
-
 def folder_of(root: Path, seeds: range, quality: int = 0) -> Path:
     root.mkdir(parents=True)
     for seed in seeds:
@@ -54,11 +44,6 @@ def folder_of(root: Path, seeds: range, quality: int = 0) -> Path:
         image.save(buffer, *(("JPEG",) if quality else ("PNG",)), **({"quality": quality} if quality else {}))
         (root / f"{seed}.{'jpg' if quality else 'png'}").write_bytes(buffer.getvalue())
     return root
-
-
-def files_of(folder: Path | None) -> dict[str, Path]:
-    files = [] if folder is None else photo_files(folder)
-    return {hashlib.sha256(path.read_bytes()).hexdigest(): path for path in files}
 
 
 def listed(

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from commands import edge_tl
 from conftest import write_photo
 from onnx import helper, numpy_helper
 from stopwatch import Stopwatch
-from test_device_commands import edge_tl
 
 from edge_tl_runtime.core.errors import BadModelError, UsageError
 from edge_tl_runtime.core.files import sha256

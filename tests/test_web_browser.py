@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from urllib.parse import urlsplit
 
 import pytest
+from browsers import browser as browser
+from browsers import screen
 from conftest import THAI
 from web_pages import EVIL, Camera, deliver, grey, result_of, status_of, until
 
 from edge_tl_runtime.sinks.web import WebPage
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-)
 PIXEL = """
 const image = document.getElementById("picture"), canvas = document.createElement("canvas");
 canvas.width = canvas.height = 1;
@@ -32,21 +21,6 @@ canvas.getContext("2d").drawImage(image, 0, 0, 1, 1);
 return image.hidden ? -1 : canvas.getContext("2d").getImageData(0, 0, 1, 1).data[0];
 """
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def browser(tmp_path):
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-    if not CHROMIUM or not DRIVER:
-        pytest.skip("chromium or chromedriver is not installed")
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path / 'profile'}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    yield driver
-    driver.quit()
 
 
 @pytest.fixture
@@ -72,11 +46,6 @@ def shown(browser, **wanted):
             return False
 
     until(is_so)
-
-
-def screen(browser, width, height):
-    metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 700}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
 
 
 def requested(browser):

@@ -18,23 +18,25 @@ PRESETS = ("quick", "standard", "full")
 class AttackSettings:
     """What was asked for; written into the report as it is."""
 
-    preset: str = option("standard", "How much is spent.", *PRESETS)
+    preset: str = option("standard", "How much computation to spend.", *PRESETS)
     attacks: str = option(
         "", f"Run these instead of the preset's attacks: {', '.join(ATTACK_NAMES)}.", plugins="attacks", metavar="A,B"
     )
-    norm: str = option("linf", "Shape of the perturbations.", "linf", "l2")
-    epsilons: str = option("", "Radii; linf: in /255, 0,1,2,4,8,16; l2: of pixels in 0..1, 0,0.25,0.5,1,2.")
-    photos: int = option(0, "Photos to attack; 0: what the preset takes.", low=0)
-    split: str = option("val", "Part of DATA.", "val", "test", "train", "all")
-    target: str = option("", "Class to be reached; otherwise any wrong class will do.")
-    source: str = option("", "Attack photos of this class alone.")
-    queries: int = option(0, "Questions to the file for each photo, of black-box attacks; 0: as the preset.", low=0)
-    time_limit: float = option(0.0, "Minutes after which the report gives bounds; 0 for none.", low=0)
-    corruptions: str = option("", "Also accuracy under corruptions: camera, imagenet-c, all, or names.")
+    norm: str = option("linf", "Norm that bounds the perturbation.", "linf", "l2")
+    epsilons: str = option(
+        "", "Epsilons, with commas.  [default: 0,1,2,4,8,16 (/255) for linf; 0,0.25,0.5,1,2 (pixels in 0..1) for l2]"
+    )
+    photos: int = option(0, "Number of photos to attack; 0: the preset's number.", low=0)
+    split: str = option("val", "Part of DATA to attack.", "val", "test", "train", "all")
+    target: str = option("", "Class that the attack must reach.  [default: any wrong class]")
+    source: str = option("", "Attack only photos of this class.")
+    queries: int = option(0, "Queries per photo for black-box attacks; 0: the preset's number.", low=0)
+    time_limit: float = option(0.0, "Stop after this many minutes and report bounds; 0: no limit.", low=0)
+    corruptions: str = option("", "Also measure accuracy under corruptions: camera, imagenet-c, all, or names.")
     device: str = option(
         "auto", "Where gradients are computed; auto takes a GPU when there is one.", "auto", "cpu", "cuda"
     )
-    seed: int = option(0, "Of random starts and black-box attacks.", low=0)
+    seed: int = option(0, "Seed of random starts and black-box attacks.", low=0)
 
     def __post_init__(self) -> None:
         check(self)
@@ -65,8 +67,8 @@ class AttackSettings:
 class PackSettings(AttackSettings):
     """Those of the evaluation that a pack is made of."""
 
-    preset: str = option("quick", "How much is spent on the stored pictures.", *PRESETS)
-    photos: int = option(100, "Photos in the pack; 0: what the preset takes.", low=0)
+    preset: str = option("quick", "How much computation to spend on the stored pictures.", *PRESETS)
+    photos: int = option(100, "Number of photos in the pack; 0: the preset's number.", low=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,22 +76,29 @@ class DreamSettings:
     """What was asked for; written to dream.json. Weights are in logits, of terms that do not depend on the input's size."""
 
     steps: int = option(400, "Steps of gradient ascent.", low=1)
-    learning_rate: float = option(0.005, "Of the first step; it falls to 0 on a cosine.", low=1e-6, high=1)
+    learning_rate: float = option(
+        0.005, "Learning rate of the first step; it falls to 0 on a cosine.", low=1e-6, high=1
+    )
     basis: str = option(
-        "fourier", "What is moved: frequencies of uncorrelated colours, or each pixel.", "fourier", "pixels"
+        "fourier", "What is optimized: frequencies of uncorrelated colours, or each pixel.", "fourier", "pixels"
     )
     tv: float = option(250.0, "Weight of total variation; more is smoother.", low=0)
     l2: float = option(300.0, "Weight of the squared distance from grey, or from the photo.", low=0)
-    jitter: int = option(16, "Pixels that the picture is moved at most, at each step.", low=0)
-    scale: float = option(0.3, "Share by which it is enlarged or reduced at most.", low=0, high=0.9)
-    rotation: float = option(10.0, "Degrees by which it is turned at most.", low=0, high=180)
-    start: str = option("noise", "What it starts from without a photo.", "noise", "grey")
-    gradients: str = option("own", "Of the file itself, or of the FP32 file that it was made from.", "own", "twin")
-    control: bool = option(True, "Also climb without anything that holds the picture.")
-    animation: str = option("gif", "How the climb is shown.", "gif", "mp4", "none")
-    frames: int = option(40, "Pictures of the animation.", low=2, high=1000)
-    seed: int = option(0, "Of the start and of all movements.", low=0)
-    device: str = option("auto", "auto takes a GPU when there is one.", "auto", "cpu", "cuda", "mps")
+    jitter: int = option(16, "Largest random shift at each step, in pixels.", low=0)
+    scale: float = option(0.3, "Largest random change of scale, as a fraction.", low=0, high=0.9)
+    rotation: float = option(10.0, "Largest random rotation, in degrees.", low=0, high=180)
+    start: str = option("noise", "Picture to start from without a photo.", "noise", "grey")
+    gradients: str = option(
+        "own",
+        "Gradients of the file itself (own), or of the FP32 file that it was made from.",
+        "own",
+        "fp32-counterpart",
+    )
+    control: bool = option(True, "Also make a picture without the terms that keep it looking like a photo.")
+    animation: str = option("gif", "Format of the animation.", "gif", "mp4", "none")
+    frames: int = option(40, "Number of pictures in the animation.", low=2, high=1000)
+    seed: int = option(0, "Seed of the start and of all random movements.", low=0)
+    device: str = option("auto", "Device to compute on; auto: a GPU if there is one.", "auto", "cpu", "cuda", "mps")
 
     def __post_init__(self) -> None:
         check(self)

@@ -63,9 +63,10 @@ def bench(
         opened.archive.verify()
     measured = BenchmarkModel(model=path, classifier=classifier, pack=opened, photos=photos, overlap=overlap)
     target = Path(f"bench-{path.stem}.json") if output is None else Path(output)
-    document, ledger = run_benchmark(measured, target, made, report.stage, report.say)
+    found, ledger = run_benchmark(measured, target, made, report.stage, report.say)
+    document: dict[str, Any] = dict(found)
     document = document if signing is None else signing(document)
     write_result(target, document)
     if document["complete"]:
         ledger.discard()
-    return BenchResult(target, dict(document))
+    return BenchResult(target, document)

@@ -17,6 +17,7 @@ from edge_tl_runtime.machine.tuning_profile import TunedChoice
 
 if TYPE_CHECKING:
     from edge_tl.audit.check import Findings
+    from edge_tl_runtime.bench.pack.documents import PackSummaryDocument
     from edge_tl_runtime.inference.classifier import SessionSettings
 
 
@@ -141,7 +142,7 @@ class PackResult:
     """What a pack holds. path: the file that goes to the device. document: what `edge-tl pack --json` prints."""
 
     path: Path
-    document: Mapping[str, Any] = field(repr=False)
+    document: PackSummaryDocument = field(repr=False)
 
     @property
     def photos(self) -> int:

@@ -13,7 +13,7 @@ from edge_tl_runtime.core.settings import option
 class CheckSettings:
     """The page, and the backbone whose features look at the labels: the one that a training takes unless told otherwise."""
 
-    page: Path = option(Path("data-check.html"), "Page.", flags=("-o", "--output"))
+    page: Path = option(Path("data-check.html"), "File for the page.", flags=("-o", "--output"))
     arch: str = option(TrainSettings.arch, "Backbone whose features check the labels.")
-    weights: str = option(TrainSettings.weights, "Of the backbone.")
-    device: str = option("auto", "auto takes a GPU when there is one.", "auto", "cpu", "cuda", "mps")
+    weights: str = option(TrainSettings.weights, "Weights of the backbone.")
+    device: str = option("auto", "Device to compute on; auto: a GPU if there is one.", "auto", "cpu", "cuda", "mps")

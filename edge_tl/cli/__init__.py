@@ -20,20 +20,20 @@ __all__ = ["ALSO_CALLED", "COMMANDS", "GROUPS", "LazyGroup", "cli", "invoke", "m
 
 # Name, then the line that `edge-tl --help` shows. The module edge_tl.cli.<name> holds `command`.
 COMMANDS = {
-    "demo": "The whole path, offline, on built-in photographs.",
+    "demo": "Run everything on built-in photos, without the network.",
     "train": "Train a classifier on a folder of photos.",
-    "evaluate": "Accuracy of a model on labelled photos.",
+    "evaluate": "Measure the accuracy of a model on labelled photos.",
     "export": "Make verified ONNX files, FP32 and INT8, from a run.",
     "predict": "Classify photos.",
     "run": "Classify the frames of a camera, video or folder.",
-    "attack": "How robust a model file is to pictures made to mislead it.",
-    "dream": "The picture that a model takes for the best of a class.",
-    "report": "The page of a run, an attack or a benchmark, or several side by side.",
+    "attack": "Measure how robust a model file is to pictures made to fool it.",
+    "dream": "Make the picture that a model takes for the best example of a class.",
+    "report": "Write the page of a run, an attack or a benchmark, or compare several.",
     "data": "Check a folder of photos before training; fetch a data set.",
-    "adopt": "Make a classifier exported elsewhere into an edge-tl file.",
+    "adopt": "Turn a classifier from another tool into an edge-tl file.",
     "inspect": "Show what a model file says of itself.",
-    "pack": "A benchmark pack of a model, for `edge-tl bench` on the device.",
-    "bench": "How fast, how good and how robust a model file is on this machine.",
+    "pack": "Make a benchmark pack of a model, for `edge-tl bench` on a device.",
+    "bench": "Measure speed, accuracy and robustness of a model file on this machine.",
     "tune": "Find the fastest way to run a model file on this machine.",
     "doctor": "Show what this machine can do, and what is wrong.",
 }
@@ -108,7 +108,7 @@ class LazyGroup(click.Group):
 @click.version_option(package_name="edge-tl", prog_name="edge-tl")
 @click.option("--debug", is_flag=True, help="Show the traceback of a failure.")
 def cli(debug: bool) -> None:
-    """From a folder of photos to an image classifier on a small device's camera."""
+    """Train an image classifier on your photos and run it on a small device's camera."""
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -48,26 +48,32 @@ def _fixed(context: click.Context, parameter: click.Parameter, pairs: tuple[str,
     return found
 
 
-@click.command(short_help="Make a classifier exported elsewhere into an edge-tl file.")
+@click.command(short_help="Turn a classifier from another tool into an edge-tl file.")
 @click.argument("original", type=click.Path(path_type=Path))
 @click.option("-o", "target", type=click.Path(path_type=Path), required=True, help="The file to write.")
 @click.option(
     "--labels",
-    help="A file (a label a line, JSON, CSV), imagenet, numbers, or metadata. Default: the file's own metadata.",
+    help="A file (one label per line, JSON, CSV), imagenet, numbers, or metadata.  [default: the file's own metadata]",
 )
 @options(AdoptSettings, "repeated_labels", "background_first", "normalize")
-@click.option("--mean", callback=_figures, help="In place of --normalize, of pixels in 0..1 or in 0..255.")
+@click.option(
+    "--mean", callback=_figures, help="Three numbers, instead of --normalize; of pixels in 0..1 or in 0..255."
+)
 @click.option("--std", callback=_figures, help="With --mean, in the same unit.")
 @options(AdoptSettings, "crop_pct")
-@click.option("--bgr/--rgb", default=None, help="Order of the colours that it was trained on.  [default: rgb]")
+@click.option("--bgr/--rgb", default=None, help="Colour order that the network was trained with.  [default: rgb]")
 @click.option(
     "--photos",
     type=click.Path(path_type=Path),
-    help="Labelled photos: tries the usual preprocessings on them and takes the best, or says how good yours is.",
+    help="Labelled photos. The usual preprocessings are tried on them and the best is taken; one that you give is compared.",
 )
 @options(AdoptSettings, "count", "output")
-@click.option("--size", callback=_size, help="224 or 320x240, where the file leaves height and width free.")
-@click.option("--fix", multiple=True, callback=_fixed, metavar="NAME=NUMBER", help="A value for another input.")
+@click.option(
+    "--size", callback=_size, help="Input size, such as 224 or 320x240, if the file leaves height and width free."
+)
+@click.option(
+    "--fix", multiple=True, callback=_fixed, metavar="NAME=NUMBER", help="Fix another input to a value; repeatable."
+)
 @options(AdoptSettings, "scores")
 def command(
     original: Path,

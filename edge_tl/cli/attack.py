@@ -25,19 +25,24 @@ class AttackCommand(Sections):
     }
 
 
-@click.command(cls=AttackCommand, short_help="How robust a model file is to pictures made to mislead it.")
+@click.command(cls=AttackCommand, short_help="Measure how robust a model file is to pictures made to fool it.")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option(
-    "-o", "--output", "folder", type=click.Path(path_type=Path), help="Folder for report and pictures; attack-MODEL."
+    "-o",
+    "--output",
+    "folder",
+    type=click.Path(path_type=Path),
+    help="Folder for the report and the pictures.  [default: attack-MODEL]",
 )
 @options(AttackSettings)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def command(model: Path, data: Path, folder: Path | None, as_json: bool, **values: Any) -> None:
-    """Attack MODEL, an ONNX file, with gradients and without, on the labelled photos of DATA; INT8 files through their integers.
+    """Attack MODEL, an ONNX file (INT8 too), on the labelled photos of DATA, with gradients and without.
 
-    Every success is checked by onnxruntime on whole pixel values, written as PNG, read back and checked again. When a sign of
-    hidden gradients is found, the robust accuracy is withheld and the sign explained. Interrupted, the same command goes on.
+    onnxruntime checks every success on whole pixel values; the picture is written as PNG, read back and checked again. If there
+    is a sign that an attack failed, no robust accuracy is printed, and the sign is explained. After an interruption, give the
+    same command again: it goes on.
     """
     from edge_tl.api.attacking import attack
     from edge_tl.api.reporter import Reporter
@@ -55,7 +60,7 @@ def command(model: Path, data: Path, folder: Path | None, as_json: bool, **value
 def _print(document: Mapping[str, Any]) -> None:
     radii = [f"{radius:g}" for radius in document["threat"]["epsilons"]]
     unit = document["threat"]["unit"]
-    for role, subject in document["subjects"].items():
+    for role, subject in document["models_under_test"].items():
         robust = [_share(subject["worst"][radius]) for radius in radii]
         if document["withheld"] and role == "model":
             robust[1:] = ["withheld"] * (len(radii) - 1)
@@ -80,7 +85,7 @@ def _print(document: Mapping[str, Any]) -> None:
     if document["quantization"]:
         click.echo(document["quantization"])
     for alarm in document["alarms"]:
-        where = document["subjects"][alarm["subject"]]["name"]
+        where = document["models_under_test"][alarm["role"]]["name"]
         click.echo(f"ALARM, {where}: {alarm['name']}: {alarm['text']}. {alarm['explanation']}")
     click.echo(document["headline"])
 

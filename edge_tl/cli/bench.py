@@ -18,20 +18,30 @@ from edge_tl_runtime.evaluation.settings import EvaluateSettings
 from edge_tl_runtime.inference.settings import OpenSettings
 
 
-@click.command(short_help="How fast, how good and how robust a model file is on this machine.")
+@click.command(short_help="Measure speed, accuracy and robustness of a model file on this machine.")
 @click.argument("model", type=click.Path(path_type=Path), required=False)
 @click.argument("pack", type=click.Path(path_type=Path), required=False)
 @click.option("--data", type=click.Path(path_type=Path), help="Labelled photos instead of a pack.")
 @option_of(EvaluateSettings, "split", "Part of --data.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="File for the result; bench-MODEL.json.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="File for the result.  [default: bench-MODEL.json]"
+)
 @options(BenchSettings)
 @options(OpenSettings)
-@click.option("--sign", type=click.Path(path_type=Path), metavar="KEY", help="Sign the result: Ed25519, PEM.")
 @click.option(
-    "--verify", type=click.Path(path_type=Path), metavar="RESULT", help="Check a result; nothing is measured."
+    "--sign",
+    type=click.Path(path_type=Path),
+    metavar="KEY",
+    help="Sign the result with this Ed25519 private key (PEM).",
 )
 @click.option(
-    "--key", type=click.Path(path_type=Path), metavar="PUBLIC", help="For --verify: whose signature it must be."
+    "--verify", type=click.Path(path_type=Path), metavar="RESULT", help="Check a result instead of measuring."
+)
+@click.option(
+    "--key",
+    type=click.Path(path_type=Path),
+    metavar="PUBLIC",
+    help="For --verify: public key that the signature must fit.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(
@@ -43,10 +53,10 @@ def command(
     as_json: bool,
     **values: Any,
 ) -> None:
-    """Measure MODEL on this machine: latency, throughput, memory, and with a PACK (or --data) accuracy and robustness.
+    """Measure MODEL on this machine: latency, throughput and memory; with a PACK (or --data) accuracy and robustness too.
 
-    The result is one JSON file with digests of the model, the pack and itself. Close other programs first. Interrupted, even by
-    a power cut, the same command goes on.
+    The result is one JSON file with checksums of the model, the pack and itself. Close other programs first. After an
+    interruption, even a power cut, give the same command again: it goes on.
     """
     if verify is not None:
         _verify(verify, key)

@@ -15,7 +15,7 @@ from edge_tl.cli.options import options
 
 @click.group(short_help="Check a folder of photos before training; fetch a data set.")
 def command() -> None:
-    """Look at photos before they are trained on."""
+    """Check photos before training, or fetch a data set."""
 
 
 @command.command(short_help="Find leaks, duplicates, doubtful labels and bad files.")
@@ -23,8 +23,8 @@ def command() -> None:
 @options(CheckSettings)
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def check(data: str, as_json: bool, **values: Any) -> None:
-    """Check DATA, a folder, manifest or data set as `edge-tl train` takes it, and write a page
-    with a contact sheet of each class and thumbnails of what was found."""
+    """Check DATA (a folder, a list or the name of a data set, as for `edge-tl train`) and write a page
+    with a contact sheet of each class and thumbnails of the findings."""
     from edge_tl.api.checking import check as check_photos
     from edge_tl.api.reporter import Reporter
     from edge_tl_runtime.images.datasets.survey import count_reasons
@@ -65,10 +65,10 @@ def check(data: str, as_json: bool, **values: Any) -> None:
 @command.command(short_help="Fetch a data set by name.")
 @click.argument("name")
 @click.option(
-    "-o", "--output", "parent", type=click.Path(path_type=Path), help="Folder to put it in; default: the cache."
+    "-o", "--output", "parent", type=click.Path(path_type=Path), help="Folder to put it in.  [default: the cache]"
 )
 def get(name: str, parent: Path | None) -> None:
-    """Fetch NAME: oxford-pets, cats-dogs, hymenoptera or surfaces."""
+    """Fetch the data set NAME: oxford-pets, cats-dogs, hymenoptera or surfaces."""
     from edge_tl.data.cache import cache_folder
     from edge_tl.data.named import NAMES
     from edge_tl.data.named import get as fetch

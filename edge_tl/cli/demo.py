@@ -11,7 +11,7 @@ from edge_tl.cli.console import percent, progress, say, table
 from edge_tl_runtime.core.text import shell_command
 
 
-@click.command(short_help="The whole path, offline, on built-in photographs.")
+@click.command(short_help="Run everything on built-in photos, without the network.")
 @click.option(
     "-o",
     "--output",
@@ -22,7 +22,7 @@ from edge_tl_runtime.core.text import shell_command
     help="Folder for photos, run and video.",
 )
 def command(folder: Path) -> None:
-    """Train on photographs of brick, grass and gravel, export to INT8, and classify photos and a video with the file."""
+    """Train on photos of brick, grass and gravel, export to INT8, and classify photos and a video with the file."""
     from edge_tl.demo import run_demo
 
     started = time.perf_counter()

@@ -15,9 +15,9 @@ from edge_tl.cli.console import say
 @click.argument("model", type=click.Path(path_type=Path), required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def command(model: Path | None, as_json: bool) -> None:
-    """Processor, memory, execution providers, OpenCV, cameras and training packages; with MODEL, whether it runs here.
+    """Show processor, memory, execution providers, OpenCV, cameras and training packages; with MODEL, whether it runs here.
 
-    Exit code 1 when MODEL cannot be used on this machine.
+    The exit code is 1 if MODEL cannot be used on this machine.
     """
     from edge_tl.cli.broken_imports import broken_libraries
 

@@ -13,10 +13,14 @@ from edge_tl.cli.console import percent, progress, say, table
 from edge_tl.cli.options import options
 
 
-@click.command(short_help="The picture that a model takes for the best of a class.")
+@click.command(short_help="Make the picture that a model takes for the best example of a class.")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option(
-    "--class", "classes", multiple=True, required=True, help="A label, a word of one, or an index; repeatable."
+    "--class",
+    "classes",
+    multiple=True,
+    required=True,
+    help="Class to show: a label, a word of a label, or an index; repeatable.",
 )
 @click.option(
     "-o",
@@ -27,16 +31,16 @@ from edge_tl.cli.options import options
     show_default=True,
     help="Folder for the pictures.",
 )
-@click.option("--photo", type=click.Path(path_type=Path), help="A photo to start from and to stay near.")
+@click.option("--photo", type=click.Path(path_type=Path), help="Start from this photo and stay close to it.")
 @options(DreamSettings)
 @click.option("--json", "as_json", is_flag=True, help="Print the document as JSON.")
 def command(
     model: Path, classes: tuple[str, ...], folder: Path, photo: Path | None, as_json: bool, **values: Any
 ) -> None:
-    """Climb to the picture that MODEL, an ONNX file, takes for the best of a class, through INT8 too.
+    """Make the picture that MODEL, an ONNX file (INT8 too), takes for the best example of a class.
 
-    The confidence is that of the file itself for the picture as it was written and read back. The control, climbed to with
-    nothing that holds it to what pictures look like, shows how sure a model can be of noise.
+    The confidence is the file's own, for the picture after it was written and read back. The control is made without the terms
+    that keep it looking like a photo; it shows how sure a model can be of noise.
     """
     from edge_tl.adversarial.document import DREAMS_DOCUMENT
     from edge_tl.api.dreaming import dream

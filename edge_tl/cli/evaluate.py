@@ -22,7 +22,7 @@ MAX_CONFUSION = 12
 MAX_CLASSES = 40
 
 
-@click.command(short_help="Accuracy of a model on labelled photos.")
+@click.command(short_help="Measure the accuracy of a model on labelled photos.")
 @click.argument("model")
 @click.argument("data", type=click.Path(path_type=Path))
 @options(EvaluateSettings, "split")
@@ -40,7 +40,7 @@ def command(
     count: int | None,
     as_json: bool,
 ) -> None:
-    """Judge MODEL (an ONNX file, a run, or the name of a backbone with its ImageNet head) on the labelled photos of DATA.
+    """Evaluate MODEL (an ONNX file, a run, or the name of a backbone with its ImageNet head) on the labelled photos of DATA.
 
     DATA holds a folder for each class (in val/ where there is one), or photos named by class index (0007_name.jpg).
     """

@@ -32,25 +32,24 @@ class ExportCommand(Sections):
     "--output",
     "folder",
     type=click.Path(path_type=Path),
-    help="Folder for the files; the run's own, or that of the file.",
+    help="Folder for the files.  [default: that of RUN]",
 )
 @options(ExportSettings, "quantization")
 @click.option(
     "--photos",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="Labelled photos to calibrate and evaluate on, never the same ones; the run's own.",
+    help="Labelled photos: some to calibrate on, others to evaluate on.  [default: the run's own]",
 )
 @option_of(TrainSettings, "weights", "For a backbone's name instead of a run.")
 @options(ExportSettings, without=("quantization",))
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(model: str, folder: Path | None, photos: Path | None, weights: str, as_json: bool, **values: Any) -> None:
-    """Export RUN to verified ONNX files: a run folder, the name of a backbone (with its ImageNet head), or an FP32 file of
-    edge-tl, exported or adopted.
+    """Export RUN to verified ONNX files. RUN is a run folder, the name of a backbone (with its ImageNet head), or an FP32 file
+    of edge-tl, exported or adopted.
 
-    INT8 is calibrated on some photos and evaluated on others; a file is written only when it was seen to lose no more than
-    allowed and to be faster than FP32. What the photos can show, and what they cannot, is said; all that was measured is kept in
-    export.html and export.json.
+    INT8 is calibrated on some photos and evaluated on others. An INT8 file is written only if it is faster than FP32 and loses no
+    more accuracy than allowed. All that was measured is in export.html and export.json.
     """
     from edge_tl.deploy import deploy
     from edge_tl.report.export.page import page_name

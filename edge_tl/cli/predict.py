@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.argument("images", nargs=-1, required=True)
 @options(PredictSettings)
 @options(OpenSettings)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line for each photo.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per photo, each on a line.")
 def command(
     model: Path,
     images: tuple[str, ...],
@@ -34,11 +34,15 @@ def command(
 ) -> None:
     """Classify IMAGES: photos, folders or patterns.
 
-    Exit code 1 when a photo that was named cannot be read; in a folder such a file is skipped and counted.
+    The exit code is 1 if a photo that you named cannot be read. In a folder, such a file is skipped and counted.
     """
+    from edge_tl_runtime.core.text import shell_command
+    from edge_tl_runtime.images.datasets.tally import by_note
+    from edge_tl_runtime.images.formats.several import SEVERAL
     from edge_tl_runtime.inference.classifier import SessionSettings
     from edge_tl_runtime.machine.open_classifier import open_classifier
     from edge_tl_runtime.sources import Photos
+    from edge_tl_runtime.sources.animation import is_animation
 
     for image in images:
         _require_photos(image, model)
@@ -61,7 +65,14 @@ def command(
         skipped += source.skipped
         failed |= bool(source.skipped) and not Path(source.name).is_dir()
     root = Path(images[0]) if len(images) == 1 and Path(images[0]).is_dir() else None
-    say_skipped(skipped, shown, root)
+    adjusted = by_note(
+        (name, (note,)) for source in sources for note, names in source.adjusted.items() for name in names
+    )
+    say_skipped(skipped, shown, root, adjusted)
+    of_several = (*map(Path, adjusted.get(SEVERAL, ())), *(item.path for item in skipped))
+    played = next((path for path in of_several if is_animation(path)), None)
+    if played is not None:
+        say(f"to have every picture of it: {shell_command('run', model, '--source', played)}")
     if failed or not shown:
         sys.exit(1)
 

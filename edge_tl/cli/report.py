@@ -18,20 +18,23 @@ if TYPE_CHECKING:
     from edge_tl.report.run.compare import RunRow
 
 
-@click.command(short_help="The page of a run, an attack or a benchmark, or several side by side.")
+@click.command(short_help="Write the page of a run, an attack or a benchmark, or compare several.")
 @click.argument("results", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="Page of several, or of a benchmark; comparison.html."
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="File for the page of a comparison or a benchmark.  [default: comparison.html]",
 )
 @click.option(
-    "--dreams", type=click.Path(path_type=Path), help="Folder of `edge-tl dream`, for the page of one attack."
+    "--dreams", type=click.Path(path_type=Path), help="Folder of `edge-tl dream` to show on the page of an attack."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON.")
 def command(results: tuple[Path, ...], output: Path | None, dreams: Path | None, as_json: bool) -> None:
-    """Write the page of RESULT anew: a folder of `edge-tl train` or `edge-tl attack`, or a file of `edge-tl bench`.
+    """Write the page of RESULT again: a folder of `edge-tl train` or `edge-tl attack`, or a file of `edge-tl bench`.
 
-    Several of one kind are compared with the first, with a page of them all. A folder of files of `edge-tl bench`, as a fleet
-    of devices leaves them, stands for all of these.
+    Several results of one kind are compared with the first, on one page. A folder with results of `edge-tl bench` stands for
+    all results in it.
     """
     from edge_tl.api.comparing import compare
 

@@ -40,14 +40,14 @@ class RunCommand(Sections):
 @click.argument("model", type=click.Path(path_type=Path))
 @options(RunPlan)
 @options(OpenSettings)
-@click.option("--max-frames", type=click.IntRange(1), help="Stop after so many frames.")
+@click.option("--max-frames", type=click.IntRange(1), help="Stop after this many frames.")
 def command(
     model: Path, threads: int | None, provider: str | None, profile: bool, max_frames: int | None, **values: Any
 ) -> None:
     """Classify frames live. A window shows label, confidence and frame rate; q ends it.
 
-    Every photo and every frame of a file is classified; of a camera, always the newest frame. A camera that is silent, frozen or
-    gone is reconnected for ever.
+    Every photo and every frame of a file is classified; of a camera, always the newest frame. A camera that stops, freezes or
+    disappears is reconnected for ever.
     """
     from edge_tl_runtime.machine.open_classifier import open_classifier
     from edge_tl_runtime.run.assemble import assemble, default_settings, pace

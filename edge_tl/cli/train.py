@@ -62,18 +62,29 @@ def _described(name: str) -> tuple[str, str]:
 @click.command(cls=TrainCommand, short_help="Train a classifier on labelled photos.")
 @click.argument("data", required=False)
 @click.option("-o", "--output", "folder", type=click.Path(path_type=Path), help="Folder for the run.")
-@click.option("--resume", "interrupted", type=click.Path(path_type=Path), help="Go on with an interrupted training.")
+@click.option(
+    "--resume",
+    "interrupted",
+    type=click.Path(path_type=Path),
+    help="Folder of an interrupted training to go on with.",
+)
 @options(TrainSettings)
 @click.option(
-    "--diagnose", is_flag=True, help="Compare ways to train instead, and say whether the backbone fits the photos."
+    "--diagnose",
+    is_flag=True,
+    help="Train in several ways and say whether the backbone fits these photos; no run is written.",
 )
-@click.option("--tensorboard", is_flag=True, help="Write TensorBoard records into the run too.")
+@click.option("--tensorboard", is_flag=True, help="Also write TensorBoard records into the run.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.option(
-    "--set", "assignments", multiple=True, metavar="NAME=VALUE", help="Any setting, as finetune.mixup=0.2; repeatable."
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Set any setting, such as finetune.mixup=0.2; repeatable.",
 )
 @click.option(
-    "--settings", "file", type=click.Path(path_type=Path), help="Settings in a TOML file, or those of a run folder."
+    "--settings", "file", type=click.Path(path_type=Path), help="Take settings from a TOML file or a run folder."
 )
 @click.option(
     "--help-all",
@@ -97,11 +108,12 @@ def command(
     file: Path | None,
     **values: Any,
 ) -> None:
-    """Train on DATA: a folder with train/ and val/ (and test/), or one folder, each with a sub-folder of photos for every
-    class; a CSV or TSV file with the columns path, label and split; or the name of a data set (oxford-pets, cats-dogs,
-    hymenoptera, surfaces).
+    """Train a classifier on DATA.
 
-    The defaults of fine-tuning are what measured best; docs/training.md tells more.
+    DATA is a folder with a sub-folder of photos for each class, or with train/ and val/ (and test/) that hold such folders; a CSV
+    or TSV file with the columns path, label and split; or the name of a data set (oxford-pets, cats-dogs, hymenoptera, surfaces).
+
+    The defaults are the settings that measured best. docs/training.md explains them.
     """
     chosen = choose(file, assignments, _given(values))
     settings = chosen.settings

@@ -17,9 +17,10 @@ from edge_tl_runtime.machine.settings import TuneSettings
 @options(TuneSettings)
 @click.option("--json", "as_json", is_flag=True, help="Print the profile as JSON.")
 def command(model: Path, seconds: float, as_json: bool) -> None:
-    """Measure MODEL with every provider, number of threads and spinning on or off, and files of the same export beside it.
+    """Find the fastest provider, number of threads and spinning setting for MODEL on this machine.
 
-    What is fastest is kept in a profile beside MODEL, which run and predict follow. Close other programs first.
+    Files of the same export beside MODEL are measured too. The fastest settings are written into a profile beside MODEL, which
+    `run` and `predict` use. Close other programs first.
     """
     from edge_tl.api.reporter import Reporter
     from edge_tl.api.tuning import tune

@@ -6,7 +6,7 @@
     settings.toml       what was asked for, as `edge-tl train --settings` takes it
     metrics.jsonl       one JSON object a line: features, probe, each epoch
     log.txt             what was printed, with times
-    judged.npz          logits for the validation and test photos, with their names and classes
+    logits.npz          logits for the validation and test photos, with their names and classes
     report.html         the run's page
 
 While a training is under way, and after it was interrupted, also
@@ -53,7 +53,9 @@ SETTINGS = "settings.json"
 ASKED = settings_file.FILE
 METRICS = "metrics.jsonl"
 LOG = "log.txt"
-JUDGED = "judged.npz"
+LOGITS = "logits.npz"
+EARLIER_LOGITS = "judged.npz"
+"""What earlier releases called it; such runs are still read."""
 REPORT = "report.html"
 RESUME = "resume.json"
 CHECKPOINT = "checkpoint.pt"
@@ -88,7 +90,8 @@ def check_output(folder: Path) -> None:
         LOG,
         METRICS + _PARTIAL,
         LOG + _PARTIAL,
-        JUDGED,
+        LOGITS,
+        EARLIER_LOGITS,
         REPORT,
         RESUME,
         CHECKPOINT,
@@ -183,9 +186,10 @@ def save_run(
             folder / SPEC: _readable(spec.to_dict()),
             folder / SETTINGS: _readable(settings),
             folder / ASKED: settings_file.written(asked).encode(),
-            folder / JUDGED: _pack(evaluated),
+            folder / LOGITS: _pack(evaluated),
         }
     )
+    (folder / EARLIER_LOGITS).unlink(missing_ok=True)
 
 
 def begin(
@@ -269,10 +273,11 @@ def _pack(evaluated: Mapping[str, ValidationLogits]) -> bytes:
 
 def read_evaluated(folder: Path) -> dict[str, ValidationLogits]:
     """By part; {} for a run that has none."""
-    if not (folder / JUDGED).is_file():
+    path = next((folder / name for name in (LOGITS, EARLIER_LOGITS) if (folder / name).is_file()), None)
+    if path is None:
         return {}
     try:
-        with np.load(folder / JUDGED) as arrays:
+        with np.load(path) as arrays:
             return {
                 part: ValidationLogits(
                     arrays[f"{part}_logits"],
@@ -283,7 +288,7 @@ def read_evaluated(folder: Path) -> dict[str, ValidationLogits]:
                 if f"{part}_logits" in arrays
             }
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise BadModelError(f"{folder / JUDGED} is damaged ({error}); train again or restore a copy") from None
+        raise BadModelError(f"{path} is damaged ({error}); train again or restore a copy") from None
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:

@@ -19,41 +19,45 @@ RECIPES = ("auto", "probe", "finetune")
 class FinetuneSettings:
     """How every weight is trained, after the head. The defaults are those that measured best; see docs/decisions."""
 
-    epochs: int = option(0, "Passes over the training photos; 0 chooses by their number.", low=0)
-    head_epochs: int = option(0, "Passes that train the head alone, before the others.", low=0, rare=True)
+    epochs: int = option(0, "Passes over the training photos; 0: chosen by their number.", low=0)
+    head_epochs: int = option(0, "Passes that train only the head, before the others.", low=0, rare=True)
     head_init: str = option("probe", "What the head starts from.", "probe", "random", rare=True)
-    optimizer: str = option("adamw", "Which rule moves the weights.", "adamw", "sgd", rare=True)
+    optimizer: str = option("adamw", "Optimizer.", "adamw", "sgd", rare=True)
     learning_rate: float = option(1e-4, "Peak rate of the last backbone layer.", low=0)
     find_rate: bool = option(False, "Search the learning rate first.", rare=True)
     head_rate: float = option(1.0, "Rate of the head over that of the last backbone layer.", low=0, rare=True)
     layer_decay: float = option(1.0, "Rate of the first layer over that of the last one.", low=0, high=1, rare=True)
-    momentum: float = option(0.9, "For sgd.", low=0, high=1, rare=True)
-    weight_decay: float = option(0.0, "Never applied to norms and biases.", low=0, rare=True)
-    batch_size: int = option(32, "Photos a step, over all processes.", low=1)
-    warmup: float = option(0.0, "Share of the steps in which the rate rises.", low=0, high=1, rare=True)
+    momentum: float = option(0.9, "Momentum of sgd.", low=0, high=1, rare=True)
+    weight_decay: float = option(0.0, "Weight decay; not applied to norms and biases.", low=0, rare=True)
+    batch_size: int = option(32, "Photos per step, over all processes.", low=1)
+    warmup: float = option(0.0, "Share of the steps in which the learning rate rises.", low=0, high=1, rare=True)
     clip: float = option(0.0, "Largest gradient norm; 0 for none.", low=0, rare=True)
     label_smoothing: float = option(
         0.0, "Share of a target that is spread over all classes.", low=0, high=0.99, rare=True
     )
-    dropout: float = option(0.0, "Before the head.", low=0, high=0.99, rare=True)
+    dropout: float = option(0.0, "Dropout before the head.", low=0, high=0.99, rare=True)
     augment: str = option(
         "crop", "Random crops and mirroring, alone or with a policy.", "none", "crop", "trivial", "rand", rare=True
     )
     mirror: bool | None = option(
-        None, "Mirror half of the views; unless said, not where mirrored photos look like another class."
+        None, "Mirror half of the views.  [default: not where mirrored photos look like another class]"
     )
-    min_area: float = option(0.35, "Smallest part of a photo a crop may show.", low=0.01, high=1, rare=True)
+    min_area: float = option(
+        0.35, "Smallest share of a photo that a random crop may show.", low=0.01, high=1, rare=True
+    )
     mixup: float = option(0.0, "Beta parameter of mixup; 0 for none.", low=0, rare=True)
     cutmix: float = option(0.0, "Beta parameter of cutmix; 0 for none.", low=0, rare=True)
     disturb: str = option(
         "none", "Noise and blur of a random strength for each view.", "none", "noise", "blur", "both", rare=True
     )
-    adversarial: str = option("none", "Train on attacked views: fgsm, a step; pgd, several.", "none", "fgsm", "pgd")
-    eps: float = option(2.0, "Largest change of a pixel by the attack, of 255.", low=0, high=255)
-    adversarial_steps: int = option(3, "Steps of pgd.", low=1, rare=True)
+    adversarial: str = option("none", "Adversarial training: fgsm takes one step, pgd several.", "none", "fgsm", "pgd")
+    eps: float = option(
+        2.0, "Epsilon of adversarial training: largest change of a pixel value, of 255.", low=0, high=255
+    )
+    adversarial_steps: int = option(3, "Steps of pgd in adversarial training.", low=1, rare=True)
     balance: str = option(
         "auto",
-        "Equal say for classes of unequal size, in the probe too; auto: weights from two to one on.",
+        "Give classes of unequal size equal weight, in the probe too; auto: from 2:1 on.",
         "auto",
         "none",
         "weights",
@@ -68,14 +72,18 @@ class FinetuneSettings:
         "line",
         rare=True,
     )
-    patience: int = option(0, "Epochs without a better validation loss before it stops; 0 for never.", low=0, rare=True)
+    patience: int = option(
+        0, "Stop after this many epochs without a better validation loss; 0: never.", low=0, rare=True
+    )
     freeze_bn: bool = option(True, "Keep the statistics of batch normalisation.", rare=True)
     precision: str = option(
         "auto", "auto: bf16 on CUDA devices that have it, fp32 elsewhere.", "auto", "fp32", "bf16", "fp16", rare=True
     )
-    compile: bool = option(False, "torch.compile the network.", rare=True)
+    compile: bool = option(False, "Compile the network with torch.compile.", rare=True)
     distill_weight: float = option(0.7, "Share of the teacher in the loss, with --teacher.", low=0, high=1, rare=True)
-    distill_temperature: float = option(2.0, "Softens teacher and student alike.", low=0.01, rare=True)
+    distill_temperature: float = option(
+        2.0, "Temperature that softens the answers of teacher and student.", low=0.01, rare=True
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,27 +94,29 @@ class TrainSettings:
     a folder.
     """
 
-    arch: str = option("efficientnet_lite0", "Backbone; timm/<name> for any of timm's.")
+    arch: str = option("efficientnet_lite0", "Backbone; timm/<name> for any network of timm.")
     edge_friendly: bool = option(
-        False, "Replace what INT8 gains little on: hard-swish and SiLU by ReLU6, squeeze-excite by constants."
+        False, "Replace layers that gain little in INT8: hard-swish and SiLU by ReLU6, squeeze-excite by constants."
     )
-    weights: str = option("pretrained", "pretrained, none, a file, or a run.")
-    recipe: str = option("auto", "probe: the head alone; finetune: every weight; auto: what pays.", *RECIPES)
+    weights: str = option("pretrained", "Weights to start from: pretrained, none, a file, or a run.")
+    recipe: str = option(
+        "auto", "probe: train only the head; finetune: train every weight; auto: choose what gains accuracy.", *RECIPES
+    )
     size: int = option(
-        0, "Side of the input in pixels; 0: the backbone's own, or what auto finds to pay.", low=0, high=1024
+        0, "Side of the input in pixels; 0: the backbone's own, or what `--recipe auto` chooses.", low=0, high=1024
     )
-    val_fraction: float = option(0.2, "Held out of each class when DATA has no val folder.", low=0.01, high=0.9)
+    val_fraction: float = option(
+        0.2, "Share of each class to hold out when DATA has no val folder.", low=0.01, high=0.9
+    )
     group: str = option(
         "by-name",
-        "Photos that stay on one side of a split: none, by-name, auto (also by their looks), or a column of a list.",
+        "Keep related photos on one side of a split: by-name, auto (by name and by look), a column of a list, or none.",
     )
-    test: str = option(
-        "", "Photos that are only evaluated on and choose nothing: a fraction of each class, or a folder."
-    )
-    teacher: str = option("", "A run or a backbone to learn from (distillation).")
+    test: str = option("", "Photos only to evaluate on at the end: a fraction of each class, or a folder.")
+    teacher: str = option("", "A run or a backbone whose answers to learn from (distillation).")
     unlabelled: str = option("", "A folder of photos without labels, for the teacher to label.", rare=True)
-    seed: int = option(0, "Decides splits, order and views.", low=0)
-    device: str = option("auto", "auto takes a GPU when there is one.", "auto", "cpu", "cuda", "mps")
+    seed: int = option(0, "Seed of splits, order and views.", low=0)
+    device: str = option("auto", "Device to compute on; auto: a GPU if there is one.", "auto", "cpu", "cuda", "mps")
     finetune: FinetuneSettings = field(default_factory=FinetuneSettings)
 
     @classmethod

@@ -14,36 +14,36 @@ class ExportSettings:
 
     quantization: str | None = option(
         None,
-        "Also write a quantized file (int8 when no kind is given).",
+        "Also write a quantized file; int8 if no kind is given.",
         "int8",
         "fp16",
         name="quantize",
         kind=str,
         bare="int8",
     )
-    calibration_size: int = option(200, "Photos that INT8 is calibrated on.", low=1, name="calibration_photos")
-    target: str = option("auto", "Kind of processor that INT8 is for; auto: this one.", "auto", *TARGETS)
+    calibration_size: int = option(200, "Number of photos to calibrate INT8 on.", low=1, name="calibration_photos")
+    target: str = option("auto", "Processor to make INT8 for; auto: this machine's.", "auto", *TARGETS)
     max_drop: float = option(
         0.5,
-        "Points of top-1 that a quantized file may be seen to lose against FP32; none is written that loses more.",
+        "Points of top-1 that a quantized file may lose against FP32; a file that loses more is not written.",
         low=0,
         high=100,
     )
     search: str = option(
         "first",
-        "Take the first INT8 file that passes, or evaluate every candidate and print the front.",
+        "first: take the first INT8 file that passes; full: evaluate every candidate and print the best trade-offs.",
         "first",
         "full",
     )
     qat_epochs: int = option(
         0,
-        "Train in INT8 for so many epochs on the training photos when no candidate passes.",
+        "If no candidate passes, train in INT8 for this many epochs on the training photos.",
         low=0,
         flags=("--qat",),
         metavar="EPOCHS",
     )
-    layers: bool = option(True, "Measure what each layer alone costs, for the page.")
-    seed: int = option(0, "Decides which photos calibrate.")
+    layers: bool = option(True, "Measure the noise of each layer alone in INT8, for the page.")
+    seed: int = option(0, "Decides which photos are used for calibration.")
 
     def __post_init__(self) -> None:
         """Raises UsageError: what is wrong is known before a model is opened."""

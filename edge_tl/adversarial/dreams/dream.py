@@ -76,7 +76,7 @@ def dream(
     """Climb to the picture that the graph takes for the best of a class.
 
     graph: float pixels (N, H, W, 3) in 0..255 to logits (N, C), differentiable; moved to `settings.device`.
-    judge: the deployed file, uint8 (N, H, W, 3) to float32 (N, C). Every figure comes from it, for whole pixel values.
+    answer: the deployed file, uint8 (N, H, W, 3) to float32 (N, C). Every figure comes from it, for whole pixel values.
     index: of the class. photo: uint8 (H, W, 3) in the model's colour order, to start from and to stay near.
     progress: called with 1 after each step. The same seed gives the same picture on the same machine and thread count.
     Raises BadModelError where a score is not a number, UsageError for a device that is not there.

@@ -37,15 +37,15 @@ def write_dreams(
 ) -> dict[str, Any]:
     """Dream of each class and write pictures, animations and folder/dream.json, whose document is returned.
 
-    photo: to start from and stay near; None starts as the settings say. Raises UsageError for an unknown class or a twin that is
-    not there, BadModelError, ExportError for a graph without gradients, BadImage, OutputError.
+    photo: to start from and stay near; None starts as the settings say. Raises UsageError for an unknown class or an FP32 file
+    that is not there, BadModelError, ExportError for a graph without gradients, BadImage, OutputError.
     """
     keep_heap()
     classifier = Classifier(model, SessionSettings(spin=True))
     spec = classifier.spec
     indices = [find_class(name, spec.labels) for name in classes]
     data, source = read_model(model), model
-    if settings.gradients == "twin":
+    if settings.gradients == "fp32-counterpart":
         counterpart = fp32_counterpart(model, spec)
         if counterpart is None:
             raise UsageError(f"{model} has no FP32 file beside it that it was made from; take --gradients own")

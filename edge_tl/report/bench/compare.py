@@ -12,7 +12,9 @@ from edge_tl.report.bench import plots as plots
 from edge_tl.report.common.html import render
 from edge_tl.report.common.pairs import Pair, from_text, paired
 from edge_tl.report.run.page import differing, flat
+from edge_tl_runtime.bench.documents import BenchDocument
 from edge_tl_runtime.bench.result import read_result
+from edge_tl_runtime.core.documents import checked
 from edge_tl_runtime.core.errors import UsageError
 from edge_tl_runtime.core.files import write_text
 
@@ -98,7 +100,7 @@ SPEED = (
     Column("p90", _of("latency", "p90_ms")),
     Column("p99", _of("latency", "p99_ms")),
     Column("frame, p50", _of("frame", "p50_ms")),
-    Column("photos a second", lambda row: row.photos_per_second, ".1f"),
+    Column("photos per second", lambda row: row.photos_per_second, ".1f"),
     Column("load", _of("resources", "load_ms"), ".0f"),
     Column("memory, MB", _of("resources", "peak_mb"), ".0f"),
     Column("file, MB", lambda row: float(row.document["model"]["bytes"]) / 1e6, ".1f"),
@@ -106,11 +108,21 @@ SPEED = (
 """Columns of the page; one that no row measured is left out."""
 
 
+def read_bench(path: Path) -> dict[str, Any]:
+    """A result whose every key is what it must be. Raises UsageError as `read_result`, and for a key that is missing or wrong."""
+    document = read_result(path)
+    try:
+        checked(document, BenchDocument)
+    except ValueError as error:
+        raise UsageError(f"{path} is damaged: {error}; measure again") from None
+    return document
+
+
 def compare_benches(results: Sequence[Path]) -> list[BenchRow]:
     """A row for each result, against the first. Raises UsageError for a file that is none, or was altered."""
     rows: list[BenchRow] = []
     for path in results:
-        document = read_result(path)
+        document = read_bench(path)
         pairs, why = _pairs(rows[0].document, document) if rows else ({}, "")
         rows.append(BenchRow(path.stem, document, pairs, why))
     return rows

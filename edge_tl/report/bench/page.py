@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from edge_tl.report.bench import plots as plots
+from edge_tl.report.bench.compare import read_bench
 from edge_tl.report.common.html import render
 from edge_tl.report.run.page import flat
-from edge_tl_runtime.bench.result import read_result
 from edge_tl_runtime.bench.summary import lines, tables
 from edge_tl_runtime.core.files import write_text
 
@@ -21,7 +21,7 @@ STREAMS = {"latency": "one photo", "frame": "whole frame", "sustained": "under l
 
 def write_bench_page(result: Path, target: Path) -> Path:
     """Write the page of a result of `edge-tl bench`; returns `target`. Raises UsageError for what is none or was altered."""
-    document = read_result(result)
+    document = read_bench(result)
     page = render(
         "bench.html.j2",
         version=version("edge-tl"),
@@ -46,7 +46,7 @@ def _tiles(parts: Document) -> list[tuple[str, str, str]]:
         found.append(
             (
                 f"{part['p50_ms']:.2f} ms",
-                "a photo, median",
+                "per photo, median",
                 f"90 % within {part['p90_ms']:.2f}, 99 % within {part['p99_ms']:.2f}",
             )
         )
@@ -55,8 +55,8 @@ def _tiles(parts: Document) -> list[tuple[str, str, str]]:
         found.append(
             (
                 f"{part['p50_ms']:.2f} ms",
-                f"a frame of {part['size']}, median",
-                f"{part['queries_per_second']:.0f} frames a second",
+                f"per frame of {part['size']}, median",
+                f"{part['queries_per_second']:.0f} frames per second",
             )
         )
     if "accuracy" in parts:
@@ -67,8 +67,8 @@ def _tiles(parts: Document) -> list[tuple[str, str, str]]:
         found.append(
             (
                 f"{rate['count']} of {rate['n']}",
-                "labelled as on the workstation",
-                f"{parts['agreement']['identical']} identical to the bit",
+                "the same label as on the workstation",
+                f"{parts['agreement']['identical']} with identical logits",
             )
         )
     for name, what in (("stored", "right on stored adversarial pictures"), ("square", "right under the Square attack")):
@@ -103,7 +103,7 @@ def _plots(document: Document) -> list[Any]:
     return [
         plots.windows({title: parts[name] for name, title in STREAMS.items() if name in parts}),
         plots.throughput(parts["throughput"]) if "throughput" in parts else None,
-        plots.accuracies(curves, norm, "accuracy left"),
+        plots.accuracies(curves, norm, "accuracy under attack"),
     ]
 
 

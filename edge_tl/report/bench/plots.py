@@ -9,7 +9,7 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
 
-from edge_tl.report.common.html import BLUE, GREY, new_figure, styled, svg
+from edge_tl.report.common.html import BLUE, GREY, HALF, new_figure, styled, svg
 from edge_tl.report.robustness.plots import COLORS, UNITS
 
 MOST_LINES = 12
@@ -22,24 +22,24 @@ def windows(streams: Mapping[str, Mapping[str, Any]]) -> Markup | None:
     long = {title: part for title, part in streams.items() if part["drift"]["p50_ms"]}
     if not long:
         return None
-    figure = new_figure(4.9, 2.9)
+    figure = new_figure(*HALF)
     axes = figure.subplots()
     for place, (title, part) in enumerate(long.items()):
         values = part["drift"]["p50_ms"]
         seconds = (np.arange(len(values)) + 0.5) * part["drift"]["window_s"]
         axes.plot(seconds, values, color=COLORS[place % len(COLORS)], lw=1, label=title)
-    axes.set(xlabel="seconds", ylabel="median latency, ms", title="does it slow down?", ylim=(0, None))
+    axes.set(xlabel="seconds", ylabel="median latency, ms", title="latency over time", ylim=(0, None))
     _legend(axes)
     return svg(figure)
 
 
 @styled
 def throughput(part: Mapping[str, Any]) -> Markup | None:
-    """Photos a second by photos a call, with least and most of the turns."""
+    """Photos per second by photos per call, with least and most of the turns."""
     rows = [row for row in part["rows"] if row["photos_per_second"] is not None]
     if len(rows) < 2:
         return None
-    figure = new_figure(4.9, 2.9)
+    figure = new_figure(*HALF)
     axes = figure.subplots()
     batches = [row["batch"] for row in rows]
     middle = np.array([row["photos_per_second"] for row in rows])
@@ -50,7 +50,7 @@ def throughput(part: Mapping[str, Any]) -> Markup | None:
     axes.set_xscale("log", base=2)
     axes.set_xticks(batches, [str(batch) for batch in batches])
     axes.minorticks_off()
-    axes.set(xlabel="photos a call", ylabel="photos a second", title="throughput", ylim=(0, None))
+    axes.set(xlabel="photos per call", ylabel="photos per second", title="throughput", ylim=(0, None))
     return svg(figure)
 
 
@@ -61,7 +61,7 @@ def accuracies(curves: Mapping[str, Mapping[str, Mapping[str, Any]]], norm: str,
     keys = sorted({key for rates in shown.values() for key in rates}, key=float)
     if not shown or len(keys) < 2:
         return None
-    figure = new_figure(4.9, 3.2)
+    figure = new_figure(*HALF)
     axes = figure.subplots()
     for place, (name, rates) in enumerate(shown.items()):
         own = [key for key in keys if key in rates and rates[key]["rate"] is not None]
@@ -82,7 +82,7 @@ def speed_and_accuracy(points: Sequence[tuple[str, float, Mapping[str, Any]]]) -
     """Accuracy against median latency. points: name, ms, rate."""
     if len(points) < 2:
         return None
-    figure = new_figure(4.9, 3.2)
+    figure = new_figure(*HALF)
     axes = figure.subplots()
     for place, (name, ms, rate) in enumerate(points):
         low, high = rate["ci95"]
@@ -96,7 +96,7 @@ def speed_and_accuracy(points: Sequence[tuple[str, float, Mapping[str, Any]]]) -
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.xaxis.set_minor_formatter(lambda value, _: f"{value:g}")
     axes.tick_params(axis="x", which="minor", labelsize=7, labelrotation=45)
-    axes.set(xlabel="median latency of a photo, ms", ylabel="top-1, %", title="how fast and how good")
+    axes.set(xlabel="median latency per photo, ms", ylabel="top-1, %", title="accuracy against latency")
     _legend(axes)
     return svg(figure)
 

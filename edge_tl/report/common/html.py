@@ -57,11 +57,14 @@ STYLE: Any = {
     "axes.spines.right": False,
     "axes.edgecolor": "#888",
     "axes.grid": True,
-    "grid.color": "#e4e4e4",
+    "grid.color": "#8886",  # faint on white and, turned round, on black
+    "grid.linewidth": 0.6,
     "axes.axisbelow": True,
     "legend.frameon": False,
 }
 BLUE, ORANGE, GREY = "#2364aa", "#d1603d", "#8a8f98"
+HALF = (4.9, 3.6)
+"""Inches of a plot that takes half of a page's width, so that a phone shows its letters at a readable size."""
 
 _environment = Environment(
     loader=PackageLoader("edge_tl.report"),
@@ -95,13 +98,26 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def svg(figure: Figure) -> Markup:
-    """The figure as an SVG element that scales with the page; its letters, of any script, are drawn in the reader's fonts."""
+def svg(*figures: Figure) -> Markup:
+    """The figures as SVG elements that scale with the page; letters, of any script, are drawn in the reader's fonts.
+
+    Who cannot see one is told its title and axes.
+    """
+    return Markup("").join(map(_svg, figures))
+
+
+def _svg(figure: Figure) -> Markup:
     buffer = io.StringIO()
     with _any_letters():
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
     text = buffer.getvalue()
-    return Markup(text[text.index("<svg") :])
+    words = "; ".join(
+        f"{axes.get_title()}: {axes.get_ylabel()} against {axes.get_xlabel()}".removeprefix(": ")
+        for axes in figure.axes
+        if axes.get_xlabel()
+    )
+    start = Markup('<svg role="img" aria-label="{}"').format(f"plot: {words}")
+    return start + Markup(text[text.index("<svg") + 4 :])
 
 
 def png(figure: Figure, dpi: int) -> bytes:

@@ -9,6 +9,7 @@ from pathlib import Path
 from edge_tl.audit.check import UNEVEN, Findings, Photo
 from edge_tl.report.common.html import picture, render
 from edge_tl_runtime.core.files import write_text
+from edge_tl_runtime.core.statistics import wilson
 from edge_tl_runtime.images.crop import crop_resize
 from edge_tl_runtime.images.datasets.tally import shown_path
 from edge_tl_runtime.images.decode import read_photo
@@ -41,7 +42,7 @@ def write_data_page(found: Findings, target: Path) -> Path:
         (len(found.contradictions), "under two labels"),
         (len(found.suspects), "labels to look at"),
         (len(others), "repeated within a part"),
-        (len(found.odd), "tiny or odd"),
+        (len(found.odd), "tiny or odd photos"),
         (len(found.unreadable), "files passed over"),
     ]
     page = render(
@@ -51,6 +52,7 @@ def write_data_page(found: Findings, target: Path) -> Path:
         odd={item.photo: item.why for item in found.odd},
         shown_path=shown_path,
         others=others,
+        held_out=wilson((found.held_out or 0) * found.used, found.used),
         tiles=tiles,
         thumb=thumb,
         sample=sample,

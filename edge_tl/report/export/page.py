@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from markupsafe import Markup
 
-from edge_tl.report.common.html import BLUE, GREY, ORANGE, new_figure, picture, render, styled, svg
+from edge_tl.report.common.html import BLUE, GREY, HALF, ORANGE, new_figure, picture, render, styled, svg
 from edge_tl_export import Candidate, CandidateRow, ExportReport, Layer
 from edge_tl_export.fp32_source import STEM
 from edge_tl_runtime.core.files import write_text
@@ -43,7 +43,7 @@ def write_export_page(report: ExportReport, spec: ModelSpec) -> Path:
         evaluated=0 if evaluation is None else evaluation.n,
         unevaluated=len(report.tried) - len(evaluated),
         chosen=report.chosen,
-        opinions=[(file.path.name, opinion) for file in report.files for opinion in file.opinions],
+        checks=[(file.path.name, check) for file in report.files for check in file.checks],
         front=front(evaluated, report.front, report.max_drop) if len(evaluated) > 1 and last.top1 is not None else None,
         sensitivity=sensitivity(report.layers) if report.layers else None,
         cards=[(item, picture(_bgr(item.pixels, spec), THUMBNAIL)) for item in report.changed[:CARDS]],
@@ -58,8 +58,8 @@ def write_export_page(report: ExportReport, spec: ModelSpec) -> Path:
 @styled
 def front(evaluated: Sequence[Candidate], best: Sequence[Candidate], max_drop: float) -> Markup:
     """Points of top-1 lost against speed, with paired intervals; the candidates that none beats in noise and speed are joined."""
-    figure = new_figure(9.5, 3.4)
-    left, right = figure.subplots(1, 2)
+    figures = new_figure(*HALF), new_figure(*HALF)
+    left, right = (figure.subplots() for figure in figures)
     names = {candidate.name for candidate in best}
     for candidate in evaluated:
         row = _row(candidate)
@@ -79,14 +79,14 @@ def front(evaluated: Sequence[Candidate], best: Sequence[Candidate], max_drop: f
     left.set(ylabel="points of top-1 lost")
     right.set(ylabel="SQNR of logits, dB", title="the front in blue")
     left.legend()
-    return svg(figure)
+    return svg(*figures)
 
 
 @styled
 def sensitivity(layers: Sequence[Layer]) -> Markup:
     """SQNR of the logits with each layer alone in INT8, in the order of the graph."""
     ordered = sorted(layers, key=lambda layer: layer.place)
-    figure = new_figure(9.5, 2.8)
+    figure = new_figure(*HALF)
     axes = figure.subplots()
     values = np.array([layer.sqnr for layer in ordered])
     delicate = values <= np.sort(values)[min(4, len(values) - 1)]

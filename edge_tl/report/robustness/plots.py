@@ -1,4 +1,4 @@
-"""The plots of a robustness page. Each takes half of the page's width, so that a phone shows it at a readable size."""
+"""The plots of a robustness page."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from edge_tl.report.common.html import BLUE, GREY, ORANGE, new_figure, styled
+from edge_tl.report.common.html import BLUE, GREY, HALF, ORANGE, new_figure, styled
 from edge_tl.report.robustness.pictures import Heat
 
 Rates = Mapping[str, Mapping[str, Any]]
 """By epsilon, as the document writes it: {"rate", "count", "n", "ci95"} and perhaps "bound"."""
 
-WIDTH, HEIGHT = 4.9, 3.6
 COLORS = (BLUE, ORANGE, "#3da35d", "#7b4fa3", "#b8860b", "#1d2433")
 MARKERS = "os^Dvx"
 UNITS = {"linf": "epsilon, of 255", "l2": "epsilon, L2 of pixels in 0..1"}
@@ -28,7 +27,7 @@ def worst(curves: Mapping[str, Rates], norm: str, targeted: bool, noise: Rates |
 
     noise: the same under random noise of that size.
     """
-    figure = new_figure(WIDTH, HEIGHT)
+    figure = new_figure(*HALF)
     axes = figure.subplots()
     for place, (name, rates) in enumerate(curves.items()):
         _curve(axes, rates, "^" if targeted else "v", label=name, **_style(place, len(curves)))
@@ -47,7 +46,7 @@ def worst(curves: Mapping[str, Rates], norm: str, targeted: bool, noise: Rates |
 @styled
 def success(route: str, attacks: Sequence[Mapping[str, Any]], norm: str, noise: Rates | None) -> Figure:
     """Success of one route's attacks against epsilon, among the photos that were right before."""
-    figure = new_figure(WIDTH, HEIGHT)
+    figure = new_figure(*HALF)
     axes = figure.subplots()
     for place, attack in enumerate(attacks):
         _curve(axes, attack["success"], "^", label=attack["name"], **_style(place, len(attacks)))
@@ -62,21 +61,21 @@ def success(route: str, attacks: Sequence[Mapping[str, Any]], norm: str, noise: 
 
 @styled
 def queries(route: str, attacks: Sequence[Mapping[str, Any]], key: str, text: str) -> Figure | None:
-    """Success of one route's attacks against the questions put to the file, at one epsilon. None where no curve was kept.
+    """Success of one route's attacks against the queries to the file, at one epsilon. None where no curve was kept.
 
     key: of the epsilon in the document. text: the epsilon in words.
     """
     drawn = [(place, attack) for place, attack in enumerate(attacks) if attack.get("curve", {}).get(key)]
     if not drawn:
         return None
-    figure = new_figure(WIDTH, HEIGHT)
+    figure = new_figure(*HALF)
     axes = figure.subplots()
     for place, attack in drawn:
         steps, shares = _climb(attack, key)
         axes.step(steps, shares, where="post", markevery=[-1], label=attack["name"], **_style(place, len(attacks)))
     axes.set(
         xscale="log",
-        xlabel="questions to the file, a photo",
+        xlabel="queries to the file, per photo",
         ylabel="fooled, %",
         ylim=(-3, 103),
         title=f"{route}, {text}",
@@ -89,7 +88,7 @@ def queries(route: str, attacks: Sequence[Mapping[str, Any]], key: str, text: st
 @styled
 def heat_map(heat: Heat) -> Figure:
     """Mean absolute difference at each place of the network's picture."""
-    figure = new_figure(WIDTH, HEIGHT)
+    figure = new_figure(*HALF)
     axes = figure.subplots()
     image = axes.imshow(heat.mean, cmap="magma", vmin=0)
     axes.grid(False)
@@ -101,7 +100,7 @@ def heat_map(heat: Heat) -> Figure:
 @styled
 def heat_profile(heat: Heat) -> Figure:
     """Mean absolute difference against the distance from the centre."""
-    figure = new_figure(WIDTH, HEIGHT)
+    figure = new_figure(*HALF)
     axes = figure.subplots()
     axes.plot(100 * heat.distance, heat.profile, color=BLUE, marker="o", ms=3, label="in the ring")
     axes.axhline(float(heat.mean.mean()), color=GREY, ls="--", lw=1, label="in the whole picture")
@@ -119,7 +118,7 @@ def heat_profile(heat: Heat) -> Figure:
 @styled
 def severities(groups: Mapping[str, Mapping[int, float]], clean: float) -> Figure:
     """Accuracy, 0..1, against severity for each group of corruptions. clean: accuracy on the photos as they are."""
-    figure = new_figure(WIDTH, HEIGHT)
+    figure = new_figure(*HALF)
     axes = figure.subplots()
     for place, (name, by_severity) in enumerate(groups.items()):
         levels = sorted(by_severity)
@@ -150,7 +149,7 @@ def _legend(axes: Axes) -> None:
 
 
 def _climb(attack: Mapping[str, Any], key: str) -> tuple[list[float], list[float]]:
-    """Questions and the percentage fooled with no more of them: from nothing to the attack's budget, where that is known."""
+    """Queries and the percentage fooled with no more of them: from nothing to the attack's budget, where that is known."""
     points = [(max(1, steps), count) for steps, count in attack["curve"][key]]
     points.insert(0, (1, 0))
     points.append((max(points[-1][0], attack.get("budget") or 0), points[-1][1]))
@@ -212,11 +211,11 @@ def _doublings(smallest: float) -> tuple[Callable[[Any], Any], Callable[[Any], A
 @styled
 def climb(traces: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
     """Confidence of the file in each class against the steps of its dream."""
-    figure = new_figure(WIDTH, HEIGHT)
+    figure = new_figure(*HALF)
     axes = figure.subplots()
     for place, (label, trace) in enumerate(traces.items()):
         steps, confidence = np.array([(point["step"], point["confidence"]) for point in trace]).T
         axes.plot(steps, 100 * confidence, label=label, **_style(place, len(traces)))
-    axes.set(xlabel="step", ylabel="confidence, %", ylim=(-3, 103), title="the climb, by the file itself")
+    axes.set(xlabel="step", ylabel="confidence, %", ylim=(-3, 103), title="what the file says at each step")
     _legend(axes)
     return figure

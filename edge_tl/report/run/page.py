@@ -17,6 +17,7 @@ from edge_tl.report.run.gradcam import grad_cam, overlay
 from edge_tl.training.run_folder import REPORT, StoredRun, ValidationLogits, load_run, read_evaluated, read_metrics
 from edge_tl_runtime.core.errors import BadFrame, BadImage, UsageError
 from edge_tl_runtime.core.files import write_text
+from edge_tl_runtime.core.statistics import rate
 from edge_tl_runtime.evaluation.evaluate import Evaluation, score
 from edge_tl_runtime.evaluation.reliability import reliability
 from edge_tl_runtime.images.crop import crop_resize
@@ -73,11 +74,15 @@ def write_page(folder: Path) -> Path:
         candidates=[record for record in records if record["stage"] == "candidate"],
         reliability=plots.reliability_diagram(before, after, temperature),
         confusion=matrix,
-        judged_part={"val": "validation", "test": "test"}[part],
+        answers_part={"val": "validation", "test": "test"}[part],
+        answers_n=len(answers.targets),
         mistakes=mistakes,
-        no_mistakes=wrong == 0,
-        photos_gone=base if wrong and not mistakes else None,
-        per_class=sorted(evaluations[part].per_class, key=lambda row: (row.recall, row.label)),
+        wrong=wrong,
+        photos_base=base,
+        per_class=[
+            (row.label, rate(row.correct, row.n), rate(row.correct, row.predicted))
+            for row in sorted(evaluations[part].per_class, key=lambda row: (row.recall, row.label))
+        ],
         settings=flat(run.settings),
     )
     write_text(folder / REPORT, page)

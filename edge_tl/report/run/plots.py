@@ -7,22 +7,27 @@ from typing import Any
 
 import numpy as np
 from markupsafe import Markup
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from edge_tl.report.common.html import BLUE, GREY, ORANGE, new_figure, styled, svg
+from edge_tl.report.common.html import BLUE, GREY, HALF, ORANGE, new_figure, styled, svg
 from edge_tl_runtime.evaluation.reliability import BINS, Reliability
 
 Records = Sequence[Mapping[str, Any]]
+WHITE_FROM = 0.7
+"""Share from which white is easier to read than black on the blue of the confusion matrix."""
 
 
 @styled
 def curves(runs: Mapping[str, Records]) -> Markup | None:
     """Loss and validation top-1 by epoch, each run's probe as a dashed line; None when no run was fine-tuned."""
-    tuned = {name: [r for r in records if r["stage"] == "finetune"] for name, records in runs.items()}
-    if not any(tuned.values()):
+    tuned = {
+        name: epochs for name, records in runs.items() if (epochs := [r for r in records if r["stage"] == "finetune"])
+    }
+    if not tuned:
         return None
-    figure = new_figure(9.5, 3.0)
-    left, right = figure.subplots(1, 2)
+    figures = new_figure(*HALF), new_figure(*HALF)
+    left, right = (figure.subplots() for figure in figures)
     colors = [BLUE, ORANGE, "#3da35d", "#7b4fa3", "#b8860b", GREY]
     for place, (name, epochs) in enumerate(tuned.items()):
         color, single = colors[place % len(colors)], len(tuned) == 1
@@ -40,7 +45,7 @@ def curves(runs: Mapping[str, Records]) -> Markup | None:
             ms=3,
             label="validation" if single else None,
         )
-        if single and epochs:
+        if single:
             low, high = zip(*(e["ci95"] for e in epochs), strict=True)
             right.fill_between(numbers, 100 * np.array(low), 100 * np.array(high), color=color, alpha=0.12, lw=0)
         right.plot(numbers, [100 * e["top1"] for e in epochs], color=color, marker="o", ms=3, label=name)
@@ -49,11 +54,11 @@ def curves(runs: Mapping[str, Records]) -> Markup | None:
     left.set(xlabel="epoch", ylabel="cross-entropy", title="" if len(tuned) == 1 else "dotted: validation")
     right.set(xlabel="epoch", ylabel="validation top-1, %", title="dashed: the linear probe")
     for axes in (left, right):
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     left.legend()
     if len(tuned) > 1:
         right.legend()
-    return svg(figure)
+    return svg(*figures)
 
 
 @styled
@@ -62,7 +67,7 @@ def rate_search(records: Records) -> Markup | None:
     found = next((r for r in records if r["stage"] == "rate"), None)
     if found is None:
         return None
-    figure = new_figure(4.7, 2.8)
+    figure = new_figure(*HALF)
     axes = figure.subplots()
     axes.semilogx(found["rates"], found["losses"], color=BLUE)
     axes.axvline(found["suggestion"], color=ORANGE, ls="--", label=f"chosen: {found['suggestion']:.1e}")
@@ -74,7 +79,7 @@ def rate_search(records: Records) -> Markup | None:
 @styled
 def reliability_diagram(before: Reliability, after: Reliability, temperature: float) -> Markup:
     """Accuracy against confidence, with and without the temperature; a dot's area is the number of photos."""
-    figure = new_figure(4.4, 3.6)
+    figure = new_figure(*HALF)
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color=GREY, lw=1, ls="--")
     for result, color, label in ((before, GREY, "temperature 1"), (after, BLUE, f"temperature {temperature:.2f}")):
@@ -102,6 +107,7 @@ def confusion_matrix(confusion: NDArray[np.int64], labels: Sequence[str]) -> Mar
     axes.set_yticklabels(labels)
     if classes <= 50:
         for row, column in zip(*np.nonzero(confusion), strict=True):
-            color = "white" if shares[row, column] > 0.55 else "#222"
+            # Black or white, whichever of them differs more: no shade then leaves less than 4.5 to 1 (WCAG 2).
+            color = "white" if shares[row, column] > WHITE_FROM else "black"
             axes.text(column, row, str(confusion[row, column]), ha="center", va="center", color=color, fontsize=7)
     return svg(figure)

@@ -59,11 +59,14 @@ class Candidate:
         return self.row is not None and self.row.is_accurate and self.row.is_faster
 
     def to_dict(self) -> CandidateDocument:
-        what, size, sqnr = self.recipe.to_dict(), len(self.model), round(self.sqnr, 2)
-        if self.row is None:
-            return {"name": self.name, "recipe": what, "trained": self.trained, "bytes": size, "sqnr_db": sqnr}
-        row = self.row.to_dict()
-        return {"name": self.name, "recipe": what, "trained": self.trained, "bytes": size, **row, "sqnr_db": sqnr}
+        return {
+            "name": self.name,
+            "recipe": self.recipe.to_dict(),
+            "trained": self.trained,
+            "bytes": len(self.model),
+            "sqnr_db": round(self.sqnr, 2),
+            "row": None if self.row is None else self.row.to_dict(),
+        }
 
 
 @dataclass(frozen=True)

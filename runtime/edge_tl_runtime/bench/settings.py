@@ -29,21 +29,25 @@ class BenchSettings:
     """What was asked for; written into the result as it is, `quick` applied."""
 
     quick: bool = option(
-        False, "A first look: 10 s of latency, 32 photos, fewer questions; whatever else is asked stays."
+        False, "A first look: 10 s of latency, 32 photos, fewer queries; other options that you give still count."
     )
-    seconds: float = option(60.0, "Of latency, one photo a call, at least.", low=0.1, high=1e6)
-    calls: int = option(1024, "For the latency, at least.", low=1, high=10**7)
-    batches: str = option("1,2,4,8,16", "Photos a call, for the throughput.")
-    frame_size: str = option("640x480", "Frames as from a camera, for the whole frame's latency.")
-    sustained: float = option(0.0, "Seconds under load, for whether heat slows it; 0: not measured.", low=0, high=1e6)
-    photos: int = option(100, "Labelled photos to evaluate, spread evenly; 0: every one.", low=0)
-    corruptions: str = option("camera", "Accuracy under these: camera, imagenet-c, all, or names.")
-    severities: str = option("1-5", "Of the corruptions: 1-5, or 1,3,5.")
-    epsilons: str = option("2,4,8", "Radii of the Square attack, in /255.")
-    queries: int = option(300, "Questions of the Square attack for each photo and radius.", low=1)
-    parts: str = option("", "Only these parts, with commas: latency,accuracy...; otherwise every one.")
-    time_limit: float = option(0.0, "Minutes after which what is measured so far is written; 0 for none.", low=0)
-    seed: int = option(0, "Of random pixels, corruptions and the Square attack.", low=0)
+    seconds: float = option(
+        60.0, "Measure latency for at least this many seconds, one photo per call.", low=0.1, high=1e6
+    )
+    calls: int = option(1024, "Measure latency for at least this many calls.", low=1, high=10**7)
+    batches: str = option("1,2,4,8,16", "Batch sizes for the throughput.")
+    frame_size: str = option("640x480", "Frame size for the latency of a whole camera frame.")
+    sustained: float = option(
+        0.0, "Seconds under load, to see whether heat slows the machine; 0: not measured.", low=0, high=1e6
+    )
+    photos: int = option(100, "Number of labelled photos to evaluate, spread over the classes; 0: all.", low=0)
+    corruptions: str = option("camera", "Measure accuracy under these corruptions: camera, imagenet-c, all, or names.")
+    severities: str = option("1-5", "Severities of the corruptions: 1-5, or 1,3,5.")
+    epsilons: str = option("2,4,8", "Epsilons of the Square attack, in /255.")
+    queries: int = option(300, "Queries of the Square attack per photo and epsilon.", low=1)
+    parts: str = option("", "Measure only these parts, with commas: latency,accuracy...  [default: all]")
+    time_limit: float = option(0.0, "Stop after this many minutes and write what was measured; 0: no limit.", low=0)
+    seed: int = option(0, "Seed of random pixels, corruptions and the Square attack.", low=0)
 
     def __post_init__(self) -> None:
         """Raises UsageError: what is wrong is known before a minute is spent on measuring."""

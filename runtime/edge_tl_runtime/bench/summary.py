@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from edge_tl_runtime.bench import summary_accuracy as evaluated
 from edge_tl_runtime.bench.result import Document
@@ -13,7 +14,7 @@ _STREAMS = {"latency": "one photo", "frame": "frame", "sustained": "under load"}
 _RANKS = ("p50_ms", "p90_ms", "p95_ms", "p99_ms")
 
 
-def tables(document: Document) -> list[SummaryTable]:
+def tables(document: Mapping[str, Any]) -> list[SummaryTable]:
     """Tables of the parts that have one, in the order in which they were measured."""
     parts = document["parts"]
     found = [_streams(parts)] if set(_STREAMS) & set(parts) else []
@@ -23,7 +24,7 @@ def tables(document: Document) -> list[SummaryTable]:
     return found
 
 
-def lines(document: Document) -> list[str]:
+def lines(document: Mapping[str, Any]) -> list[str]:
     """What was measured of what, and everything that is no table: start, memory, drift, energy, conditions, what is missing."""
     model, machine, session = document["model"], document["machine"], document["session"]
     threads = f"{session['threads']} thread{'' if session['threads'] == 1 else 's'}"

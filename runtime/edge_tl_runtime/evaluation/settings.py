@@ -16,16 +16,16 @@ class EvaluateSettings:
 
     split: str = option(
         "val",
-        "Part of DATA to evaluate on, without photos that MODEL was trained on; train and all evaluate those too.",
+        "Part of DATA to evaluate on. val and test leave out photos that MODEL was trained on; train and all include them.",
         *SPLITS,
     )
     corruptions: str | None = option(
         None,
-        "Also under corruptions: camera, imagenet-c, all, a group (noise, blur, ...) or names, with commas.",
+        "Also measure accuracy under corruptions: camera, imagenet-c, all, a group (noise, blur, ...), or names with commas.",
         kind=str,
     )
-    severities: str = option("1-5", "Of the corruptions: 1-5, or 1,3,5.")
-    seed: int = option(0, "Of the corruptions.", low=0)
+    severities: str = option("1-5", "Severities of the corruptions: 1-5, or 1,3,5.")
+    seed: int = option(0, "Seed of the corruptions.", low=0)
     count: int | None = option(
-        None, "Evaluate this many photos only, spread over the classes.", kind=int, low=1, flags=("--photos",)
+        None, "Evaluate only this many photos, spread over the classes.", kind=int, low=1, flags=("--photos",)
     )

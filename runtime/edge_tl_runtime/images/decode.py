@@ -18,6 +18,7 @@ from edge_tl_runtime.core.errors import BadImage, DataError
 from edge_tl_runtime.core.files import read_regular
 from edge_tl_runtime.images.formats.kinds import Damaged
 from edge_tl_runtime.images.formats.pixels import Decoded, as_opencv_reads
+from edge_tl_runtime.images.formats.several import several_note
 from edge_tl_runtime.images.headers import decoder_bytes, jpeg_segments, picture_header, unusual_jpeg
 
 Frame = NDArray[np.uint8]
@@ -55,11 +56,17 @@ def decode_photo(data: bytes) -> Frame:
     16 bits become 8, and fewer bits in 16 are scaled where that is certain. The size in the header is checked before decoding.
     Raises BadImage with the reason.
     """
-    return decode_noted(data).frame
+    return _decoded(data).frame
 
 
 def decode_noted(data: bytes) -> Decoded:
-    """As `decode_photo`, with what was done to the pixels of a photo that is not ordinary, in words."""
+    """As `decode_photo`, with what was done to the pixels of a photo that is not ordinary, in words, and whether its file holds
+    other pictures too."""
+    decoded, several = _decoded(data), several_note(data)
+    return Decoded(decoded.frame, (*decoded.notes, several)) if several else decoded
+
+
+def _decoded(data: bytes) -> Decoded:
     kind, (width, height) = picture_header(data)
     if width * height > MAX_MEGAPIXELS * 1e6:
         raise BadImage(f"{width}x{height} px is more than {MAX_MEGAPIXELS:.0f} megapixels")

@@ -11,13 +11,15 @@ from edge_tl_runtime.core.settings import FLAG, option
 class PredictSettings:
     """Of an answer."""
 
-    top_k: int = option(5, "Classes in each answer.", low=1)
+    top_k: int = option(5, "Number of classes in each answer.", low=1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class OpenSettings:
     """Of a session; None: the profile's, or what suits the machine."""
 
-    threads: int | None = option(None, "Threads of the model; the profile's or all cores.", kind=int, low=1)
-    provider: str | None = option(None, "Execution provider: cpu, openvino, cuda...; the profile's or cpu.", kind=str)
-    profile: bool = option(True, "Ignore what edge-tl tune found.", kind=FLAG, flags=("--no-profile",))
+    threads: int | None = option(None, "Threads of the model.  [default: the profile's, or all cores]", kind=int, low=1)
+    provider: str | None = option(
+        None, "Execution provider: cpu, openvino, cuda...  [default: the profile's, or cpu]", kind=str
+    )
+    profile: bool = option(True, "Ignore the profile that `edge-tl tune` wrote.", kind=FLAG, flags=("--no-profile",))

@@ -11,4 +11,4 @@ from edge_tl_runtime.core.settings import option
 class TuneSettings:
     """Of the measuring."""
 
-    seconds: float = option(45.0, "Time for measuring, in all.", low=1, high=3600)
+    seconds: float = option(45.0, "Seconds to measure, in all.", low=1, high=3600)

@@ -17,7 +17,7 @@ import numpy as np
 from edge_tl_runtime.core.errors import SourceError
 from edge_tl_runtime.images.datasets.survey import file_kind
 from edge_tl_runtime.images.decode import Frame
-from edge_tl_runtime.images.formats.kinds import AVIF_BRANDS, HEAD, JPEG, PNG, WEBP, brands
+from edge_tl_runtime.images.formats.kinds import AVIF_BRANDS, GIF, HEAD, JPEG, PNG, WEBP, brands
 from edge_tl_runtime.images.formats.pixels import over_grey
 from edge_tl_runtime.images.formats.several import picture_count
 from edge_tl_runtime.sources.address import shown_address
@@ -48,6 +48,8 @@ def is_animation(path: Path) -> bool:
     kind = file_kind(path)
     if kind == JPEG and find_spec("av") is None:
         return False  # OpenCV takes the first one alone
+    if kind == GIF:
+        return True  # read as a video of one picture or more, never as a photo
     return (kind in (JPEG, PNG, WEBP) or _is_avif(path)) and pictures_in(path, 2) > 1
 
 

@@ -16,8 +16,9 @@ from edge_tl_runtime.core.text import one_line
 from edge_tl_runtime.core.threads import map_in_order
 from edge_tl_runtime.images.datasets.missing import looks_like_a_file, name_beside
 from edge_tl_runtime.images.datasets.survey import Unreadable, look, survey, why_none_of
-from edge_tl_runtime.images.decode import Frame, decode_photo, read_file
-from edge_tl_runtime.images.formats.several import picture_count
+from edge_tl_runtime.images.datasets.tally import by_note, say_adjusted
+from edge_tl_runtime.images.decode import Frame, decode_noted, read_file
+from edge_tl_runtime.images.formats.several import SEVERAL, picture_count
 from edge_tl_runtime.sources.address import shown_address
 from edge_tl_runtime.sources.base import FrameRecord, Source
 from edge_tl_runtime.sources.picture_splitter import split_pictures
@@ -37,9 +38,11 @@ class Photos(Source):
     sequence = False
 
     def __init__(self, name: str, say: Say = silent) -> None:
-        """say: told of files that hold more than the one picture that is used."""
+        """say: told of files that hold more than the one picture that is used, and of those whose pixels had to be changed."""
         super().__init__(name)
         self._say = say
+        self.adjusted: dict[str, tuple[str, ...]] = {}
+        """After all were read: names of photos that are not taken just as they are stored, by what was done."""
         path = Path(name)
         self.paths: list[Path]
         if path.is_dir():
@@ -80,15 +83,22 @@ class Photos(Source):
         def read(path: Path) -> tuple[str, Frame | Unreadable]:
             try:
                 data = read_file(path)
-                frame = decode_photo(data)
-                several.look(one_line(path), data)
+                frame, notes = decode_noted(data)
+                if notes:
+                    noted[path] = notes
+                if SEVERAL in notes:
+                    several.add(one_line(path), data)
                 return str(path), frame
             except BadImage as error:
                 return str(path), look(path) or Unreadable(path, str(error))
 
         several = _Several()
+        noted: dict[Path, tuple[str, ...]] = {}
         yield from _records(self, map_in_order(read, self.paths))
+        self.adjusted = by_note((str(path), noted[path]) for path in self.paths if path in noted)
         several.tell(self._say)
+        for line in say_adjusted({note: names for note, names in self.adjusted.items() if note != SEVERAL}):
+            self._say(line)
 
 
 class StandardInput(Source):
@@ -117,8 +127,9 @@ class StandardInput(Source):
             try:
                 if isinstance(data, BadImage):
                     raise data
-                frame = decode_photo(data)
-                several.look(f"picture {number + 1}", data)
+                frame, notes = decode_noted(data)
+                if SEVERAL in notes:
+                    several.add(f"picture {number + 1}", data)
                 return self.name, frame
             except BadImage as error:
                 return self.name, Unreadable(Path(f"{self.name}, picture {number + 1}"), str(error))
@@ -138,21 +149,21 @@ class _Several:
     """Files that hold more pictures than the one that is used."""
 
     def __init__(self) -> None:
-        self._count = 0
-        self._first = ""
+        self._found: list[tuple[str, int]] = []
 
-    def look(self, name: str, data: bytes) -> None:
-        number = picture_count(data)
-        if number > 1:
-            self._count += 1
-            self._first = self._first or f"{name} holds {number} pictures"
+    def add(self, name: str, data: bytes) -> None:
+        self._found.append((name, picture_count(data)))
 
     def tell(self, say: Say) -> None:
-        if self._count == 1:
-            say(f"{self._first}; the first is used. To use all, save them as files of their own or as a video")
-        elif self._count:
+        if not self._found:
+            return
+        name, number = min(self._found)  # several threads find them
+        first = f"{name} holds {number if number > 1 else 'several'} pictures"
+        if len(self._found) == 1:
+            say(f"{first}; the first is used. To use all, save them as files of their own or as a video")
+        else:
             say(
-                f"{self._count} files hold more than one picture (such as: {self._first}); the first of each is used. To "
+                f"{len(self._found)} files hold more than one picture (such as: {first}); the first of each is used. To "
                 "use all, save them as files of their own"
             )
 

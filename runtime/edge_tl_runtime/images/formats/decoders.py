@@ -23,6 +23,7 @@ from edge_tl_runtime.images.formats.pixels import (
     scaled,
 )
 from edge_tl_runtime.images.formats.pnm import pnm_header
+from edge_tl_runtime.images.formats.several import several_note
 from edge_tl_runtime.images.formats.tiff import MAX_VALUE, PHOTOMETRIC, first_directory, orientation
 
 MAX_CHUNKS = 20_000
@@ -30,7 +31,9 @@ MAX_CHUNKS = 20_000
 
 
 def is_ordinary(data: bytes) -> bool:
-    """Whether the first bytes alone say that pixels are taken as they are stored, so that decoding would give no notes."""
+    """Whether headers alone say that pixels are taken as they are stored, so that decoding would give no notes."""
+    if several_note(data):
+        return False
     if data.startswith(b"\xff\xd8"):
         return True
     if not data.startswith(b"\x89PNG\r\n\x1a\n") or len(data) < 26:

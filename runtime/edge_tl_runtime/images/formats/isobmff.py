@@ -14,6 +14,8 @@ from edge_tl_runtime.images.formats.av1 import largest_frame
 from edge_tl_runtime.images.formats.kinds import Damaged
 
 _ALPHA = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha", b"urn:mpeg:hevc:2015:auxid:1", b"urn:mpeg:avc:2015:auxid:1")
+_PICTURES = frozenset({b"hvc1", b"av01", b"grid", b"iovl", b"iden", b"jpeg", b"avc1", b"unci"})
+"""Types of items that are pictures, coded or made of others."""
 _HEADERS = 4096
 """Bytes of an item in which AV1 says its size."""
 MAX_BOXES = 20_000
@@ -69,6 +71,33 @@ def boxed_picture(data: bytes) -> BoxedPicture:
         raise Damaged
     frames = [largest_frame(places[item]) for item in coded if item]
     return replace(described, largest=max([described.largest, *(width * height for width, height in frames)]))
+
+
+def shown_items(data: bytes) -> int:
+    """Pictures of a HEIC or AVIF file that a viewer offers: no tiles, thumbnails, depth or gain maps. Damaged, struct.error."""
+    budget = [MAX_BOXES]
+    meta = next((body for kind, body in _boxes(data, 0, len(data), budget) if kind == b"meta"), None)
+    if meta is None:
+        return 1
+    pictures: set[int] = set()
+    beside: set[int] = set()
+    for kind, (start, end) in _boxes(data, meta[0] + 4, meta[1], budget):
+        if kind == b"iinf":
+            first = start + (6 if data[start] == 0 else 8)
+            for _, (a, _end) in _boxes(data, first, end, budget):
+                size = 4 if data[a] >= 3 else 2
+                is_hidden = data[a + 3] & 1
+                if data[a + 6 + size : a + 10 + size] in _PICTURES and not is_hidden:
+                    pictures.add(_number(data, a + 4, size))
+        elif kind == b"iref":
+            size = 2 if data[start] == 0 else 4
+            for relation, (a, _end) in _boxes(data, start + 4, end, budget):
+                if relation in (b"thmb", b"auxl"):
+                    beside.add(_number(data, a, size))
+                elif relation == b"dimg":  # tiles and layers, of which the picture is made
+                    count = _number(data, a + size, 2)
+                    beside |= {_number(data, a + size + 2 + i * size, size) for i in range(min(count, MAX_BOXES))}
+    return len(pictures - beside)
 
 
 def _described(

@@ -5,7 +5,11 @@ from __future__ import annotations
 import re
 import struct
 
-_JOINT = re.compile(rb"\xff\xd9.{0,64}?\xff\xd8\xff", re.DOTALL)
+from edge_tl_runtime.images.formats.isobmff import shown_items
+from edge_tl_runtime.images.formats.kinds import Damaged
+
+SEVERAL = "an animation, or several pages in one file: the first picture is used"
+"""The note of a photo whose file holds more pictures than the one that is taken."""
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _PNM = re.compile(rb"P([56])\s+(?:#[^\n]*\n\s*)*(\d{1,9})\s+(?:#[^\n]*\n\s*)*(\d{1,9})\s+(\d{1,5})\s")
 _SIZES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
@@ -13,6 +17,55 @@ _SIZES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 _NEXT_JPEG = 64
 """So close after its end the next picture begins in a stream of pictures."""
 MAX_COUNTED = 1_000_000
+_GAIN_MAPS = (b"hdrgm:", b"HDRGainMap", b"urn:iso:std:iso:ts:21496")
+"""Words in the metadata of a JPEG whose second picture only says how bright the first is."""
+_THUMBNAILS = 0x01
+"""First byte of the type of large thumbnails among the pictures of an MPO (CIPA DC-007, 5.2.3.3)."""
+
+
+def several_note(data: bytes) -> str:
+    """`SEVERAL` for a file of more than one picture a person would look at, "" for all others. From headers alone.
+
+    Unlike `picture_count`, which asks what can be played, this counts the pages of HEIC and the pictures of an MPO too.
+    """
+    try:
+        boxed = data[4:8] == b"ftyp"
+        several = (
+            _count(data, 2) > 1 or (boxed and shown_items(data) > 1) or (data[:2] == b"\xff\xd8" and _is_mpo(data))
+        )
+    except (struct.error, IndexError, Damaged):
+        return ""
+    return SEVERAL if several else ""
+
+
+def _is_mpo(data: bytes) -> bool:
+    """Whether a JPEG says that other pictures of its own size, no thumbnails and no gain maps, follow it."""
+    size, (index, order) = _jpeg(data, 0)[0], _mp_index(data)
+    if index < 0 or any(word in data for word in _GAIN_MAPS):
+        return False
+    (first,) = struct.unpack_from(order + "I", data, index + 4)
+    (entries,) = struct.unpack_from(order + "H", data, index + first)
+    for number in range(entries):
+        tag, _, length, at = struct.unpack_from(order + "HHII", data, index + first + 2 + 12 * number)
+        if tag == 0xB002:
+            pictures = [
+                struct.unpack_from(order + "III", data, index + at + 16 * i) for i in range(1, min(length // 16, 100))
+            ]
+            return any(
+                kind >> 16 & 0xFF != _THUMBNAILS and offset and _jpeg(data, index + offset)[0] == size
+                for kind, _, offset in pictures
+            )
+    return False
+
+
+def _mp_index(data: bytes) -> tuple[int, str]:
+    """Where the index of a JPEG's other pictures begins, -1 without one, and its byte order."""
+    at = 2
+    while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != 0xDA:
+        if data[at + 1] == 0xE2 and data[at + 4 : at + 8] == b"MPF\0":
+            return at + 8, "<" if data[at + 8 : at + 10] == b"II" else ">"
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return -1, ">"
 
 
 def picture_count(data: bytes, most: int = MAX_COUNTED) -> int:
@@ -44,7 +97,7 @@ def _count(data: bytes, most: int) -> int:
 
 def _jpegs(data: bytes, most: int) -> int:
     """JPEGs of one size, one right after the other: a raw MJPEG recording, whatever it is called."""
-    if not _JOINT.search(data):
+    if not _joined(data):
         return 1  # all photos but the odd one; far faster than to look at each marker
     count, at, first = 0, 0, b""
     while count < most and data[at : at + 3] == b"\xff\xd8\xff":
@@ -58,6 +111,16 @@ def _jpegs(data: bytes, most: int) -> int:
         if at < 0:
             break
     return count
+
+
+def _joined(data: bytes) -> bool:
+    """Whether a JPEG begins right after the end of another."""
+    end = data.find(b"\xff\xd9")
+    while end >= 0:
+        if data.find(b"\xff\xd8\xff", end + 2, end + 5 + _NEXT_JPEG) >= 0:
+            return True
+        end = data.find(b"\xff\xd9", end + 2)
+    return False
 
 
 def _jpeg(data: bytes, at: int) -> tuple[bytes, int, bool]:

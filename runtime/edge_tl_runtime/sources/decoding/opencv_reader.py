@@ -34,14 +34,14 @@ class CheckedCapture:
     def __init__(self, capture: cv2.VideoCapture, rejections: Counter[str]) -> None:
         self.capture, self.rejections = capture, rejections
         self._poison = Poison()
-        self._own: Frame | None = None
+        self._shape: tuple[int, ...] = ()
 
     def retrieve(self, out: Frame | None) -> Frame | None:
-        """The frame just grabbed, in `out` or in memory of its own; None, and counted, where it was not written there.
+        """The frame just grabbed, in `out` or in memory that no other frame has; None, and counted, where it was not written.
 
         A frame of another size than expected is put by OpenCV into memory that could not be marked: that one is left out.
         """
-        target = out if out is not None else self._expected()
+        target = out if out is not None else self._fresh()
         if target is not None:
             self._poison.put(target)
         good, frame = self.capture.retrieve(target)
@@ -49,7 +49,7 @@ class CheckedCapture:
             self.rejections[NO_PICTURE] += 1
             return None
         if target is None or frame.__array_interface__["data"] != target.__array_interface__["data"]:
-            self._own = np.empty(frame.shape, np.uint8)
+            self._shape = frame.shape
             self.rejections["of a new size"] += 1
             return None
         if self._poison.stands(target):
@@ -57,14 +57,13 @@ class CheckedCapture:
             return None
         return target
 
-    def _expected(self) -> Frame | None:
-        """Memory for a frame of the size that OpenCV tells, or that came last."""
-        if self._own is None:
+    def _fresh(self) -> Frame | None:
+        """New memory for a frame of the size that came last, or that OpenCV tells: the last frame may still be in use."""
+        if not self._shape:
             width = int(self.capture.get(cv2.CAP_PROP_FRAME_WIDTH))
             height = int(self.capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
-            if width > 0 and height > 0:
-                self._own = np.empty((height, width, 3), np.uint8)
-        return self._own
+            self._shape = (height, width, 3) if width > 0 and height > 0 else ()
+        return np.empty(self._shape, np.uint8) if self._shape else None
 
 
 class OpenCvReader:

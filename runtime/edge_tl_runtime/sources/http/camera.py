@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from edge_tl_runtime.core.errors import SourceError
 from edge_tl_runtime.images.decode import Frame
+from edge_tl_runtime.images.formats.several import several_note
 from edge_tl_runtime.sources.address import shown_address
 from edge_tl_runtime.sources.base import WAKE_S
 from edge_tl_runtime.sources.device import ReadAs, WatchingDevice
@@ -204,6 +205,10 @@ class HttpCamera(WatchingDevice):
             self._client.get, every, self.request.read_ms / 1e3, repeats=self.request.frozen <= 0
         )
         self._still.first(self._reply, data)
+        if several_note(data):
+            self.notes.append(
+                f"{self._client.shown}: the picture there is an animation or has several pages; the first of it is used"
+            )
         self._reply.close()
         return Opened(backend=f"HTTP, a picture every {every:g} s", every=every)
 
