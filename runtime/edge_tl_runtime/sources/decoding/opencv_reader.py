@@ -58,7 +58,7 @@ class CheckedCapture:
         return target
 
     def _expected(self) -> Frame | None:
-        """Memory for a frame of the size that OpenCV tells, or that came last."""
+        """Memory of our own for a frame of the size that OpenCV tells, or that came last."""
         if self._own is None:
             width = int(self.capture.get(cv2.CAP_PROP_FRAME_WIDTH))
             height = int(self.capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
