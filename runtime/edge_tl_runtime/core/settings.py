@@ -45,16 +45,10 @@ def option(
     a type, SIZE, DURATION, MEGABYTES or FLAG. metavar: what stands for the value in the help. env: a variable of the
     environment that gives it. bare: the value of the option without one. plugins: the kind of plugins that the help lists.
     """
-    rules: dict[str, Any] = {
-        "help": text,
-        "choices": choices,
-        "low": low,
-        "high": high,
-        "rare": rare,
-        "name": name,
-        "flags": flags,
-    }
-    rules |= {"kind": kind, "metavar": metavar, "env": env, "bare": bare, "plugins": plugins}
+    rules = {
+        "help": text, "choices": choices, "low": low, "high": high, "rare": rare, "name": name, "flags": flags, "kind": kind,
+        "metavar": metavar, "env": env, "bare": bare, "plugins": plugins,
+    }  # fmt: skip
     return field(default=default, metadata=rules)
 
 

@@ -207,6 +207,7 @@ def asks_for_training_photos(split: str) -> bool:
 
 
 def counted(roles: Sequence[Role]) -> dict[Role, int]:
+    """How many photos have each role."""
     return {role: roles.count(role) for role in ROLES}
 
 

@@ -50,6 +50,7 @@ class Listing:
 
 
 def is_manifest(path: Path) -> bool:
+    """Whether a path is a file named as a list of photos is."""
     return path.suffix.lower() in SUFFIXES and path.is_file()
 
 

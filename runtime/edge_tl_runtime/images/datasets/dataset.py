@@ -34,8 +34,7 @@ from edge_tl_runtime.images.datasets.splitting import (
     split_three,
     straddling,
 )
-from edge_tl_runtime.images.datasets.survey import survey, why_none_of
-from edge_tl_runtime.images.decode import require_folder
+from edge_tl_runtime.images.datasets.survey import require_folder, survey, why_none_of
 
 __all__ = [
     "LabelledPhotos", "Splits", "load_labelled", "load_splits", "load_training", "load_unlabelled", "split_photos",

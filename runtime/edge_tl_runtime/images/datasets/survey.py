@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from edge_tl_runtime.core.errors import DataError
 from edge_tl_runtime.core.text import one_line, plural
 from edge_tl_runtime.images.datasets.junk import is_junk
 from edge_tl_runtime.images.formats.kinds import (
@@ -64,6 +65,17 @@ class Survey(NamedTuple):
 
     photos: tuple[Path, ...]
     passed_over: tuple[Unreadable, ...]
+
+
+def require_folder(root: Path) -> Path:
+    """Raises DataError unless `root` is a folder that can be listed."""
+    if not root.exists():
+        raise DataError(f"no folder at {root}; check the path")
+    if not root.is_dir():
+        raise DataError(f"{root} is a file; give the folder that holds one sub-folder of photos for each class")
+    if not os.access(root, os.R_OK | os.X_OK):
+        raise DataError(f"cannot list the folder {root}: permission denied")
+    return root
 
 
 def survey(root: Path) -> Survey:

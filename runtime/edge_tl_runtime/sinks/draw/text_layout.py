@@ -94,8 +94,8 @@ def obstacle(labels: Iterable[str]) -> str:
     missing = [cluster for text in rest for cluster in _clusters(text) if machine_fonts().find(cluster) is None]
     if not missing:
         return ""
-    telling = [cluster for cluster in missing if not cluster.isascii()] or missing
-    what, where = _scripts([cluster[0] for cluster in telling])
+    shown = [cluster for cluster in missing if not cluster.isascii()] or missing
+    what, where = _scripts([cluster[0] for cluster in shown])
     return f"labels {what} cannot be drawn in pictures: no font here has their letters; run: {where}"
 
 

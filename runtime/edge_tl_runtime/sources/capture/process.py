@@ -208,6 +208,7 @@ def serve(link: Link) -> None:
 
 
 def main() -> None:
+    """The capture process: talks over the socket whose descriptor is its argument."""
     # Ctrl-C reaches the whole group; the runner ends this process in good order.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -221,7 +221,8 @@ class Client:
         try:
             return self._reply(request)
         except urllib.error.URLError as error:
-            if isinstance(error.reason, ssl.SSLCertVerificationError) and _is_private(self.address.host):
+            private = _is_private(self.address.host) and not self._note
+            if private and isinstance(error.reason, ssl.SSLCertVerificationError):
                 # No authority signs addresses of a home network, and cameras sign their own.
                 unchecked = ssl.create_default_context()
                 unchecked.check_hostname, unchecked.verify_mode = False, ssl.CERT_NONE
@@ -229,13 +230,7 @@ class Client:
                     self._make(unchecked),
                     "its certificate is its own, so who answers is not certain",
                 )
-                return self._again(request)
-            raise SourceError(f"{self.shown}: {_reason(error.reason)}") from None
-
-    def _again(self, request: urllib.request.Request) -> Reply:
-        try:
-            return self._reply(request)
-        except urllib.error.URLError as error:
+                return self.get(headers)
             raise SourceError(f"{self.shown}: {_reason(error.reason)}") from None
 
     def _reply(self, request: urllib.request.Request) -> Reply:
