@@ -13,6 +13,7 @@ from browsers import browser as browser
 from browsers import screen
 from conftest import COLORS, THAI, write_photo
 from html_page import Page
+from schema_checks import assert_fits
 
 from edge_tl.cli import invoke as run
 from edge_tl.report.bench.compare import compare_benches, results_in
@@ -75,6 +76,7 @@ def test_a_fleet_is_compared_photo_by_photo(fleet, tmp_path, capsys):
     page = tmp_path / "fleet.html"
     assert run(["report", str(fleet), "-o", str(page), "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
+    assert_fits("report-bench", *rows)
     assert [row["result"] for row in rows] == ["a bee <b>", THAI]
     pair = rows[1]["pairs"]["0"]
     assert (pair["only_first"], pair["only_this"], pair["n"]) == (3, 0, 12)

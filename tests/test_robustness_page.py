@@ -30,9 +30,12 @@ from browsers import browser as browser
 from browsers import screen
 from conftest import THAI, write_photo
 from html_page import Page
+from schema_checks import assert_fits
 
+from edge_tl.adversarial.settings import DreamSettings
 from edge_tl.cli import invoke as run
 from edge_tl.report.robustness.compare import compare_robustness
+from edge_tl.report.robustness.dreams import read_gallery
 from edge_tl.report.robustness.page import PAGE, _by_group, read_robustness, write_robustness_page
 from edge_tl.report.robustness.pictures import heat, triplets
 from edge_tl.report.robustness.plots import _doublings
@@ -353,16 +356,43 @@ def write_dreams(folder, model_sha256, classes=("zebra", "เสือ <b>")):
     dreams = []
     for number, label in enumerate(classes):
         said = {"logit": 20.0, "confidence": 0.99 - number / 100, "rank": 1 + number, "best": "tiger", "tv": 0.01}
-        item = {"label": label, "start": said | {"confidence": 0.001}, "trace": []}
+        item = {"label": label, "index": number, "start": said | {"confidence": 0.001}, "trace": []}
         item["trace"] = [{"step": step, **said, "confidence": step / 100} for step in (0, 50, 99)]
         for name in ("dream", "control")[: 2 - number]:
-            item[name] = {"picture": f"{number:04}-{name}.png", **said}
+            item[name] = {"picture": f"{number:04}-{name}.png", "rebuilt_logit": 20.0, **said}
             write_photo(folder / item[name]["picture"], uncrop(pixels_of(number, 0)[0], RULE))
         dreams.append(item)
-    settings = {"steps": 99, "basis": "fourier"}
-    document = {"format": 2, "sha256": model_sha256, "resize": asdict(RULE), "settings": settings, "dreams": dreams}
-    (folder / "dream.json").write_text(json.dumps({**document, "gradients_of": "model-int8.onnx"}), "utf-8")
+    document = {
+        "format": 2,
+        "model": "runs/bees/model-int8.onnx",
+        "sha256": model_sha256,
+        "precision": "int8",
+        "gradients_of": "model-int8.onnx",
+        "resize": RULE.known(),
+        "photo": None,
+        "settings": asdict(DreamSettings(steps=99)),
+        "dreams": dreams,
+        "versions": {},
+    }
+    (folder / "dream.json").write_text(json.dumps(document), "utf-8")
     return folder
+
+
+def test_dreams_of_format_1_are_read_and_damaged_ones_refused_by_the_key(tmp_path):
+    folder = write_dreams(tmp_path / "dreams", "0" * 64)
+    document = json.loads((folder / "dream.json").read_text("utf-8"))
+    assert_fits("dream", document)
+    settings = {**document["settings"], "gradients": "twin"}
+    (folder / "dream.json").write_text(json.dumps({**document, "format": 1, "settings": settings}), "utf-8")
+    assert [found.label for found in read_gallery(folder, "0" * 64).dreams] == ["zebra", "เสือ <b>"]
+    for change, said in (
+        ({"format": 3}, "is newer than this edge-tl: its format is 3"),
+        ({"settings": settings}, "settings.gradients is wrong"),
+        ({"dreams": [{**document["dreams"][0], "trace": [{"step": 1}]}]}, "dreams[0].trace[0]."),
+    ):
+        (folder / "dream.json").write_text(json.dumps({**document, **change}), "utf-8")
+        with pytest.raises(UsageError, match=re.escape(said)):
+            read_gallery(folder, "0" * 64)
 
 
 def test_dreams_are_a_gallery_with_what_the_file_says_of_them(tmp_path):
@@ -410,6 +440,7 @@ def test_report_writes_the_page_of_an_attack(tmp_path, capsys):
     assert run(["report", str(folder), "--json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)
     assert row["robust"]["1"]["count"] == 8
+    assert_fits("report-attack", row)
 
 
 def test_report_compares_attacks(tmp_path, capsys):

@@ -27,7 +27,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -46,6 +46,9 @@ from edge_tl_runtime.core.files import make_folder, write_bytes, write_text, wri
 from edge_tl_runtime.core.text import shell_command
 from edge_tl_runtime.modelfile.onnx import RUN_WEIGHTS
 from edge_tl_runtime.modelfile.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from edge_tl.training.documents import AskedTrainingDocument, ResumeDocument, RunSettingsDocument
 
 WEIGHTS = RUN_WEIGHTS
 SPEC = "spec.json"
@@ -170,7 +173,7 @@ def save_run(
     folder: Path,
     network: Network,
     spec: ModelSpec,
-    settings: dict[str, Any],
+    settings: RunSettingsDocument,
     evaluated: Mapping[str, ValidationLogits],
     asked: TrainSettings,
 ) -> None:
@@ -195,7 +198,7 @@ def save_run(
 def begin(
     folder: Path,
     data: str,
-    settings: dict[str, Any],
+    settings: AskedTrainingDocument,
     photos: str = "",
     finished: int | None = None,
     keep: bool = False,
@@ -205,8 +208,10 @@ def begin(
     photos: a digest of them. finished: epochs of the run in `folder` that gets more of them; None for a new one. keep: this is
     the interrupted one itself, whose state stays.
     """
-    noted = {"data": data, "settings": settings, "photos": photos}
-    write_bytes(folder / RESUME, _readable(noted | ({} if finished is None else {"finished_epochs": finished})))
+    noted: ResumeDocument = {"data": data, "settings": settings, "photos": photos}
+    if finished is not None:
+        noted["finished_epochs"] = finished
+    write_bytes(folder / RESUME, _readable(noted))
     if not keep:
         (folder / CHECKPOINT).unlink(missing_ok=True)
 
@@ -248,7 +253,7 @@ def finish(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def _readable(document: dict[str, Any]) -> bytes:
+def _readable(document: Mapping[str, Any]) -> bytes:
     return (json.dumps(document, ensure_ascii=False, indent=2) + "\n").encode()
 
 
