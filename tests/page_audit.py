@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from urllib.parse import urlsplit
 
 AUDIT = """
 const numbers = (color) => color.match(/[\\d.]+/g).map(Number);
@@ -22,6 +24,7 @@ const turned = ([r, g, b]) => {
   return [[-0.574, 1.43, 0.144], [0.426, 0.43, 0.144], [0.426, 1.43, -0.856]]
     .map(([i, j, k]) => Math.min(255, Math.max(0, i * x + j * y + k * z))).concat(1);
 };
+const opacity = (node) => (node ? Number(getComputedStyle(node).opacity) * opacity(node.parentElement) : 1);
 function ground(node) {
   const layers = [];
   for (let e = node; e; e = e.parentElement) layers.unshift(paint(getComputedStyle(e).backgroundColor));
@@ -39,6 +42,7 @@ while (texts.nextNode()) {
   const below = ground(svg || node);
   let color = paint(svg ? style.fill : style.color);
   if (svg && getComputedStyle(svg).filter.includes("invert")) color = turned(color);
+  color[3] *= opacity(node);
   const found = ratio(over(color, below), below);
   if (found < 4.5) faint.push(`${found.toFixed(2)} ${node.tagName} ${words.slice(0, 40)}`);
   if (svg && node.getBoundingClientRect().height < 7) tiny.push(words.slice(0, 40));
@@ -54,11 +58,11 @@ return {
 CLEAN = {"wide": 0, "faint": [], "tiny": [], "unnamed": 0, "hidden": 0, "empty": 0}
 
 
-def audit(browser, address: str) -> None:
+def audit(browser, address: str, ready: Callable[[], object] = bool) -> None:
     """Nothing sticks out, every text has a contrast of 4.5 to 1 or more (WCAG 2 AA), the letters of plots can be read, pictures
     have words, tables and cells are there, the console is silent, and nothing is asked for but the page.
 
-    browser: of the fixture, whose logs are of the browser and of its network.
+    browser: of the fixture, whose logs are of the browser and of its network. ready: waits until the page shows what it is to.
     """
     browser.get("about:blank")
     browser.get_log("performance")
@@ -69,9 +73,11 @@ def audit(browser, address: str) -> None:
             feature = {"name": "prefers-color-scheme", "value": scheme}
             browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
             browser.get(address)
+            ready()
             found = browser.execute_script(AUDIT)
             assert found | {"wide": max(0, found["wide"])} == CLEAN, f"{width} px, {scheme}"
     assert browser.get_log("browser") == []
     messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     asked = {m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"}
-    assert {url for url in asked if not url.startswith("data:")} == {address}
+    own = address if address.startswith("file:") else f"http://{urlsplit(address).netloc}/"
+    assert {url for url in asked if not url.startswith(("data:", own))} == set()

@@ -206,7 +206,7 @@ def runs(surfaces, tmp_path_factory) -> list[Path]:
 def test_the_page_of_a_run_is_whole(runs):
     text = write_page(runs[1]).read_text()
     tags = Tags(text)
-    assert tags.seen["svg"] == 4  # curves, rate search, reliability, confusion
+    assert tags.seen["svg"] == 5  # loss, top-1, rate search, reliability, confusion
     for words in ("test top-1", "of the way from probe", "learning rate", "torch", "brick"):
         assert words in text
     assert "script" not in tags.seen

@@ -28,8 +28,8 @@ from attack_folders import (
     write_folder,
 )
 from conftest import THAI, write_photo
+from page_audit import audit
 from test_web_browser import browser as browser
-from test_web_browser import screen
 
 from edge_tl.cli import invoke as run
 from edge_tl.report.robustness.compare import compare_robustness
@@ -456,14 +456,10 @@ def test_report_refuses_a_mixture(tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_nothing_sticks_out_on_a_phone(bees, browser):
-    for width in (390, 1280):
-        screen(browser, width, 900)
-        browser.get((bees / PAGE).resolve().as_uri())
-        assert browser.execute_script("return document.documentElement.scrollWidth") <= width
-        sizes = browser.execute_script(
-            "return [...document.querySelectorAll('svg, img')].map(e => [e.getBoundingClientRect().right, e.clientHeight])"
-        )
-        assert len(sizes) == 20
-        assert all(right <= width and height > 20 for right, height in sizes)
-    assert browser.get_log("browser") == []
+def test_the_pages_hold_in_a_browser(bees, tmp_path, browser):
+    withheld = write_folder(tmp_path / "withheld", lean(**WITHHELD))
+    dreams = write_dreams(tmp_path / "dreams", "0" * 64)
+    both = tmp_path / "both.html"
+    assert run(["report", str(bees), str(withheld), "-o", str(both)]) == 0
+    for page in (bees / PAGE, both, write_robustness_page(withheld, dreams)):
+        audit(browser, page.resolve().as_uri())
