@@ -21,7 +21,7 @@ from stopwatch import HANGING, Stopwatch
 from edge_tl.cli import invoke as run
 from edge_tl_runtime.bench.parts.all_parts import PARTS
 from edge_tl_runtime.bench.result import read_result
-from edge_tl_runtime.bench.summary import lines, tables
+from edge_tl_runtime.bench.summary import WarningLine, lines, tables
 from edge_tl_runtime.core.files import sha256
 from edge_tl_runtime.modelfile.onnx import with_checksum
 
@@ -89,7 +89,7 @@ def test_the_summary_shows_the_figures_of_the_document(finished, capsys):
     for text in (
         "one photo",
         "frame 64x48",
-        "4 a call",
+        "4 per call",
         "a fresh process",
         "not measured: sustained, accuracy",
     ):
@@ -98,9 +98,12 @@ def test_the_summary_shows_the_figures_of_the_document(finished, capsys):
     assert p50 in next(line for line in printed.splitlines() if line.strip().startswith("one photo"))
     assert len(tables(document)) == 2
     doubtful = replace_run(document, others=0.5)
-    assert any("doubtful" in line for line in lines(doubtful))
+    assert any("doubtful" in line and isinstance(line, WarningLine) for line in lines(doubtful))
     hot = {"temperature_c": 80.0, "mhz": 600, "throttled": True}
-    assert any("THROTTLED" in line for line in lines(replace_run(document, before=hot, after=hot)))
+    assert any(
+        "THROTTLED" in line and isinstance(line, WarningLine)
+        for line in lines(replace_run(document, before=hot, after=hot))
+    )
 
 
 def test_the_summary_compares_a_pack_with_the_workstation(finished):
@@ -123,7 +126,7 @@ def test_the_summary_compares_a_pack_with_the_workstation(finished):
     }
     document = {**finished[1], "parts": {"agreement": agreement, "stored": stored}}
     (table,) = tables(document)
-    assert table.columns == ["% left, linf epsilon /255", "0", "2", "8"]
+    assert table.columns == ["% right, linf epsilon /255", "0", "2", "8"]
     assert [list(row) for row in table.rows] == [
         ["all stored pictures, here", "100.0", "50.0", "0.0"],
         ["the attacked file, workstation", "100.0", "25.0", "0.0"],
@@ -327,7 +330,7 @@ def test_the_command_killed_five_times_judges_photos_as_an_unbroken_one_does(col
     assert unbroken.returncode == 0, unbroken.stderr
     for text in (
         "% right, by severity",
-        "Square, 60 questions",
+        "Square, 60 queries",
         "accuracy ",
         " of 90, 95 % interval",
         "mean accuracy under 6",

@@ -179,14 +179,14 @@ def test_l2_radii_are_not_of_255(tmp_path):
     for old, new in (("1", "0.25"), ("2", "0.5")):
         text = text.replace(f'"{old}": {{', f'"{new}": {{').replace(f'"{old}": [', f'"{new}": [')
     line = Page(write_robustness_page(write_folder(tmp_path / "bees", json.loads(text))).read_text()).line
-    assert "still right at epsilon 0.25 21.9 to 61.3 (95 %)" in line
+    assert "still right at epsilon 0.25, 8 of 20 photos 21.9 to 61.3 (95 %)" in line
     assert "/255" not in line.replace("at 1/255", "").replace("0 points more at 1/255", "")
 
 
 def test_corruptions_are_a_table_and_a_plot_by_group(tmp_path):
     folder = write_folder(tmp_path / "bees", lean(corruptions=CORRUPTED), examples=0)
     line = Page(write_robustness_page(folder).read_text()).line
-    assert "55.0 % right on average over 3 corruptions, 80.0 % on the same 20 photos" in line
+    assert "Accuracy 55.0 % on average over 3 corruptions, 80.0 % on the same 20 photos" in line
     assert "Cut short by the time limit" in line
     assert re.search(r"low_light camera 60\.0 % .{1,20} 20\.0 % .{1,20} 40\.0 %", line)
     assert (folder / "plots" / "corruptions.png").exists()

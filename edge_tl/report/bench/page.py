@@ -11,7 +11,7 @@ from edge_tl.report.bench import plots as plots
 from edge_tl.report.common.html import render
 from edge_tl.report.run.page import flat
 from edge_tl_runtime.bench.result import read_result
-from edge_tl_runtime.bench.summary import lines, tables
+from edge_tl_runtime.bench.summary import WarningLine, lines, tables
 from edge_tl_runtime.core.files import write_text
 
 Document = Mapping[str, Any]
@@ -28,7 +28,7 @@ def write_bench_page(result: Path, target: Path) -> Path:
         name=result.stem,
         document=document,
         tiles=_tiles(document["parts"]),
-        lines=lines(document),
+        lines=[(line, isinstance(line, WarningLine)) for line in lines(document)],
         tables=tables(document),
         plots=[plot for plot in _plots(document) if plot is not None],
         settings=flat(document["settings"]),

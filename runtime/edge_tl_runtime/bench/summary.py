@@ -13,6 +13,12 @@ _STREAMS = {"latency": "one photo", "frame": "frame", "sustained": "under load"}
 _RANKS = ("p50_ms", "p90_ms", "p95_ms", "p99_ms")
 
 
+class WarningLine(str):
+    """A line that tells why figures may be wrong: the machine slowed down, or had other work."""
+
+    __slots__ = ()
+
+
 def tables(document: Document) -> list[SummaryTable]:
     """Tables of the parts that have one, in the order in which they were measured."""
     parts = document["parts"]
@@ -56,23 +62,23 @@ def _streams(parts: Document) -> SummaryTable:
         for name, title in _STREAMS.items()
         if name in parts
     ]
-    columns = ["latency, ms", "queries", "p50", "p90", "p95", "p99", "mean", "jitter", "a second"]
+    columns = ["latency, ms", "queries", "p50", "p90", "p95", "p99", "mean", "jitter", "per second"]
     return SummaryTable("", columns, rows)
 
 
 def _throughput(part: Document) -> list[SummaryTable]:
     rows = [
-        [f"{row['batch']} a call", "-", "-", row["why"]]
+        [f"{row['batch']} per call", "-", "-", row["why"]]
         if row["photos_per_second"] is None
         else [
-            f"{row['batch']} a call",
+            f"{row['batch']} per call",
             f"{row['photos_per_second']:.1f}",
             f"{row['ms_a_photo']:.2f}",
             "best" if row["batch"] == part["best"] else "",
         ]
         for row in part["rows"]
     ]
-    return [SummaryTable("", ["throughput", "photos a second", "ms a photo", ""], rows)]
+    return [SummaryTable("", ["throughput", "photos per second", "ms per photo", ""], rows)]
 
 
 def _resources(part: Document) -> list[str]:
@@ -82,7 +88,7 @@ def _resources(part: Document) -> list[str]:
     threads = "" if part["threads"] is None else f", {part['threads']:.0f} threads"
     return [
         f"a fresh process: {part['load_ms']:.0f} ms to load, {part['first_query_ms']:.2f} ms for the first query{peak}, "
-        f"{part['cpu_ms_a_frame']:.2f} ms of processor time a frame{threads}; the file takes {part['file_bytes'] / 1e6:.1f} MB"
+        f"{part['cpu_ms_a_frame']:.2f} ms of processor time per frame{threads}; the file takes {part['file_bytes'] / 1e6:.1f} MB"
     ]
 
 
@@ -93,13 +99,16 @@ def _stream(name: str) -> Callable[[Document], list[str]]:
         if drift["first_ms"] is not None:
             low, high = drift["ms_per_minute_ci95"]
             verdict = "SLOWED" if drift["slowed"] else "no clear slowing"
+            kind = WarningLine if drift["slowed"] else str
             found.append(
-                f"{_STREAMS[name]}: {verdict} over {part['seconds']:.0f} s: first tenth {drift['first_ms']:.2f} ms, last "
-                f"{drift['last_ms']:.2f} ms ({100 * drift['change']:+.1f} %); {low:+.3f} to {high:+.3f} ms a minute"
+                kind(
+                    f"{_STREAMS[name]}: {verdict} over {part['seconds']:.0f} s: first tenth {drift['first_ms']:.2f} ms, last "
+                    f"{drift['last_ms']:.2f} ms ({100 * drift['change']:+.1f} %); {low:+.3f} to {high:+.3f} ms per minute"
+                )
             )
         if energy["joules"] is not None:
             sensors = ", ".join(energy["sensors"])
-            found.append(f"{_STREAMS[name]}: {1e3 * energy['joules_per_query']:.1f} mJ a query by {sensors}")
+            found.append(f"{_STREAMS[name]}: {1e3 * energy['joules_per_query']:.1f} mJ per query by {sensors}")
         return found
 
     return told
@@ -119,9 +128,10 @@ def _conditions(runs: dict[str, Document]) -> list[str]:
     doubt = "; figures of speed are doubtful, measure again when the machine is idle" if others > BUSY else ""
     told.append(f"other programs took up to {100 * others:.0f} % of the processor ({busiest}){doubt}")
     ends = [run[when] for run in runs.values() for when in ("before", "after")]
-    if any(end["throttled"] for end in ends):
+    throttled = any(end["throttled"] for end in ends)
+    if throttled:
         told.append("THROTTLED: the board slowed itself down, for heat or a weak supply")
-    return ["; ".join(told)]
+    return [(WarningLine if throttled or doubt else str)("; ".join(told))]
 
 
 TABLES: dict[str, Callable[[Document], list[SummaryTable]]] = {
