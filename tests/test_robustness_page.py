@@ -186,7 +186,7 @@ def test_l2_radii_are_not_of_255(tmp_path):
 def test_corruptions_are_a_table_and_a_plot_by_group(tmp_path):
     folder = write_folder(tmp_path / "bees", lean(corruptions=CORRUPTED), examples=0)
     line = Page(write_robustness_page(folder).read_text()).line
-    assert "Accuracy 55.0 % on average over 3 corruptions, 80.0 % on the same 20 photos" in line
+    assert "Accuracy 55.0 % (95 % interval 34.0 to 74.0) on average over 3 corruptions, 80.0 % on the same 20 photos" in line
     assert "Cut short by the time limit" in line
     assert re.search(r"low_light camera 60\.0 % .{1,20} 20\.0 % .{1,20} 40\.0 %", line)
     assert (folder / "plots" / "corruptions.png").exists()
