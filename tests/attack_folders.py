@@ -64,7 +64,7 @@ def document_of(**changes):
     counterpart = subject("FP32", 17, (9, 4, 0), [attack("pgd", "gradients", "white-box", (8, 13, 17), 17)])
     names = [f"{LABELS[1]}/{i:02}.jpg" for i in range(PHOTOS)]
     return {
-        "format": 1,
+        "format": 2,
         "model": {
             "path": "runs/bees/model-int8.onnx",
             "sha256": "ab" * 32,
@@ -72,7 +72,7 @@ def document_of(**changes):
             "arch": "lite0",
             "classes": 3,
         },
-        "twin": {
+        "fp32_counterpart": {
             "path": "runs/bees/model.onnx",
             "sha256": "cd" * 32,
             "precision": "fp32",
@@ -99,7 +99,7 @@ def document_of(**changes):
         "withheld": False,
         "alarms": [],
         "notes": [],
-        "subjects": {"model": model, "twin": counterpart},
+        "models_under_test": {"model": model, "fp32_counterpart": counterpart},
         "routes_absent": [],
         "faithfulness": {
             "text": "within 0.4 of an output step on 32 photos",
@@ -111,20 +111,27 @@ def document_of(**changes):
             "holds": True,
         },
         "paired": {
-            "1": {"only_model": 2, "only_twin": 3, "n": 20, "difference": -0.05, "ci95": [-0.27, 0.18], "p": 1.0}
+            "1": {
+                "only_model": 2,
+                "only_fp32_counterpart": 3,
+                "n": 20,
+                "difference": -0.05,
+                "ci95": [-0.27, 0.18],
+                "p": 1.0,
+            }
         },
         "smallest": {
             "norm": "l2",
             "unit": "L2 of pixels in 0..1",
             "model": {"median": 0.31, "p10": 0.1, "p90": 0.9, "n": 16},
-            "twin": {"median": 0.30, "p10": 0.1, "p90": 0.8, "n": 17},
+            "fp32_counterpart": {"median": 0.30, "p10": 0.1, "p90": 0.8, "n": 17},
             "ratio": 1.02,
             "ci95": [0.95, 1.1],
         },
         "quantization": "INT8 loses 5.0 points more at 1/255 (-27 to 18).",
         "transfer": [
-            {"epsilon": 1, "crafted_on": "FP32", "made": 8, "judged_by": {"FP32": rate(8, 8), "INT8": rate(6, 8)}},
-            {"epsilon": 1, "crafted_on": "INT8", "made": 7, "judged_by": {"FP32": rate(5, 7), "INT8": rate(7, 7)}},
+            {"epsilon": 1, "crafted_on": "FP32", "made": 8, "fooled": {"FP32": rate(8, 8), "INT8": rate(6, 8)}},
+            {"epsilon": 1, "crafted_on": "INT8", "made": 7, "fooled": {"FP32": rate(5, 7), "INT8": rate(7, 7)}},
         ],
         "sanity": [
             {"name": "epsilon 0 is the clean accuracy", "text": "20 of 20 photos alike", "holds": True},
@@ -166,7 +173,7 @@ def document_of(**changes):
 def lean(**changes):
     """The same with two attacks and the control: a page that is drawn sooner."""
     document = document_of(**changes)
-    model = document["subjects"]["model"]
+    model = document["models_under_test"]["model"]
     model["attacks"] = [
         item for item in model["attacks"] if item["name"] in ("square", "noise") or item["route"] == "BPDA"
     ]
@@ -222,7 +229,7 @@ WITHHELD = {
             "name": "query attack beats gradients",
             "text": "9 photos that only the weaker attack fooled at epsilon 2, 1 the other way",
             "explanation": "It knows less, so the gradients must be misleading.",
-            "subject": "model",
+            "role": "model",
         }
     ],
 }

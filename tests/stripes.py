@@ -125,7 +125,8 @@ class Made:
     @cached_property
     def packed(self) -> Path:
         target = self._folders.mktemp("packs") / "bench.pack"
-        assert make_pack(self.pair, self.photos, target)["complete"]
+        self.summary = make_pack(self.pair, self.photos, target)
+        assert self.summary["complete"]
         assert [path.name for path in target.parent.iterdir()] == ["bench.pack"]
         return target
 

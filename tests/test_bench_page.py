@@ -11,12 +11,14 @@ import pytest
 import scipy.stats
 from conftest import COLORS, THAI, write_photo
 from page_audit import audit
+from schema_checks import assert_fits
 from test_robustness_page import Page
 from test_web_browser import browser as browser
 
 from edge_tl.cli import invoke as run
 from edge_tl.report.bench.compare import compare_benches, results_in
-from edge_tl_runtime.bench.result import read_result, sealed_result, write_result
+from edge_tl.report.bench.page import write_bench_page
+from edge_tl_runtime.bench.result import read_result, with_digest, write_result
 from edge_tl_runtime.core.errors import UsageError
 
 SHORT = ("--seconds", "0.3", "--calls", "20", "--batches", "1,2", "--frame-size", "64x48", "--photos", "0", "--quick")
@@ -43,7 +45,7 @@ def fleet(color_model, solid, tmp_path_factory) -> Path:
     accuracy = second["parts"]["accuracy"]
     accuracy["outcomes"]["right"] = "000" + "1" * 9
     accuracy["top1"] |= {"rate": 0.75, "count": 9}
-    write_result(results / f"{THAI}.json", sealed_result(second))
+    write_result(results / f"{THAI}.json", with_digest(second))
     (results / "notes.json").write_text('{"kind": "shopping"}')
     return results
 
@@ -74,6 +76,7 @@ def test_a_fleet_is_compared_photo_by_photo(fleet, tmp_path, capsys):
     page = tmp_path / "fleet.html"
     assert run(["report", str(fleet), "-o", str(page), "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
+    assert_fits("report-bench", *rows)
     assert [row["result"] for row in rows] == ["a bee <b>", THAI]
     pair = rows[1]["pairs"]["0"]
     assert (pair["only_first"], pair["only_this"], pair["n"]) == (3, 0, 12)
@@ -103,7 +106,7 @@ def test_what_no_result_measured_has_no_column(fleet, tmp_path, capsys):
     for result in results_in(fleet):
         document = read_result(result)
         document["parts"] = {"accuracy": document["parts"]["accuracy"]}
-        write_result(kept / result.name, sealed_result(document))
+        write_result(kept / result.name, with_digest(document))
     page = tmp_path / "page.html"
     assert run(["report", str(kept), "-o", str(page)]) == 0
     capsys.readouterr()
@@ -116,12 +119,12 @@ def test_results_of_other_photos_are_not_paired(fleet, tmp_path):
     first = fleet / "a bee <b>.json"
     other = json.loads(json.dumps(read_result(first)))
     other["parts"]["accuracy"]["outcomes"]["photos"] = "0" * 64
-    write_result(tmp_path / "other.json", sealed_result(other))
+    write_result(tmp_path / "other.json", with_digest(other))
     (_, row) = compare_benches([first, tmp_path / "other.json"])
     assert not row.pairs
     assert "other photos" in row.unpaired
     del other["parts"]["accuracy"]
-    write_result(tmp_path / "speed.json", sealed_result(other))
+    write_result(tmp_path / "speed.json", with_digest(other))
     (_, row) = compare_benches([first, tmp_path / "speed.json"])
     assert "no labelled photos" in row.unpaired
 
@@ -158,3 +161,32 @@ def test_the_pages_hold_in_a_browser(fleet, tmp_path, browser):
         page = tmp_path / f"{name}.html"
         assert run(["report", *map(str, results), "-o", str(page)]) == 0
         audit(browser, page.as_uri())
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "said"),
+    [
+        (
+            ("parts", "latency", "p50_ms"),
+            "fast",
+            "parts.latency.p50_ms is wrong: expected `float`, got `str`; measure again",
+        ),
+        (("parts", "accuracy", "outcomes", "right"), "12", "parts.accuracy.outcomes.right is wrong"),
+        (("machine", "cpu"), None, "machine.cpu is wrong: expected `str`, got `null`"),
+        (("model", "labels"), 1, "model.labels is wrong: expected `int` >= 2"),
+        (("started",), "yesterday", "started is wrong"),
+    ],
+    ids=lambda value: ".".join(value) if isinstance(value, tuple) else "",
+)
+def test_a_result_that_fits_its_digest_and_not_its_class_is_refused_by_the_key(fleet, tmp_path, place, value, said):
+    document = read_result(fleet / "a bee <b>.json")
+    inner = document
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = value
+    write_result(tmp_path / "r.json", with_digest(document))
+    with pytest.raises(UsageError, match=re.escape(said)):
+        compare_benches([tmp_path / "r.json"])
+    with pytest.raises(UsageError, match=re.escape(said)):
+        write_bench_page(tmp_path / "r.json", tmp_path / "page.html")
+    assert not (tmp_path / "page.html").exists()

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_tl_runtime.bench.ledger import DiskLedger
-from edge_tl_runtime.bench.result import KIND, read_result, sealed_result, write_result
+from edge_tl_runtime.bench.result import KIND, read_result, with_digest, write_result
 from edge_tl_runtime.core.errors import UsageError
 
 # The ledger
@@ -42,7 +42,7 @@ def test_an_unfinished_run_of_something_else_is_refused_by_name(tmp_path):
 # The result
 
 
-RESULT = sealed_result(
+RESULT = with_digest(
     {
         "format": 1,
         "kind": KIND,
@@ -86,9 +86,12 @@ def test_a_result_of_which_anything_was_altered_is_refused(data, tmp_path_factor
         ("", "is no result"),
         ("[" * 100_000, "is no result"),
         ("[]", "is no result"),
-        ('{"kind": "edge-tl bench", "format": 2}', "has format 2"),
+        (
+            '{"kind": "edge-tl bench", "format": 2}',
+            "is newer than this edge-tl: its format is 2, and this edge-tl reads 1; upgrade",
+        ),
         (json.dumps(RESULT).replace("1.25", "1.05"), "altered"),
-        (json.dumps(sealed_result({**RESULT, "parts": []})), "damaged: parts"),
+        (json.dumps(with_digest({**RESULT, "parts": []})), "damaged: parts"),
     ],
     ids=["empty", "deep", "list", "newer", "figure", "shape"],
 )
@@ -124,7 +127,7 @@ def test_a_signature_is_of_one_key_and_of_one_result(tmp_path):
     write_result(tmp_path / "r.json", document)
     read = read_result(tmp_path / "r.json")
     check_signature(read, public_key(ours[1]))
-    other = sealed_result({**RESULT, "ended": "later"})
+    other = with_digest({**RESULT, "ended": "later"})
     cases = [(read, theirs[1]), ({**other, "signature": read["signature"]}, ours[1]), (RESULT, ours[1])]
     for subject, key in cases:
         with pytest.raises(UsageError, match="signature"):

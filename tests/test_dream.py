@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from schema_checks import assert_fits
 
 from edge_tl.adversarial.dreams.dream import DreamSettings, dream, total_variation
 from edge_tl.cli.dream import command
@@ -67,6 +68,7 @@ def test_the_command_writes_what_the_runner_says_it_is(color_model, tmp_path, an
     assert result.exit_code == 0, result.output
     document = json.loads(result.stdout)
     assert document == json.loads((out / "dream.json").read_text("utf-8"))
+    assert_fits("dream", document)
     classifier = Classifier(color_model)
     for item in document["dreams"]:
         for name in ("dream", "control"):
@@ -87,6 +89,6 @@ def test_a_class_that_is_not_there_is_refused(color_model, tmp_path):
     assert not (tmp_path / "x").exists()
 
 
-def test_a_file_without_a_twin_has_no_twins_gradients(color_model, tmp_path):
-    arguments = [str(color_model), "--class", "red", "-o", str(tmp_path / "x"), "--gradients", "twin"]
+def test_a_file_without_an_fp32_file_beside_it_has_no_gradients_of_it(color_model, tmp_path):
+    arguments = [str(color_model), "--class", "red", "-o", str(tmp_path / "x"), "--gradients", "fp32-counterpart"]
     assert isinstance(CliRunner().invoke(command, arguments).exception, UsageError)

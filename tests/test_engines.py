@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from edge_tl_export import to_onnx
-from edge_tl_export.onnx_graph.other_runtimes import ENGINES, RuntimeCheck, engine_version, second_opinions
+from edge_tl_export.onnx_graph.other_runtimes import ENGINES, RuntimeCheck, check_in_other_runtimes, engine_version
 from edge_tl_export.quantization.prepare import prepare
 from edge_tl_export.quantization.qdq import quantized, quantized_tensors, weighted_nodes
 from edge_tl_export.quantization.ranges import observe
@@ -75,8 +75,8 @@ def scores(model: bytes) -> np.ndarray:
     return onnxruntime.InferenceSession(model).run(None, {"pixels": PIXELS})[0]
 
 
-def opinion(engine: str, model: bytes, reference: np.ndarray, precision: str) -> RuntimeCheck:
-    (found,) = [o for o in second_opinions(model, reference, PIXELS, precision) if o.engine == engine]
+def checked(engine: str, model: bytes, reference: np.ndarray, precision: str) -> RuntimeCheck:
+    (found,) = [o for o in check_in_other_runtimes(model, reference, PIXELS, precision) if o.engine == engine]
     return found
 
 
@@ -96,7 +96,7 @@ def with_moved_bias(model: bytes, by: float) -> bytes:
 
 @pytest.mark.parametrize("engine", ENGINE_IDS)
 def test_an_engine_that_is_not_onnxruntime_computes_the_same_logits(engine, fp32):
-    found = opinion(engine, fp32, scores(fp32), "fp32")
+    found = checked(engine, fp32, scores(fp32), "fp32")
     assert found.agrees, found.describe()
     assert found.version
     assert (found.top1_equal, found.n) == (8, 8)
@@ -105,7 +105,7 @@ def test_an_engine_that_is_not_onnxruntime_computes_the_same_logits(engine, fp32
 
 @pytest.mark.parametrize("engine", ENGINE_IDS)
 def test_a_bias_that_moved_by_a_hundredth_is_noticed(engine, fp32):
-    found = opinion(engine, with_moved_bias(fp32, 0.01), scores(fp32), "fp32")
+    found = checked(engine, with_moved_bias(fp32, 0.01), scores(fp32), "fp32")
     assert found.read
     assert not found.agrees
     assert found.max_difference == pytest.approx(0.01, rel=0.01)
@@ -115,34 +115,34 @@ def test_a_bias_that_moved_by_a_hundredth_is_noticed(engine, fp32):
 def test_openvino_agrees_on_int8_and_notices_a_moved_bias(int8):
     pytest.importorskip("openvino", reason="openvino is not installed: pip install openvino")
     reference = scores(int8)
-    found = opinion("openvino", int8, reference, "int8")
+    found = checked("openvino", int8, reference, "int8")
     assert found.agrees, found.describe()
     # 0.1 where the tolerance, a hundredth of the largest logit or thrice onnxruntime's own spread, is far less.
-    moved = opinion("openvino", with_moved_bias(int8, 0.1), reference, "int8")
+    moved = checked("openvino", with_moved_bias(int8, 0.1), reference, "int8")
     assert not moved.agrees, moved.describe()
 
 
-def test_opencv_has_no_opinion_where_it_is_known_to_err(int8):
-    found = opinion("opencv", int8, scores(int8), "int8")
+def test_opencv_does_not_check_where_it_is_known_to_err(int8):
+    found = checked("opencv", int8, scores(int8), "int8")
     assert not found.read
     assert "DequantizeLinear" in found.reason
     gated = exported(Gate())
-    found = opinion("opencv", gated, scores(gated), "fp32")
+    found = checked("opencv", gated, scores(gated), "fp32")
     assert "HardSigmoid" in found.reason
-    assert "no opinion" in found.describe()
+    assert "did not check" in found.describe()
 
 
 @pytest.mark.parametrize("engine", ENGINE_IDS)
-def test_a_graph_that_an_engine_cannot_read_is_an_opinion_with_a_reason(engine, fp32):
+def test_a_graph_that_an_engine_cannot_read_is_said_with_a_reason(engine, fp32):
     proto = onnx.load_from_string(fp32)
     next(node for node in proto.graph.node if node.op_type == "Clip").op_type = "NoSuchOperator"
-    found = opinion(engine, proto.SerializeToString(), scores(fp32), "fp32")
+    found = checked(engine, proto.SerializeToString(), scores(fp32), "fp32")
     assert not found.read
     assert not found.agrees
     assert 20 <= len(found.reason) <= 200
     assert len(found.reason.splitlines()) == 1
     assert found.to_dict() == {
-        "engine": engine,
+        "runtime": engine,
         "version": found.version,
         "max_difference": 0.0,
         "tolerance": found.tolerance,
@@ -159,4 +159,4 @@ def test_only_installed_engines_are_asked(fp32, monkeypatch):
     monkeypatch.setattr(
         "edge_tl_export.onnx_graph.other_runtimes._MODULES", {"openvino": "no_such_module", "opencv": "cv2"}
     )
-    assert [o.engine for o in second_opinions(fp32, scores(fp32), PIXELS, "fp32")] == ["opencv"]
+    assert [o.engine for o in check_in_other_runtimes(fp32, scores(fp32), PIXELS, "fp32")] == ["opencv"]

@@ -219,7 +219,7 @@ def test_pixel_model_normalises_as_the_formula_says():
             (1, 0, 16),
             "SLOWER than FP32 (0.50x); 6.2 points LESS ACCURATE than FP32 on 16 photos, which chance could explain",
         ),
-        (1.2, None, "faster; accuracy not judged"),
+        (1.2, None, "faster; accuracy not evaluated"),
     ],
 )
 def test_the_verdict_is_in_words(speedup, counts, words):

@@ -151,7 +151,7 @@ def test_stored_figures_are_those_of_the_attack(packed, pair, document):
     for epsilon, rate in found["accuracy"].items():
         expected = document["clean_accuracy"] if epsilon == "0" else document["robust_accuracy"][epsilon]
         assert (rate["count"], rate["n"]) == (expected["count"], expected["n"])
-    lines = document["subjects"]["model"]["attacks"]
+    lines = document["models_under_test"]["model"]["attacks"]
     for ours, theirs in zip(found["attacks"], lines, strict=True):
         assert (ours["attack"], ours["route"]) == (theirs["name"], theirs["route"])
         assert ours["fooled"] == {epsilon: rate["count"] for epsilon, rate in theirs["success"].items()}
@@ -235,6 +235,27 @@ def rewritten(packed: Path, target: Path, change) -> Path:
     return target
 
 
+def test_a_pack_of_format_1_is_read_as_that_of_now(packed, tmp_path):
+    def as_before(manifest, members):
+        manifest["format"] = 1
+        (own, *others) = manifest["expected"]
+        assert (own["role"], {item["role"] for item in others}) == ("model", {"sibling"})
+        for number, item in enumerate(others):
+            name = f"expected/twin-{number}.npy"
+            members[name] = members.pop(item["logits"])
+            item |= {"role": "twin", "logits": name}
+        said = manifest["workstation"]
+        said["twin"] = said.pop("fp32_counterpart")
+        said["alarms"] = [{"name": "a", "text": "b", "explanation": "c", "subject": "twin"}]
+
+    old, new = Pack.open(rewritten(packed, tmp_path / "old.pack", as_before)), Pack.open(packed)
+    assert [(item.role, item.sha256) for item in old.expected] == [(item.role, item.sha256) for item in new.expected]
+    assert old.workstation["fp32_counterpart"] == new.workstation["fp32_counterpart"]
+    assert old.workstation["alarms"][0]["role"] == "fp32_counterpart"
+    assert np.array_equal(old.logits(old.expected[-1]), new.logits(new.expected[-1]))
+    read_all(old.path)
+
+
 def read_all(path: Path) -> None:
     pack = Pack.open(path)
     for place in range(len(pack.photos)):
@@ -285,8 +306,8 @@ def test_a_list_of_contents_that_makes_no_sense_is_refused(packed, tmp_path, key
 
 
 def test_other_releases_and_other_zips_are_told_apart(packed, tmp_path):
-    newer = rewritten(packed, tmp_path / "newer.pack", lambda manifest, members: manifest.update(format=2))
-    assert "format 2" in refused(newer)
+    newer = rewritten(packed, tmp_path / "newer.pack", lambda manifest, members: manifest.update(format=3))
+    assert "is newer than this edge-tl: its format is 3" in refused(newer)
     foreign = rewritten(packed, tmp_path / "foreign.pack", lambda manifest, members: manifest.pop("kind"))
     assert "no pack of edge-tl" in refused(foreign)
     plain = tmp_path / "plain.zip"

@@ -16,6 +16,7 @@ from conftest import THAI
 from hypothesis import given
 from hypothesis import strategies as st
 from page_audit import audit
+from schema_checks import assert_fits
 from test_web_browser import browser as browser
 
 from edge_tl.cli import invoke as run
@@ -31,7 +32,7 @@ from edge_tl.training.calibrate import calibrate
 from edge_tl.training.diagnose import Way, diagnose, nearest, verdict
 from edge_tl.training.probe.features import Features
 from edge_tl.training.probe.probe import Probe
-from edge_tl.training.run_folder import load_run, read_evaluated
+from edge_tl.training.run_folder import begin, load_run, read_evaluated, read_metrics
 from edge_tl.training.settings import FinetuneSettings, TrainSettings
 from edge_tl.training.train import train
 from edge_tl_runtime.core.statistics import mcnemar
@@ -160,6 +161,7 @@ def test_diagnosis_of_photos_that_fit(tmp_path):
     assert names == ["nearest neighbours", "probe", "fine-tuning", "from scratch"]
     assert "features fit" in diagnosis.verdict
     assert json.loads(json.dumps(diagnosis.to_dict()))["chance"] == pytest.approx(1 / 3)
+    assert_fits("diagnose", json.loads(json.dumps(diagnosis.to_dict())))
 
 
 # Pages
@@ -234,6 +236,7 @@ def test_runs_side_by_side(runs, tmp_path, capsys):
     output = tmp_path / "both.html"
     assert run(["report", *map(str, runs), "-o", str(output), "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
+    assert_fits("report-run", *rows)
     assert [row["run"] for row in rows] == ["plain", "tuned"]
     assert rows[0]["p"] is None
     text = output.read_text()
@@ -260,6 +263,32 @@ def test_the_pages_of_runs_hold_in_a_browser(runs, tmp_path, browser):
     assert run(["report", *map(str, runs), "-o", str(both)]) == 0
     for page in (write_page(runs[1]), both):
         audit(browser, page.resolve().as_uri())
+
+
+def test_what_a_run_holds_fits_the_classes(runs):
+    for folder in runs:
+        assert_fits("settings", json.loads((folder / "settings.json").read_text("utf-8")))
+        assert_fits("contract", json.loads((folder / "spec.json").read_text("utf-8")))
+        assert_fits("metrics", *read_metrics(folder))
+    stages = {record["stage"] for folder in runs for record in read_metrics(folder)}
+    assert {"features", "probe", "rate", "finetune", "candidate"} <= stages
+
+
+def test_a_run_without_stored_answers_is_compared_in_json_all_the_same(runs, tmp_path, capsys):
+    bare = tmp_path / "bare"
+    shutil.copytree(runs[0], bare)
+    (bare / "logits.npz").unlink()
+    assert run(["report", str(runs[0]), str(bare), "-o", str(tmp_path / "both.html"), "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert_fits("report-run", *rows)
+    assert rows[1]["ece"] is None
+
+
+def test_what_resuming_needs_fits_its_class(tmp_path):
+    begin(tmp_path, "photos", TrainSettings().to_dict(), "ab")
+    assert_fits("resume", json.loads((tmp_path / "resume.json").read_text("utf-8")))
+    begin(tmp_path, "photos", TrainSettings().to_dict(), "ab", finished=3)
+    assert_fits("resume", json.loads((tmp_path / "resume.json").read_text("utf-8")))
 
 
 def test_the_temperature_travels_with_the_contract(runs):

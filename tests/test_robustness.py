@@ -34,7 +34,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 def test_the_rates_add_up(whole):
     document, _ = whole
-    subject = document["subjects"]["model"]
+    subject = document["models_under_test"]["model"]
     for radius in ("2", "8", "32"):
         worst = subject["worst"][radius]
         best = max(line["success"][radius]["count"] for line in subject["attacks"] if line["kind"] != "control")
@@ -51,7 +51,7 @@ def test_no_alarm_rings_for_an_honest_file_and_all_checks_hold(whole):
     document, _ = whole
     assert document["alarms"] == []
     assert all(check["holds"] for check in document["sanity"])
-    assert document["robust_accuracy"] == document["subjects"]["model"]["worst"]
+    assert document["robust_accuracy"] == document["models_under_test"]["model"]["worst"]
     assert document["faithfulness"]["holds"]
     assert document["quantization"].startswith("On the same 40 photos")
     assert document["complete"]
@@ -105,7 +105,7 @@ def test_an_interrupted_evaluation_goes_on_and_ends_alike(whole, pair, photos, t
         evaluate(pair, photos, tmp_path, seed=1)
     again = evaluate(pair, photos, tmp_path)
     assert again["outcomes"] == expected["outcomes"]
-    assert again["subjects"] == expected["subjects"]
+    assert again["models_under_test"] == expected["models_under_test"]
 
 
 def test_a_time_limit_gives_bounds(pair, photos, tmp_path):
@@ -135,7 +135,8 @@ def test_l2_attacks_stay_in_their_ball(pair, photos, tmp_path):
     assert document["threat"]["unit"].startswith("L2")
     assert all(example["size"] <= example["epsilon"] for example in document["examples"])
     assert (
-        document["subjects"]["model"]["worst"]["2"]["count"] <= document["subjects"]["model"]["worst"]["0.5"]["count"]
+        document["models_under_test"]["model"]["worst"]["2"]["count"]
+        <= document["models_under_test"]["model"]["worst"]["0.5"]["count"]
     )
 
 

@@ -29,10 +29,13 @@ from attack_folders import (
 )
 from conftest import THAI, write_photo
 from page_audit import audit
+from schema_checks import assert_fits
 from test_web_browser import browser as browser
 
+from edge_tl.adversarial.settings import DreamSettings
 from edge_tl.cli import invoke as run
 from edge_tl.report.robustness.compare import compare_robustness
+from edge_tl.report.robustness.dreams import read_gallery
 from edge_tl.report.robustness.page import PAGE, _by_group, read_robustness, write_robustness_page
 from edge_tl.report.robustness.pictures import heat, triplets
 from edge_tl.report.robustness.plots import _doublings
@@ -141,7 +144,7 @@ def test_an_alarm_withholds_the_figure_and_says_why(tmp_path):
 
 def test_bounds_are_written_as_bounds(tmp_path):
     document = lean(complete=False)
-    model = document["subjects"]["model"]
+    model = document["models_under_test"]["model"]
     model["worst"]["1"]["bound"] = model["attacks"][1]["success"]["1"]["bound"] = True
     line = Page(write_robustness_page(write_folder(tmp_path / "bees", document)).read_text()).line
     assert "≤ 40.0 % still right at epsilon 1/255" in line
@@ -158,15 +161,15 @@ def test_a_wanted_answer_is_a_success_rate(tmp_path):
 
 
 def test_the_least_that_an_attack_can_find_is_shown(tmp_path):
-    """No twin, no gradients, nothing right, nothing fooled, no pictures."""
+    """No counterpart, no gradients, nothing right, nothing fooled, no pictures."""
     document = document_of(
-        twin=None, clean_accuracy=rate(0, PHOTOS), paired={}, smallest=None, quantization=None, transfer=[], faithfulness=None,
-        routes_absent=[{"route": "straight-through", "why": "the graph holds <Loop>"}],
+        fp32_counterpart=None, clean_accuracy=rate(0, PHOTOS), paired={}, smallest=None, quantization=None, transfer=[],
+        faithfulness=None, routes_absent=[{"route": "straight-through", "why": "the graph holds <Loop>"}],
     )  # fmt: skip
     empty = {"median": None, "p90": None}
     square = attack("square", "", "black-box", (0, 0, 0), 0)
     square |= {"curve": {}, "queries": dict.fromkeys(square["success"], empty)}
-    document["subjects"] = {"model": subject("FP32", 0, (0, 0, 0), [square])}
+    document["models_under_test"] = {"model": subject("FP32", 0, (0, 0, 0), [square])}
     folder = write_folder(tmp_path / "bees", document, examples=0)
     line = Page(write_robustness_page(folder).read_text()).line
     assert "the graph holds <Loop>" in line
@@ -186,7 +189,10 @@ def test_l2_radii_are_not_of_255(tmp_path):
 def test_corruptions_are_a_table_and_a_plot_by_group(tmp_path):
     folder = write_folder(tmp_path / "bees", lean(corruptions=CORRUPTED), examples=0)
     line = Page(write_robustness_page(folder).read_text()).line
-    assert "Accuracy 55.0 % (95 % interval 34.0 to 74.0) on average over 3 corruptions, 80.0 % on the same 20 photos" in line
+    assert (
+        "Accuracy 55.0 % (95 % interval 34.0 to 74.0) on average over 3 corruptions, 80.0 % on the same 20 photos"
+        in line
+    )
     assert "Cut short by the time limit" in line
     assert re.search(r"low_light camera 60\.0 % .{1,20} 20\.0 % .{1,20} 40\.0 %", line)
     assert (folder / "plots" / "corruptions.png").exists()
@@ -289,10 +295,17 @@ def test_the_scale_of_epsilons_is_undone_by_its_inverse():
         (None, "is no result of `edge-tl attack`"),
         ("{", "damaged"),
         ("[" * 100_000, "damaged"),
-        ("[]", "another format"),
-        ('{"format": 2}', "another format"),
+        ("[]", "is no result of `edge-tl attack`"),
+        (
+            '{"format": 3}',
+            "is newer than this edge-tl: its format is 3, and this edge-tl reads 1 and 2; upgrade edge-tl here",
+        ),
+        ('{"format": 0}', "is of a release too old for this edge-tl: its format is 0"),
+        ('{"format": true}', "says no format that can be read (True)"),
+        ('{"format": 2, "format": 2}', "a key appears twice"),
+        ('{"format": 2}', "model is None"),
         ('{"format": 1}', "model is None"),
-        (json.dumps({**document_of(), "subjects": {}}), "no attacks on the file itself"),
+        (json.dumps({**document_of(), "models_under_test": {}}), "no attacks on the file itself"),
         (
             json.dumps({**document_of(), "threat": {**document_of()["threat"], "queries": "5"}}),
             "threat.queries is wrong: expected `int`, got `str`; run `edge-tl attack` again",
@@ -376,16 +389,43 @@ def write_dreams(folder, model_sha256, classes=("zebra", "เสือ <b>")):
     dreams = []
     for number, label in enumerate(classes):
         said = {"logit": 20.0, "confidence": 0.99 - number / 100, "rank": 1 + number, "best": "tiger", "tv": 0.01}
-        item = {"label": label, "start": said | {"confidence": 0.001}, "trace": []}
+        item = {"label": label, "index": number, "start": said | {"confidence": 0.001}, "trace": []}
         item["trace"] = [{"step": step, **said, "confidence": step / 100} for step in (0, 50, 99)]
         for name in ("dream", "control")[: 2 - number]:
-            item[name] = {"picture": f"{number:04}-{name}.png", **said}
+            item[name] = {"picture": f"{number:04}-{name}.png", "rebuilt_logit": 20.0, **said}
             write_photo(folder / item[name]["picture"], framed(pixels_of(number, 0)[0], RULE))
         dreams.append(item)
-    settings = {"steps": 99, "basis": "fourier"}
-    document = {"format": 1, "sha256": model_sha256, "resize": asdict(RULE), "settings": settings, "dreams": dreams}
-    (folder / "dream.json").write_text(json.dumps({**document, "gradients_of": "model-int8.onnx"}), "utf-8")
+    document = {
+        "format": 2,
+        "model": "runs/bees/model-int8.onnx",
+        "sha256": model_sha256,
+        "precision": "int8",
+        "gradients_of": "model-int8.onnx",
+        "resize": RULE.known(),
+        "photo": None,
+        "settings": asdict(DreamSettings(steps=99)),
+        "dreams": dreams,
+        "versions": {},
+    }
+    (folder / "dream.json").write_text(json.dumps(document), "utf-8")
     return folder
+
+
+def test_dreams_of_format_1_are_read_and_damaged_ones_refused_by_the_key(tmp_path):
+    folder = write_dreams(tmp_path / "dreams", "0" * 64)
+    document = json.loads((folder / "dream.json").read_text("utf-8"))
+    assert_fits("dream", document)
+    settings = {**document["settings"], "gradients": "twin"}
+    (folder / "dream.json").write_text(json.dumps({**document, "format": 1, "settings": settings}), "utf-8")
+    assert [found.label for found in read_gallery(folder, "0" * 64).dreams] == ["zebra", "เสือ <b>"]
+    for change, said in (
+        ({"format": 3}, "is newer than this edge-tl: its format is 3"),
+        ({"settings": settings}, "settings.gradients is wrong"),
+        ({"dreams": [{**document["dreams"][0], "trace": [{"step": 1}]}]}, "dreams[0].trace[0]."),
+    ):
+        (folder / "dream.json").write_text(json.dumps({**document, **change}), "utf-8")
+        with pytest.raises(UsageError, match=re.escape(said)):
+            read_gallery(folder, "0" * 64)
 
 
 def test_dreams_are_a_gallery_with_what_the_file_says_of_them(tmp_path):
@@ -433,6 +473,7 @@ def test_report_writes_the_page_of_an_attack(tmp_path, capsys):
     assert run(["report", str(folder), "--json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)
     assert row["robust"]["1"]["count"] == 8
+    assert_fits("report-attack", row)
 
 
 def test_report_compares_attacks(tmp_path, capsys):

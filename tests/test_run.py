@@ -435,13 +435,13 @@ def _asked(address: str) -> dict:
 def test_frames_unlike_the_training_data_are_unknown(color_graph, color_spec, color_photos, tmp_path):
     from dataclasses import replace
 
-    from edge_tl_runtime.inference.ood import EXPORT_KEY, OODThresholds
+    from edge_tl_runtime.inference.ood import OODThresholds
     from edge_tl_runtime.modelfile.onnx import with_checksum
 
     write_photo(tmp_path / "black.png", np.zeros((48, 64, 3), np.uint8))
     bounds = OODThresholds(thresholds={0.95: 8.0, 0.99: 7.0}, n=100, data="colours")  # red, green and blue have 10
     model = tmp_path / "model.onnx"
-    model.write_bytes(with_checksum(color_graph, replace(color_spec, export={EXPORT_KEY: bounds.to_dict()})))
+    model.write_bytes(with_checksum(color_graph, replace(color_spec, ood_score=bounds.section())))
     command = ["run", model, "--headless", "--json", "--unknown", "0.95", "--source"]
     (black,) = lines(edge_tl(*command, tmp_path / "black.png").stdout)
     assert (black["label"], black["known"]) == ("unknown", False)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -15,7 +14,7 @@ import torch
 from hostile import replaced
 from hypothesis import given
 from hypothesis import strategies as st
-from referencing import Registry, Resource
+from schema_checks import assert_fits, valid, validator
 from stripes import packed as packed
 from stripes import pair as pair
 from stripes import whole as whole
@@ -30,45 +29,17 @@ from edge_tl.schemas import DOCUMENTS, schema
 from edge_tl_export import ExportSettings, export_model
 from edge_tl_runtime.bench.pack.archive import Archive
 from edge_tl_runtime.core.errors import BadModelError
+from edge_tl_runtime.modelfile import documents as contract
+from edge_tl_runtime.modelfile import sections, spec, training_images
 from edge_tl_runtime.modelfile.onnx import read_spec
-from edge_tl_runtime.modelfile.spec import Accuracy, ModelSpec, Scores, SelfTest
+from edge_tl_runtime.modelfile.spec import Accuracy, ModelSpec, Normalization, ResizeRule, Scores, SelfTest
+from edge_tl_runtime.modelfile.training_images import PhotoHashes, TrainingImages
 
-FOLDER = Path(__file__).parents[1] / "docs" / "schemas"
-BY_HAND = [path.name.removesuffix(".schema.json") for path in FOLDER.glob("*.json")]
-NAMES = sorted([*BY_HAND, *DOCUMENTS])
-KINDS = [name for name in NAMES if name != "parts"]
+KINDS = sorted(DOCUMENTS)
 FREE = {("training",), ("export",), ("parts", "agreement", "workstation")}
 """Places of documents that the program promises nothing about but that they are objects."""
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-def read(name: str) -> dict[str, Any]:
-    if name in DOCUMENTS:
-        return schema(name)
-    return json.loads((FOLDER / f"{name}.schema.json").read_text("utf-8"))
-
-
-@cache
-def validator(name: str, closed: bool = False) -> jsonschema.Draft202012Validator:
-    """closed: objects may have only the keys that the schema describes."""
-    schemas = {n: shut(read(n)) if closed else read(n) for n in NAMES}
-    pairs = [(f"{n}.schema.json", Resource.from_contents(schema)) for n, schema in schemas.items()]
-    return jsonschema.Draft202012Validator({"$ref": f"{name}.schema.json"}, registry=Registry().with_resources(pairs))
-
-
-def shut(schema: Any) -> Any:
-    """The schema with additionalProperties false wherever properties are listed, but not inside allOf, whose parts add up."""
-    if isinstance(schema, list):
-        return [shut(item) for item in schema]
-    if not isinstance(schema, dict) or "allOf" in schema:
-        return schema
-    inner = {key: shut(value) for key, value in schema.items()}
-    return {"additionalProperties": False, **inner} if isinstance(schema.get("properties"), dict) else inner
-
-
-def valid(name: str, document: Any) -> bool:
-    return validator(name).is_valid(document)
 
 
 @pytest.fixture
@@ -77,6 +48,7 @@ def quick(color_model, color_photos, tmp_path, capsys) -> dict[str, list[Any]]:
     made: dict[str, list[Any]] = {"contract": [json.loads(read_spec(color_model).to_json())]}
     for name, arguments in {
         "evaluate": [color_model, color_photos, "--split", "all", "--corruptions", "camera", "--severities", "2"],
+        "inspect": [color_model],
         "predict": [color_model, color_photos],
         "run": [
             *(color_model, "--source", color_photos, "--headless"),
@@ -93,7 +65,7 @@ def quick(color_model, color_photos, tmp_path, capsys) -> dict[str, list[Any]]:
 
 
 @pytest.fixture(scope="module")
-def made(pair, packed, whole, network, flawed, tmp_path_factory) -> dict[str, list[Any]]:
+def made(pair, packed, stripes, whole, network, flawed, tmp_path_factory) -> dict[str, list[Any]]:
     """Documents of the others, as the commands write them."""
     folder = tmp_path_factory.mktemp("made")
     small = ("--corruptions", "mjpg", "--severities", "3", "--queries", "5", "--epsilons", "8")
@@ -112,18 +84,20 @@ def made(pair, packed, whole, network, flawed, tmp_path_factory) -> dict[str, li
         "check": [json.loads(json.dumps(checked))],
         "robustness": [json.loads((whole[1] / "robustness.json").read_text("utf-8"))],
         "pack": [Archive(packed).manifest],
+        "pack-summary": [json.loads(json.dumps(stripes.summary))],
         "bench": [json.loads(result.read_text("utf-8"))],
         "export": [json.loads(json.dumps(report.to_dict()))],
     }
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", KINDS)
 def test_a_schema_is_one_and_leads_nowhere_else(name):
-    schema = read(name)
-    jsonschema.Draft202012Validator.check_schema(schema)
-    for reference in references(schema):
+    made = schema(name)
+    jsonschema.Draft202012Validator.check_schema(made)
+    for reference in references(made):
         page, _, place = reference.partition("#/$defs/")
-        assert place in (read(page.removesuffix(".schema.json")) if page else schema)["$defs"], reference
+        assert not page
+        assert place in made["$defs"], reference
 
 
 def references(schema: Any) -> Iterator[str]:
@@ -135,23 +109,20 @@ def references(schema: Any) -> Iterator[str]:
 
 
 def test_what_the_quick_commands_write_passes_and_nothing_damaged_does(quick):
-    judge(quick)
+    check_all(quick)
 
 
 @pytest.mark.slow
 def test_what_the_other_commands_write_passes_and_nothing_damaged_does(made):
-    judge(made)
+    check_all(made)
 
 
-def judge(found: dict[str, list[Any]]) -> None:
+def check_all(found: dict[str, list[Any]]) -> None:
     """Each document passes, also where nothing undescribed may be in it; with a key missing or of another type it does not."""
     for name, documents in found.items():
-        for document in documents:
-            for closed in (False, True):
-                faults = [f"{e.json_path}: {e.message[:300]}" for e in validator(name, closed).iter_errors(document)]
-                assert faults == [], name
+        assert_fits(name, *documents)
         document = documents[0]
-        for key in read(name)["required"]:
+        for key in schema(name)["required"]:
             assert not valid(name, {k: v for k, v in document.items() if k != key}), (name, key)
         places = [place for place in leaves(document) if not any(place[: len(free)] == free for free in FREE)]
         assert len(places) >= 5
@@ -173,11 +144,10 @@ def leaves(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]
 @pytest.mark.slow
 def test_a_schema_takes_the_other_kinds_for_strangers(quick, made):
     found = quick | made
-    assert sorted(found) == KINDS
-    for name in KINDS:
-        others = [other for other in KINDS if other != name and valid(name, found[other][0])]
-        # A line of `run` holds all that one of `predict` does.
-        assert others == (["run"] if name == "predict" else [])
+    for name in found:
+        others = [other for other in found if other != name and valid(name, found[other][0])]
+        # A line of `run` holds all that one of `predict` does, and `inspect` all of a contract.
+        assert others == {"predict": ["run"], "contract": ["inspect"]}.get(name, []), name
 
 
 @given(
@@ -260,3 +230,33 @@ def test_both_refuse_a_contract_that_is_none(place, value):
     assert not valid("contract", document)
     with pytest.raises(BadModelError):
         ModelSpec.from_dict(document)
+
+
+SECTIONS = {
+    ResizeRule: contract.ResizeDocument,
+    Normalization: contract.NormalizationDocument,
+    Scores: contract.ScoresDocument,
+    Accuracy: contract.AccuracyDocument,
+    SelfTest: contract.SelfTestDocument,
+    PhotoHashes: contract.PhotoHashesDocument,
+    TrainingImages: contract.TrainingImagesDocument,
+    sections.Geometry: contract.GeometryDocument,
+    sections.FeatureOutput: contract.FeaturesDocument,
+    sections.Array: contract.ArrayDocument,
+    sections.OODScore: contract.OODScoreDocument,
+    sections.LabelSets: contract.LabelSetsDocument,
+    sections.ClassStatistics: contract.ClassStatisticsDocument,
+    sections.Background: contract.BackgroundDocument,
+    sections.Teaching: contract.TeachingDocument,
+    ModelSpec: contract.ContractDocument,
+}
+
+
+def test_each_section_of_the_contract_has_its_class_with_the_same_keys():
+    there = [value for module in (sections, spec, training_images) for value in vars(module).values()]
+    public = {kind for kind in there if isinstance(kind, type) and issubclass(kind, sections.Section)}
+    public = {kind for kind in public if not kind.__name__.startswith("_")}
+    assert {*SECTIONS} == (public - {sections.Section}) | {ModelSpec}
+    for kind, document in SECTIONS.items():
+        fields = {item.name for item in dataclasses.fields(kind)} - {"extra"}
+        assert set(document.__annotations__) == fields, kind.__name__

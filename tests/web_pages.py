@@ -33,7 +33,7 @@ def result_of(scores, index=0, frame=NO_FRAME, raw=None, source="camera"):
 
 
 def status_of(state="LIVE", **others):
-    counts = dict.fromkeys(("dropped", "rejected", "repeated", "torn", "reconnects", "skipped", "model_swaps"), 0)
+    counts = dict.fromkeys(("dropped", "rejected", "repeated", "torn", "reconnects", "skipped", "model_reloads"), 0)
     figures = {"latency_ms": {"p50": 11.2, "p95": 14.8, "p99": 20.1}, "age_ms": {"p50": 38.0, "p95": 52.0}}
     names = {"model": "bees-int8.onnx", "arch": "mobilenetv2_100", "precision": "int8", "source": "/dev/video0"}
     shown = {"state": state, "notice": "", "frames": 1234, "fps": 29.5, "uptime_s": 4000.0, "frame_age_s": 0.03}

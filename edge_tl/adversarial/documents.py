@@ -21,24 +21,19 @@ from edge_tl_runtime.core.documents import (
 from edge_tl_runtime.evaluation.documents import OverlapDocument
 from edge_tl_runtime.images.documents import SkippedDocument
 from edge_tl_runtime.modelfile.documents import Precision, ResizeDocument
-from edge_tl_runtime.robustness.documents import CorruptionsDocument
-
-Norm = Annotated[str, one_of(("linf", "l2"))]
-Role = Annotated[str, one_of(("model", "twin"))]
-AttackKind = Annotated[str, one_of(("white-box", "transfer", "black-box", "control"))]
-Epsilon = Annotated[str, Meta(pattern=r"^[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?$")]
-"""In /255 for linf, of pixels in 0..1 for l2; as text, for it is a key."""
-Flags = Annotated[str, Meta(pattern="^[01]*$")]
-RateByEpsilon = dict[Epsilon, RateDocument]
-
-
-class UnplacedModelDocument(TypedDict):
-    """A model file, wherever it lies."""
-
-    sha256: Sha256
-    precision: Precision
-    arch: str
-    classes: Annotated[int, Meta(ge=2)]
+from edge_tl_runtime.robustness.documents import (
+    AlarmDocument,
+    AttackKind,
+    AttackSettingsDocument,
+    CorruptionsDocument,
+    EnvironmentDocument,
+    Epsilon,
+    Flags,
+    Norm,
+    QueriesDocument,
+    RateByEpsilon,
+    UnplacedModelDocument,
+)
 
 
 class AttackedModelDocument(UnplacedModelDocument):
@@ -60,27 +55,6 @@ class ThreatDocument(TypedDict):
     epsilons: Annotated[list[NotNegative], Meta(min_length=2)]
     unit: str
     queries: Count
-
-
-class AlarmDocument(TypedDict):
-    """A sign that a model looks robust because the attack failed.
-
-    text: the figures.
-    explanation: what it means and what to do.
-    subject: the file that it is about.
-    """
-
-    name: str
-    text: str
-    explanation: str
-    subject: Role
-
-
-class QueriesDocument(TypedDict):
-    """Questions asked until a photo was fooled; null where none was."""
-
-    median: NotNegative | None
-    p90: NotNegative | None
 
 
 class _Added(TypedDict, total=False):
@@ -120,12 +94,12 @@ class ModelUnderTestDocument(TypedDict):
     attacks: list[AttackRunDocument]
 
 
-class _Twin(TypedDict, total=False):
-    twin: ModelUnderTestDocument
+class _Counterpart(TypedDict, total=False):
+    fp32_counterpart: ModelUnderTestDocument
 
 
-class SubjectsDocument(_Twin):
-    """The files that were attacked; twin: the FP32 file that a quantized one was made from."""
+class ModelsUnderTestDocument(_Counterpart):
+    """The files that were attacked; fp32_counterpart: the FP32 file that a quantized one was made from."""
 
     model: ModelUnderTestDocument
 
@@ -155,7 +129,7 @@ class PairDocument(TypedDict):
     """
 
     only_model: Count
-    only_twin: Count
+    only_fp32_counterpart: Count
     n: AtLeastOne
     difference: float
     ci95: Interval
@@ -171,14 +145,14 @@ class QuantilesDocument(TypedDict):
     n: AtLeastOne
 
 
-class _BesideTwin(TypedDict, total=False):
-    twin: QuantilesDocument
+class _BesideCounterpart(TypedDict, total=False):
+    fp32_counterpart: QuantilesDocument
     ratio: NotNegative
     ci95: Interval
     pairs: AtLeastOne
 
 
-class SmallestDocument(_BesideTwin):
+class SmallestDocument(_BesideCounterpart):
     """The smallest perturbations found.
 
     ratio: of this file over its FP32 counterpart, geometric mean over pairs.
@@ -193,13 +167,13 @@ class TransferDocument(TypedDict):
     """Successes of one file's gradients, shown to both files.
 
     made: how many there are.
-    judged_by: share that fools each file, by its name.
+    fooled: share that fools each file, by its name.
     """
 
     epsilon: NotNegative
     crafted_on: str
     made: AtLeastOne
-    judged_by: dict[str, RateDocument]
+    fooled: dict[str, RateDocument]
 
 
 class SanityDocument(TypedDict):
@@ -260,55 +234,21 @@ class RoleOutcomesDocument(TypedDict):
     robust: dict[Epsilon, Flags]
 
 
-class _TwinOutcomes(TypedDict, total=False):
-    twin: RoleOutcomesDocument
+class _CounterpartOutcomes(TypedDict, total=False):
+    fp32_counterpart: RoleOutcomesDocument
 
 
-class OutcomesDocument(_TwinOutcomes):
+class OutcomesDocument(_CounterpartOutcomes):
     """Which photos are right; photos: their names."""
 
     photos: list[str]
     model: RoleOutcomesDocument
 
 
-class EnvironmentDocument(TypedDict):
-    """Where an attack ran."""
-
-    machine: str
-    cpu: str
-    features: list[str]
-    threads: AtLeastOne
-    provider: str
-    gradients_on: str
-    python: str
-    versions: dict[str, str]
-
-
-class _Later(TypedDict, total=False):
-    time_limit: NotNegative
-    attacks: str
-
-
-class AttackSettingsDocument(_Later):
-    """What was asked for; time_limit: minutes. attacks: names given by --attacks; empty for the preset's."""
-
-    preset: str
-    norm: Norm
-    epsilons: str
-    photos: Count
-    split: str
-    target: str
-    source: str
-    queries: Count
-    corruptions: str
-    device: str
-    seed: Count
-
-
 class RobustnessDocument(TypedDict):
     """What edge-tl attack writes as robustness.json; docs/attack.md says what each key means.
 
-    twin: the FP32 file that a quantized one was made from, null where there is none.
+    fp32_counterpart: the FP32 file that a quantized one was made from, null where there is none.
     data: the photos, in words.
     robust_accuracy: null where an alarm withholds it.
     robust_accuracy_withheld: what an alarm withholds, null where none does.
@@ -320,9 +260,9 @@ class RobustnessDocument(TypedDict):
     complete: false where a time limit came first.
     """
 
-    format: Literal[1]
+    format: Literal[2]
     model: AttackedModelDocument
-    twin: AttackedModelDocument | None
+    fp32_counterpart: AttackedModelDocument | None
     data: str
     training_overlap: OverlapDocument | None
     n: AtLeastOne
@@ -337,7 +277,7 @@ class RobustnessDocument(TypedDict):
     withheld: bool
     alarms: list[AlarmDocument]
     notes: list[str]
-    subjects: SubjectsDocument
+    models_under_test: ModelsUnderTestDocument
     routes_absent: list[AbsentRouteDocument]
     faithfulness: FaithfulnessTextDocument | None
     paired: dict[Epsilon, PairDocument]
@@ -354,3 +294,96 @@ class RobustnessDocument(TypedDict):
     skipped: list[SkippedDocument]
     seconds: NotNegative
     complete: bool
+
+
+class DreamScoreDocument(TypedDict):
+    """What the file says of a picture.
+
+    logit, confidence, rank: of the class; rank 1 is the likeliest.
+    best: the likeliest class.
+    tv: total variation of the picture.
+    """
+
+    logit: float
+    confidence: Share
+    rank: AtLeastOne
+    best: str
+    tv: NotNegative
+
+
+class DreamStepDocument(DreamScoreDocument):
+    """What the file said after a step of the climb."""
+
+    step: Count
+
+
+class DreamPictureDocument(DreamScoreDocument):
+    """A picture in the folder, and what the file says of it.
+
+    picture: its name.
+    rebuilt_logit: of the network that gave the gradients.
+    """
+
+    picture: str
+    rebuilt_logit: float
+
+
+class _Shown(TypedDict, total=False):
+    animation: str
+    control: DreamPictureDocument
+
+
+class DreamDocument(_Shown):
+    """The pictures of one class.
+
+    index: of the label.
+    start: what the file said before the climb.
+    animation: the climb, by the name of its file.
+    control: made without the terms that keep it looking like a photo.
+    """
+
+    label: str
+    index: Count
+    start: DreamScoreDocument
+    dream: DreamPictureDocument
+    trace: list[DreamStepDocument]
+
+
+class DreamSettingsDocument(TypedDict):
+    """What was asked for; edge-tl dream --help says what each means."""
+
+    steps: AtLeastOne
+    learning_rate: NotNegative
+    basis: str
+    tv: NotNegative
+    l2: NotNegative
+    jitter: Count
+    scale: Share
+    rotation: NotNegative
+    start: str
+    gradients: Annotated[str, one_of(("own", "fp32-counterpart"))]
+    control: bool
+    animation: str
+    frames: AtLeastOne
+    seed: Count
+    device: str
+
+
+class DreamsDocument(TypedDict):
+    """What edge-tl dream writes as dream.json and prints with --json.
+
+    model, sha256: the file that was asked.
+    gradients_of: the file whose gradients were climbed.
+    photo: that was started from; null where there was none.
+    """
+
+    format: Literal[2]
+    model: str
+    sha256: Sha256
+    precision: Precision
+    gradients_of: str
+    resize: ResizeDocument
+    photo: str | None
+    settings: DreamSettingsDocument
+    dreams: list[DreamDocument]
+    versions: dict[str, str]

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import io
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_tl.adversarial.document import Document
 from edge_tl.adversarial.evaluation.evaluation import Attacked, RobustnessEvaluation, Say
 from edge_tl.adversarial.evaluation.report import attack_all
 from edge_tl.adversarial.evaluation.sweep import AttackRun
@@ -21,7 +20,7 @@ from edge_tl.adversarial.evaluation.target import CONTROL_KIND
 from edge_tl.adversarial.settings import AttackSettings
 from edge_tl_export import Stage
 from edge_tl_runtime.bench.pack.archive import write_archive
-from edge_tl_runtime.bench.pack.pack import FORMAT, KIND, ZERO
+from edge_tl_runtime.bench.pack.pack import FORMAT, KIND, MODEL, SIBLING, ZERO
 from edge_tl_runtime.bench.parts.clean import PIECE
 from edge_tl_runtime.core.errors import EdgeTLError, UsageError
 from edge_tl_runtime.core.files import sha256
@@ -33,10 +32,16 @@ from edge_tl_runtime.modelfile.spec import ModelSpec
 from edge_tl_runtime.robustness.corrupted_accuracy import camera_frame
 from edge_tl_runtime.robustness.corruptions import CAMERA, SEVERITIES
 
+if TYPE_CHECKING:
+    from edge_tl.adversarial.documents import AttackedModelDocument, RobustnessDocument
+    from edge_tl_runtime.bench.pack import documents as doc
+    from edge_tl_runtime.modelfile.documents import ResizeDocument
+    from edge_tl_runtime.robustness.documents import AttackSettingsDocument, UnplacedModelDocument
+
 
 def write_pack(
     model: Path, data: Path, target: Path, settings: AttackSettings, stage: Stage, say: Say = lambda line: None
-) -> Document:
+) -> doc.PackSummaryDocument:
     """Attack a model file on labelled photos, as `edge-tl attack` does, and write a pack of it; a summary of what it holds.
 
     The same file, photos and settings give the same bytes on the same machine. Goes on with what was interrupted: that is kept
@@ -59,7 +64,9 @@ def write_pack(
     return _summary(target, identity, manifest)
 
 
-def _manifest(evaluation: RobustnessEvaluation, report: Mapping[str, Any], packing: _Packing) -> Document:
+def _manifest(
+    evaluation: RobustnessEvaluation, report: RobustnessDocument, packing: _Packing
+) -> doc.PackContentsDocument:
     """What `pack.json` holds; the lists of `packing` fill as its members are written."""
     settings, spec = evaluation.settings, evaluation.spec
     return {
@@ -67,7 +74,7 @@ def _manifest(evaluation: RobustnessEvaluation, report: Mapping[str, Any], packi
         "format": FORMAT,
         "arch": spec.arch,
         "labels": list(spec.labels),
-        "resize": spec.resize.known(),
+        "resize": cast("ResizeDocument", spec.resize.known()),
         "photos": packing.photos,
         "expected": packing.expected,
         "stored": packing.stored,
@@ -78,38 +85,74 @@ def _manifest(evaluation: RobustnessEvaluation, report: Mapping[str, Any], packi
     }
 
 
-def _workstation(evaluation: RobustnessEvaluation, report: Mapping[str, Any]) -> Document:
+def _workstation(evaluation: RobustnessEvaluation, report: RobustnessDocument) -> doc.WorkstationDocument:
     """Where the pack was made, and what `edge-tl attack` reports there."""
-    kept = ("robust_accuracy_withheld", "alarms", "corruptions", "complete", "training_overlap", "notes")
-    lines = report["subjects"]["model"]["attacks"]
+    counterpart = report["fp32_counterpart"]
+    settings = {key: value for key, value in report["settings"].items() if key != "time_limit"}
     return {
-        **{key: report[key] for key in ("data_sha256", "clean_accuracy", "robust_accuracy", "headline", *kept)},
         "data": _plain(evaluation.photos.data),
+        "data_sha256": report["data_sha256"],
+        "clean_accuracy": report["clean_accuracy"],
+        "robust_accuracy": report["robust_accuracy"],
+        "robust_accuracy_withheld": report["robust_accuracy_withheld"],
+        "headline": report["headline"],
+        "alarms": report["alarms"],
+        "notes": report["notes"],
+        "corruptions": report["corruptions"],
+        "training_overlap": report["training_overlap"],
+        "complete": report["complete"],
         "machine": report["environment"],
         "model": _unplaced(report["model"]),
-        "twin": None if report["twin"] is None else _unplaced(report["twin"]),
-        "attacks": [{key: line[key] for key in ("name", "route", "kind", "attack", "success")} for line in lines],
-        "settings": {key: value for key, value in report["settings"].items() if key != "time_limit"},
+        "fp32_counterpart": None if counterpart is None else _unplaced(counterpart),
+        "attacks": [
+            {
+                "name": line["name"],
+                "route": line["route"],
+                "kind": line["kind"],
+                "attack": line["attack"],
+                "success": line["success"],
+            }
+            for line in report["models_under_test"]["model"]["attacks"]
+        ],
+        "settings": cast("AttackSettingsDocument", settings),
     }
 
 
-def _unplaced(subject: Document) -> Document:
+def _unplaced(model: AttackedModelDocument) -> UnplacedModelDocument:
     """Without its path: a pack travels, and does not depend on the folder that it was made in."""
-    return {key: value for key, value in subject.items() if key != "path"}
+    return {
+        "sha256": model["sha256"],
+        "precision": model["precision"],
+        "arch": model["arch"],
+        "classes": model["classes"],
+    }
 
 
-def _summary(target: Path, identity: str, manifest: Document) -> Document:
+def _summary(target: Path, identity: str, manifest: doc.PackContentsDocument) -> doc.PackSummaryDocument:
     """A manifest with numbers in place of its lists."""
-    said = manifest["workstation"]
     return {
         "file": str(target),
         "sha256": identity,
         "bytes": target.stat().st_size,
         "photos": len(manifest["photos"]),
         "labels": len(manifest["labels"]),
-        "stored": [{**item, "pictures": len(item["pictures"])} for item in manifest["stored"]],
-        **{key: manifest[key] for key in ("format", "arch", "norm", "epsilons", "expected", "workstation")},
-        "complete": said["complete"],
+        "stored": [
+            {
+                "attack": item["attack"],
+                "route": item["route"],
+                "kind": item["kind"],
+                "control": item["control"],
+                "pictures": len(item["pictures"]),
+            }
+            for item in manifest["stored"]
+        ],
+        "format": manifest["format"],
+        "arch": manifest["arch"],
+        "norm": manifest["norm"],
+        "epsilons": manifest["epsilons"],
+        "expected": manifest["expected"],
+        "workstation": manifest["workstation"],
+        "complete": manifest["workstation"]["complete"],
     }
 
 
@@ -119,9 +162,9 @@ class _Packing:
 
     evaluation: RobustnessEvaluation
     attacked: Attacked
-    photos: list[Document] = field(default_factory=list)
-    expected: list[Document] = field(default_factory=list)
-    stored: list[Document] = field(default_factory=list)
+    photos: list[doc.PackedPhotoDocument] = field(default_factory=list)
+    expected: list[doc.ExpectedDocument] = field(default_factory=list)
+    stored: list[doc.StoredAttackDocument] = field(default_factory=list)
 
     def members(self) -> Iterator[tuple[str, bytes]]:
         photos, lines = self.evaluation.photos, self.attacked.lines
@@ -146,8 +189,8 @@ class _Packing:
     def _answers(self) -> Iterator[tuple[str, bytes]]:
         """What the file, and those of the same origin beside it, say of the photos."""
         subject, pixels = self.attacked.subject, self.evaluation.photos.pixels
-        files = [("model", subject.path, subject.sha256, subject.classifier)]
-        files += [("twin", *found) for found in relatives(subject.path, subject.sha256, self.evaluation.spec)]
+        files = [(MODEL, subject.path, subject.sha256, subject.classifier)]
+        files += [(SIBLING, *found) for found in relatives(subject.path, subject.sha256, self.evaluation.spec)]
         for number, (role, path, digest, classifier) in enumerate(files):
             logits = _evaluated(classifier.logits, pixels)
             member = f"expected/{role}.npy" if number < 2 else f"expected/{role}-{number}.npy"
@@ -168,14 +211,14 @@ class _Packing:
     def _successes(self, number: int, line: AttackRun) -> Iterator[tuple[str, bytes]]:
         """Each photo's smallest success as its difference from the photo; those that the file is still fooled by."""
         photos, logits = self.evaluation.photos, self.attacked.subject.classifier.logits
-        pictures: list[Any] = []
+        pictures: list[tuple[int, float, str]] = []
         for photo, adversarial in self.attacked.campaign.successes(line, sorted(line.found)):
             if logits(adversarial[None])[0].argmax() == photos.targets[photo]:
                 continue
             # Wraps around, so that any pair of pictures has a difference of a byte, and it leads back.
             difference = adversarial - photos.pixels[photo] + np.uint8(ZERO)
             member = f"adversarial/{number:02d}/{photo:05d}.png"
-            pictures.append([photo, line.found[photo][2], member])
+            pictures.append((photo, line.found[photo][2], member))
             yield member, _png(self._bgr(difference))
         self.stored.append(
             {

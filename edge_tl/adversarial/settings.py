@@ -84,7 +84,9 @@ class DreamSettings:
     scale: float = option(0.3, "Share by which it is enlarged or reduced at most.", low=0, high=0.9)
     rotation: float = option(10.0, "Degrees by which it is turned at most.", low=0, high=180)
     start: str = option("noise", "What it starts from without a photo.", "noise", "grey")
-    gradients: str = option("own", "Of the file itself, or of the FP32 file that it was made from.", "own", "twin")
+    gradients: str = option(
+        "own", "Of the file itself, or of the FP32 file that it was made from.", "own", "fp32-counterpart"
+    )
     control: bool = option(True, "Also climb without anything that holds the picture.")
     animation: str = option("gif", "How the climb is shown.", "gif", "mp4", "none")
     frames: int = option(40, "Pictures of the animation.", low=2, high=1000)

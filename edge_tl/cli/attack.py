@@ -55,7 +55,7 @@ def command(model: Path, data: Path, folder: Path | None, as_json: bool, **value
 def _print(document: Mapping[str, Any]) -> None:
     radii = [f"{radius:g}" for radius in document["threat"]["epsilons"]]
     unit = document["threat"]["unit"]
-    for role, subject in document["subjects"].items():
+    for role, subject in document["models_under_test"].items():
         robust = [_share(subject["worst"][radius]) for radius in radii]
         if document["withheld"] and role == "model":
             robust[1:] = ["withheld"] * (len(radii) - 1)
@@ -80,7 +80,7 @@ def _print(document: Mapping[str, Any]) -> None:
     if document["quantization"]:
         click.echo(document["quantization"])
     for alarm in document["alarms"]:
-        where = document["subjects"][alarm["subject"]]["name"]
+        where = document["models_under_test"][alarm["role"]]["name"]
         click.echo(f"ALARM, {where}: {alarm['name']}: {alarm['text']}. {alarm['explanation']}")
     click.echo(document["headline"])
 

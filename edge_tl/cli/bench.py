@@ -162,4 +162,4 @@ def _print(document: dict[str, Any]) -> None:
     for item in tables(document):
         table(item.title, item.columns, item.rows)
     for line in lines(document):
-        click.echo(line)
+        click.echo(line.text)

@@ -21,7 +21,7 @@ ADOPTED_KEY = "adopted"
 def command(model: Path, as_json: bool) -> None:
     """Check the checksum of MODEL, an ONNX file made by edge-tl, and print its contract."""
     from edge_tl_runtime.core.files import sha256
-    from edge_tl_runtime.inference.ood import EXPORT_KEY, ood_thresholds_of
+    from edge_tl_runtime.inference.ood import EARLIER_KEY
     from edge_tl_runtime.machine.cpu import made_for_target, target_warning, this_target
     from edge_tl_runtime.modelfile.onnx import parse_spec, read_model
 
@@ -32,7 +32,7 @@ def command(model: Path, as_json: bool) -> None:
         facts = {"bytes": len(data), "sha256": sha256(data), "target_warning": warning}
         click.echo(json.dumps({**facts, **spec.to_dict()}, ensure_ascii=False))
         return
-    rule, accuracy, test, is_known = spec.resize, spec.validation, spec.self_test, ood_thresholds_of(spec)
+    rule, accuracy, test = spec.resize, spec.validation, spec.self_test
     labels = ", ".join(spec.labels[:MAX_LABELS])
     if len(spec.labels) > MAX_LABELS:
         labels += f", and {len(spec.labels) - MAX_LABELS} more"
@@ -52,10 +52,12 @@ def command(model: Path, as_json: bool) -> None:
         "normalize": _normalization(spec),
         "scores": f"{spec.scores.activation}, temperature {spec.scores.temperature:g}",
         "accuracy": evaluated,
-        "familiar": "no thresholds" if is_known is None else is_known.describe(),
+        "OOD score": _ood_score(spec),
         "training": _settings(spec.training),
         "has seen": "not listed" if spec.training_images is None else spec.training_images.describe(),
-        "export": _settings({key: value for key, value in spec.export.items() if key not in (EXPORT_KEY, ADOPTED_KEY)}),
+        "export": _settings(
+            {key: value for key, value in spec.export.items() if key not in (EARLIER_KEY, ADOPTED_KEY)}
+        ),
         "adopted": _settings(origin) if isinstance(origin := spec.export.get(ADOPTED_KEY), dict) else "no",
         "made from": spec.parent_sha256 or "unknown",
         "self-test": "none" if test is None else f"{spec.labels[test.top1]!r}, scores within {test.tolerance:g}",
@@ -65,6 +67,18 @@ def command(model: Path, as_json: bool) -> None:
         click.echo(f"{name:<{width}}  {text}")
     if warning:
         say(warning)
+
+
+def _ood_score(spec: ModelSpec) -> str:
+    """The thresholds beyond which a photo is unknown, or why there are none."""
+    from edge_tl_runtime.core.errors import BadModelError
+    from edge_tl_runtime.inference.ood import ood_thresholds_of
+
+    try:
+        found = ood_thresholds_of(spec)
+    except BadModelError as error:
+        return str(error)
+    return "no thresholds" if found is None else found.describe()
 
 
 def _contract(spec: ModelSpec) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +12,9 @@ from edge_tl.adversarial.settings import PackSettings
 from edge_tl.cli.console import progress, say, table
 from edge_tl.cli.options import options
 from edge_tl_runtime.core.settings import assembled
+
+if TYPE_CHECKING:
+    from edge_tl_runtime.bench.pack.documents import PackSummaryDocument
 
 
 @click.command(short_help="Photos and misleading pictures in one file, for the benchmark on devices.")
@@ -37,7 +40,7 @@ def command(model: Path, data: Path, output: Path | None, as_json: bool, **value
     click.echo(f"wrote {output}: {document['bytes'] / 2**20:.1f} MB, {document['photos']} photos, {document['sha256']}")
 
 
-def _print(document: dict[str, Any]) -> None:
+def _print(document: PackSummaryDocument) -> None:
     said, radii = document["workstation"], [f"{radius:g}" for radius in document["epsilons"]]
     rows = []
     for stored, line in zip(document["stored"], said["attacks"], strict=True):
@@ -53,10 +56,10 @@ def _print(document: dict[str, Any]) -> None:
     for item in document["expected"]:
         click.echo(f"{item['name']} ({item['precision']}) is right for {item['right']} of {document['photos']} photos")
     for alarm in said["alarms"]:
-        if alarm["subject"] == "model":
+        if alarm["role"] == "model":
             click.echo(f"ALARM: {alarm['name']}: {alarm['text']}")
     click.echo(said["headline"])
-    for note in said["notes"]:
+    for note in said.get("notes", []):
         click.echo(f"note: {note}")
     if not document["complete"]:
         click.echo("note: the time limit came first; the same command with more time goes on")

@@ -104,7 +104,7 @@ def _report_attacks(folders: Sequence[Path], output: Path, dreams: Path | None, 
         return
     keys, norm = all_epsilons(rows), rows[0].threat["norm"]
     names = [epsilon_words(norm, key) for key in keys]
-    cells = [[row.name, row.title, percent(row.clean["rate"]), *(row.words(key) for key in keys)] for row in rows]
+    cells = [[row.name, row.title, _percent(row.clean["rate"]), *(row.words(key) for key in keys)] for row in rows]
     table("", ["attack", "model", "no attack", *names], cells)
     _print_pairs({row.name: row.pairs for row in rows}, lambda key: epsilon_words(norm, key))
     for row in rows:
@@ -150,8 +150,12 @@ def _bench_cells(row: BenchRow, radii: Sequence[str]) -> list[str]:
     return [
         row.name,
         *("" if value is None else f"{value:.2f}" for value in speed),
-        *("" if rate is None or rate["rate"] is None else percent(rate["rate"]) for rate in rates),
+        *("" if rate is None else _percent(rate["rate"]) for rate in rates),
     ]
+
+
+def _percent(rate: float | None) -> str:
+    return "" if rate is None else percent(rate)
 
 
 def _print_pairs(pairs: Mapping[str, Mapping[str, Pair]], words: Callable[[str], str]) -> None:

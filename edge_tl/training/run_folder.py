@@ -6,7 +6,7 @@
     settings.toml       what was asked for, as `edge-tl train --settings` takes it
     metrics.jsonl       one JSON object a line: features, probe, each epoch
     log.txt             what was printed, with times
-    judged.npz          logits for the validation and test photos, with their names and classes
+    logits.npz          logits for the validation and test photos, with their names and classes
     report.html         the run's page
 
 While a training is under way, and after it was interrupted, also
@@ -27,7 +27,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -47,13 +47,18 @@ from edge_tl_runtime.core.text import shell_command
 from edge_tl_runtime.modelfile.onnx import RUN_WEIGHTS
 from edge_tl_runtime.modelfile.spec import ModelSpec
 
+if TYPE_CHECKING:
+    from edge_tl.training.documents import AskedTrainingDocument, ResumeDocument, RunSettingsDocument
+
 WEIGHTS = RUN_WEIGHTS
 SPEC = "spec.json"
 SETTINGS = "settings.json"
 ASKED = settings_file.FILE
 METRICS = "metrics.jsonl"
 LOG = "log.txt"
-JUDGED = "judged.npz"
+LOGITS = "logits.npz"
+EARLIER_LOGITS = "judged.npz"
+"""What earlier releases called it; such runs are still read."""
 REPORT = "report.html"
 RESUME = "resume.json"
 CHECKPOINT = "checkpoint.pt"
@@ -88,7 +93,8 @@ def check_output(folder: Path) -> None:
         LOG,
         METRICS + _PARTIAL,
         LOG + _PARTIAL,
-        JUDGED,
+        LOGITS,
+        EARLIER_LOGITS,
         REPORT,
         RESUME,
         CHECKPOINT,
@@ -167,7 +173,7 @@ def save_run(
     folder: Path,
     network: Network,
     spec: ModelSpec,
-    settings: dict[str, Any],
+    settings: RunSettingsDocument,
     evaluated: Mapping[str, ValidationLogits],
     asked: TrainSettings,
 ) -> None:
@@ -183,15 +189,16 @@ def save_run(
             folder / SPEC: _readable(spec.to_dict()),
             folder / SETTINGS: _readable(settings),
             folder / ASKED: settings_file.written(asked).encode(),
-            folder / JUDGED: _pack(evaluated),
+            folder / LOGITS: _pack(evaluated),
         }
     )
+    (folder / EARLIER_LOGITS).unlink(missing_ok=True)
 
 
 def begin(
     folder: Path,
     data: str,
-    settings: dict[str, Any],
+    settings: AskedTrainingDocument,
     photos: str = "",
     finished: int | None = None,
     keep: bool = False,
@@ -201,8 +208,10 @@ def begin(
     photos: a digest of them. finished: epochs of the run in `folder` that gets more of them; None for a new one. keep: this is
     the interrupted one itself, whose state stays.
     """
-    noted = {"data": data, "settings": settings, "photos": photos}
-    write_bytes(folder / RESUME, _readable(noted | ({} if finished is None else {"finished_epochs": finished})))
+    noted: ResumeDocument = {"data": data, "settings": settings, "photos": photos}
+    if finished is not None:
+        noted["finished_epochs"] = finished
+    write_bytes(folder / RESUME, _readable(noted))
     if not keep:
         (folder / CHECKPOINT).unlink(missing_ok=True)
 
@@ -244,7 +253,7 @@ def finish(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def _readable(document: dict[str, Any]) -> bytes:
+def _readable(document: Mapping[str, Any]) -> bytes:
     return (json.dumps(document, ensure_ascii=False, indent=2) + "\n").encode()
 
 
@@ -269,10 +278,11 @@ def _pack(evaluated: Mapping[str, ValidationLogits]) -> bytes:
 
 def read_evaluated(folder: Path) -> dict[str, ValidationLogits]:
     """By part; {} for a run that has none."""
-    if not (folder / JUDGED).is_file():
+    path = next((folder / name for name in (LOGITS, EARLIER_LOGITS) if (folder / name).is_file()), None)
+    if path is None:
         return {}
     try:
-        with np.load(folder / JUDGED) as arrays:
+        with np.load(path) as arrays:
             return {
                 part: ValidationLogits(
                     arrays[f"{part}_logits"],
@@ -283,7 +293,7 @@ def read_evaluated(folder: Path) -> dict[str, ValidationLogits]:
                 if f"{part}_logits" in arrays
             }
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise BadModelError(f"{folder / JUDGED} is damaged ({error}); train again or restore a copy") from None
+        raise BadModelError(f"{path} is damaged ({error}); train again or restore a copy") from None
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:

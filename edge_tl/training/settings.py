@@ -6,11 +6,14 @@ setting is one field here and its use.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, cast
 
 from edge_tl_runtime.core.errors import UsageError
 from edge_tl_runtime.core.settings import option
+
+if TYPE_CHECKING:
+    from edge_tl.training.documents import AskedTrainingDocument
 
 RECIPES = ("auto", "probe", "finetune")
 
@@ -108,6 +111,10 @@ class TrainSettings:
     seed: int = option(0, "Decides splits, order and views.", low=0)
     device: str = option("auto", "auto takes a GPU when there is one.", "auto", "cpu", "cuda", "mps")
     finetune: FinetuneSettings = field(default_factory=FinetuneSettings)
+
+    def to_dict(self) -> AskedTrainingDocument:
+        """As they are stored; `from_dict` of it gives equal ones."""
+        return cast("AskedTrainingDocument", asdict(self))
 
     @classmethod
     def from_dict(cls, document: dict[str, Any]) -> TrainSettings:

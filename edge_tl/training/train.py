@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +106,7 @@ def _train(
         if going_on is not None:
             further.refuse_other_photos(splits.train, listing, going_on.photos, folder)
         past = finished.epochs if finished else None
-        run.begin(folder, str(root.resolve()), asdict(settings), listing, past, keep=interrupted)
+        run.begin(folder, str(root.resolve()), settings.to_dict(), listing, past, keep=interrupted)
         done = state["epoch"] if state else past or 0
         journal = run.Journal(folder, None if going_on is None else done)
         try:
@@ -470,7 +470,7 @@ class _Trainer:
         self.say(f"kept: {best.name}")
         return best
 
-    def _finish(self, features: tuple[Features, Features], standing: CandidateScore) -> TrainResult:
+    def _finish(self, features: tuple[Features, Features], kept: CandidateScore) -> TrainResult:
         outcome = Outcome(
             folder=self.folder,
             data=self.data,
@@ -480,7 +480,7 @@ class _Trainer:
             device=self.device,
             processes=self.group.size,
             features=features,
-            standing=standing,
+            kept=kept,
             decisions=tuple(self.decisions),
             mirrors=self.mirrors,
             hardening=self.hardening,

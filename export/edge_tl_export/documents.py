@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypedDict
+from typing import Annotated, Literal, TypedDict
 
 from msgspec import Meta
 
@@ -23,7 +23,7 @@ class RuntimeCheckDocument(TypedDict):
     top1_least: how many of them there must be.
     """
 
-    engine: str
+    runtime: str
     version: str
     max_difference: NotNegative
     tolerance: NotNegative
@@ -40,7 +40,7 @@ class RowDocument(TypedDict):
     balanced_accuracy: mean recall over the classes that have photos.
     agreement: share of photos that it labels as FP32 does.
     drop: points of top-1 lost against FP32.
-    accuracy_claim: null where no photos judged it.
+    accuracy_claim: null where no photos evaluated it.
     sqnr_db: signal over quantization noise in the scores, decibels.
     fp32_latency_ms: of FP32, in the same paired run.
     others: part of the processor time that other programs took meanwhile.
@@ -70,7 +70,7 @@ class ModelFileDocument(RowDocument):
 
     path: str
     sha256: Sha256
-    engines: list[RuntimeCheckDocument]
+    runtime_checks: list[RuntimeCheckDocument]
 
 
 class RecipeDocument(TypedDict):
@@ -91,33 +91,18 @@ class RecipeDocument(TypedDict):
     float_nodes: list[str]
 
 
-class _Unmeasured(TypedDict):
+class CandidateDocument(TypedDict):
+    """A way of quantizing that was tried.
+
+    row: its figures; null where it was not evaluated.
+    """
+
     name: str
     recipe: RecipeDocument
     trained: bool
     bytes: AtLeastOne
     sqnr_db: float | None
-
-
-class _MaybeMeasured(TypedDict, total=False):
-    precision: Precision
-    top1: Share | None
-    n: Count | None
-    ci95: Interval | None
-    balanced_accuracy: Share | None
-    agreement: Share | None
-    drop: float | None
-    drop_ci95: Interval | None
-    accuracy_claim: ClaimDocument | None
-    latency_ms: NotNegative
-    fp32_latency_ms: NotNegative
-    speedup: NotNegative
-    others: Share
-    verdict: str
-
-
-class CandidateDocument(_Unmeasured, _MaybeMeasured):
-    """A way of quantizing that was tried; with the keys of a row where photos judged it."""
+    row: RowDocument | None
 
 
 class LayerDocument(TypedDict):
@@ -170,6 +155,7 @@ class ExportDocument(TypedDict):
     skipped: files that were passed over, each with the reason.
     """
 
+    format: Literal[2]
     models: Annotated[list[ModelFileDocument], Meta(min_length=1)]
     drop: float | None
     speedup: NotNegative

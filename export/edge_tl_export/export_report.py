@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,20 +19,23 @@ from edge_tl_runtime.machine.cpu import cpu_name
 if TYPE_CHECKING:
     from edge_tl_export.documents import ExportDocument, ModelFileDocument
 
+FORMAT: Final = 2
+"""Of export.json. Format 1 had no number: it said `engines` for `runtime_checks`, and figures of candidates lay in them."""
+
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A file of the table, with its row and what other engines made of it. is_new: not one that was there and is unchanged."""
+    """A file of the table, with its row and what other runtimes made of it. is_new: not one that was there and is unchanged."""
 
     path: Path
     sha256: str
     row: CandidateRow
-    opinions: tuple[RuntimeCheck, ...] = ()
+    checks: tuple[RuntimeCheck, ...] = ()
     is_new: bool = True
 
     def to_dict(self) -> ModelFileDocument:
-        opinions = [opinion.to_dict() for opinion in self.opinions]
-        return {"path": str(self.path), "sha256": self.sha256, **self.row.to_dict(), "engines": opinions}
+        checks = [check.to_dict() for check in self.checks]
+        return {"path": str(self.path), "sha256": self.sha256, **self.row.to_dict(), "runtime_checks": checks}
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,7 @@ class ExportReport:
         """The document of `edge-tl export --json`."""
         last = self.files[-1].row
         return {
+            "format": FORMAT,
             "models": [file.to_dict() for file in self.files],
             "drop": None if last.drop is None else round(100 * last.drop, 4),
             "speedup": round(last.speedup, 4),

@@ -24,12 +24,13 @@ from edge_tl_runtime.core.errors import EdgeTLError, UsageError
 from edge_tl_runtime.core.files import sha256
 from edge_tl_runtime.evaluation.evaluate import Logits
 from edge_tl_runtime.inference.classifier import Classifier
+from edge_tl_runtime.inference.ood import EARLIER_KEY
 from edge_tl_runtime.modelfile.onnx import CHECKSUM_KEY, SPEC_KEY, parse_spec, read_model, read_spec
 from edge_tl_runtime.modelfile.spec import ModelSpec
 
 STEM = "model"
 _INTEGER = ("QuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger")
-_PER_FILE = ("opset", "versions", "familiarity")
+_PER_FILE = ("opset", "versions", EARLIER_KEY)
 """Keys of a contract's `export` that are about one file and not about what is made from it."""
 
 

@@ -14,14 +14,13 @@ from numpy.typing import NDArray
 
 from edge_tl_export.export_report import ModelFile
 from edge_tl_export.fp32_source import Fp32Source
-from edge_tl_export.onnx_graph.other_runtimes import second_opinions
+from edge_tl_export.onnx_graph.other_runtimes import check_in_other_runtimes
 from edge_tl_export.onnx_graph.plain_graph import opset_of
 from edge_tl_export.onnx_graph.verify import make_self_test
 from edge_tl_export.search.compare import CandidateRow, open_model
 from edge_tl_runtime.core.errors import BadModelError, UsageError
 from edge_tl_runtime.core.files import sha256, write_together
 from edge_tl_runtime.inference.classifier import Classifier
-from edge_tl_runtime.inference.ood import EXPORT_KEY
 from edge_tl_runtime.modelfile.onnx import read_spec, with_checksum
 from edge_tl_runtime.modelfile.spec import SelfTest
 
@@ -74,13 +73,13 @@ def write_files(
             data = source.fp32
         else:
             test = make_self_test(logits, source.spec, list(samples), precision)
-            data = _sealed(source, precision, item, test, source.parent_sha256 if not files else files[0].sha256)
+            data = _with_contract(source, precision, item, test, source.parent_sha256 if not files else files[0].sha256)
         is_new = not (path.exists() and _is_same(path, source))
         if is_new:
             contents[path] = data
-        opinions = second_opinions(item.model, logits(samples), samples, precision)
-        warnings += [opinion.describe() for opinion in opinions if opinion.read and not opinion.agrees]
-        files.append(ModelFile(path, sha256(data), replace(item.row, bytes=len(data)), opinions, is_new))
+        checks = check_in_other_runtimes(item.model, logits(samples), samples, precision)
+        warnings += [check.describe() for check in checks if check.read and not check.agrees]
+        files.append(ModelFile(path, sha256(data), replace(item.row, bytes=len(data)), checks, is_new))
     write_together(contents)
     for precision in set(QUANTIZED) - made.keys():
         path = folder / file_name(source.stem, precision)
@@ -91,18 +90,18 @@ def write_files(
     return tuple(files), warnings
 
 
-def _sealed(source: Fp32Source, precision: str, item: Made, test: SelfTest, parent_sha256: str) -> bytes:
+def _with_contract(source: Fp32Source, precision: str, item: Made, test: SelfTest, parent_sha256: str) -> bytes:
     row = item.row
-    how = {**item.how, **({} if row.ood_thresholds is None else {EXPORT_KEY: row.ood_thresholds.to_dict()})}
     proto = onnx.load_from_string(item.model)
     versions = {name: version(name) for name in ("torch", "onnx", "onnxruntime")}
     spec = replace(
         source.spec,
         precision=precision,
         validation=None if row.evaluation is None else row.evaluation.accuracy,
-        export={**source.settings_kept(), "opset": opset_of(proto), **how, "versions": versions},
+        export={**source.settings_kept(), "opset": opset_of(proto), **item.how, "versions": versions},
         parent_sha256=parent_sha256,
         self_test=test,
+        ood_score=None if row.ood_thresholds is None else row.ood_thresholds.section(),
     )
     if not source.metadata:
         return with_checksum(item.model, spec)

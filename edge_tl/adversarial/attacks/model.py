@@ -12,16 +12,16 @@ from torch import nn
 
 from edge_tl_runtime.evaluation.evaluate import Logits
 
-JUDGED_AT_ONCE = 32
+ASKED_AT_ONCE = 32
 
 
 @dataclass(frozen=True)
 class AttackedModel:
     """A deployed file under attack.
 
-    judge: scores by the file itself, in onnxruntime: uint8 (N, H, W, 3) to float32 (N, C). It alone decides what is fooled.
+    answer: scores by the file itself, in onnxruntime: uint8 (N, H, W, 3) to float32 (N, C). It alone decides what is fooled.
     gradients: float pixels (N, H, W, 3) in 0..255 to logits (N, C), differentiable; None for attacks that need no gradient.
-    backward_only: use `gradients` on the way back alone, and compute the loss on the judge's own scores (BPDA, Athalye et al.
+    backward_only: use `gradients` on the way back alone, and compute the loss on the file's own scores (BPDA, Athalye et al.
     2018, section 4.1).
     """
 
@@ -33,8 +33,8 @@ class AttackedModel:
     def evaluated(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Scores by the file, a few photos at a time: float32 (N, C)."""
         parts = [
-            self.answer(np.ascontiguousarray(pixels[i : i + JUDGED_AT_ONCE]))
-            for i in range(0, len(pixels), JUDGED_AT_ONCE)
+            self.answer(np.ascontiguousarray(pixels[i : i + ASKED_AT_ONCE]))
+            for i in range(0, len(pixels), ASKED_AT_ONCE)
         ]
         return np.concatenate(parts) if parts else np.empty((0, 0), np.float32)
 
@@ -43,7 +43,7 @@ class AttackedModel:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Loss of each photo, (N,), and its gradient towards the pixels, (N, H, W, 3).
 
-        pixels: whole values, float32. scores: what the judge said of them. loss: logits to (N,).
+        pixels: whole values, float32. scores: what the file said of them. loss: logits to (N,).
         """
         inputs = pixels.detach().requires_grad_()
         losses = loss(self.logits(inputs, scores))

@@ -8,8 +8,8 @@ and Vedaldi 2015), a pull towards grey or a photo, and that the network sees it 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -23,6 +23,9 @@ from edge_tl.training.devices import pick_device
 from edge_tl_runtime.core.errors import BadModelError
 from edge_tl_runtime.evaluation.evaluate import Logits, Progress
 from edge_tl_runtime.modelfile.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from edge_tl.adversarial.documents import DreamScoreDocument
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +42,14 @@ class DreamScore:
     best: str
     tv: float
 
-    def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "logit": round(self.logit, 4), "tv": round(self.tv, 6)}
+    def to_dict(self) -> DreamScoreDocument:
+        return {
+            "logit": round(self.logit, 4),
+            "confidence": self.confidence,
+            "rank": self.rank,
+            "best": self.best,
+            "tv": round(self.tv, 6),
+        }
 
 
 @dataclass(frozen=True)
@@ -75,7 +84,7 @@ def dream(
     """Climb to the picture that the graph takes for the best of a class.
 
     graph: float pixels (N, H, W, 3) in 0..255 to logits (N, C), differentiable; moved to `settings.device`.
-    judge: the deployed file, uint8 (N, H, W, 3) to float32 (N, C). Every figure comes from it, for whole pixel values.
+    answer: the deployed file, uint8 (N, H, W, 3) to float32 (N, C). Every figure comes from it, for whole pixel values.
     index: of the class. photo: uint8 (H, W, 3) in the model's colour order, to start from and to stay near.
     progress: called with 1 after each step. The same seed gives the same picture on the same machine and thread count.
     Raises BadModelError where a score is not a number, UsageError for a device that is not there.

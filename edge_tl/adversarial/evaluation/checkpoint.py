@@ -14,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tl.adversarial.attacks.base import AttackOutcome
+from edge_tl.adversarial.document import in_words_of_now
 from edge_tl_runtime.core.errors import UsageError
 from edge_tl_runtime.core.files import make_folder, sha256, write_bytes, write_text
+from edge_tl_runtime.core.strict_json import strict_json
 
 FOLDER = ".progress"
 _IDENTITY = "identity.json"
@@ -32,7 +34,7 @@ class Checkpoint:
         self.folder = make_folder(folder / FOLDER)
         stored = self.folder / _IDENTITY
         text = json.dumps(identity, sort_keys=True, ensure_ascii=False)
-        if stored.is_file() and stored.read_text("utf-8") != text:
+        if stored.is_file() and not _same(stored.read_text("utf-8"), text):
             raise UsageError(
                 f"{folder} holds an unfinished evaluation with other settings, photos or model; finish it with those, "
                 f"choose another folder, or delete {self.folder}"
@@ -73,3 +75,11 @@ class Checkpoint:
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{sha256(name.encode())[:24]}.npz"
+
+
+def _same(stored: str, text: str) -> bool:
+    """Whether both are of the same evaluation, also where an earlier release began it."""
+    try:
+        return stored == text or bool(in_words_of_now(strict_json(stored)) == json.loads(text))
+    except ValueError:
+        return False

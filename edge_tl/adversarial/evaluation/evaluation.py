@@ -133,7 +133,7 @@ class RobustnessEvaluation:
             "plugins": {name: plugin.to_dict() for name, plugin in self.chosen.added.items()},
             "settings": {k: v for k, v in asdict(settings).items() if k not in ("time_limit", "device", "corruptions")},
             "model": self.subject.sha256,
-            "twin": self.counterpart and self.counterpart.sha256,
+            "fp32_counterpart": self.counterpart and self.counterpart.sha256,
             "photos": self.photos.digest,
         }
         self.ledger = Checkpoint(self.folder, identity)
@@ -253,7 +253,7 @@ class RobustnessEvaluation:
         if not subject.routes or subject.routes[0].kind != WHITE_BOX:
             return None
         route = subject.routes[0]
-        # The same photos for the file and its twin, whichever of them each gets right.
+        # The same photos for the file and its counterpart, whichever of them each gets right.
         some = np.zeros(len(self.photos), np.bool_)
         some[spread_over(self.photos.targets.tolist(), self.effort.smallest)] = True
         some &= campaign.attackable

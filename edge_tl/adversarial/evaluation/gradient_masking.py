@@ -19,7 +19,8 @@ from edge_tl_runtime.core.statistics import SIGNIFICANT, discordant, significant
 from edge_tl_runtime.evaluation.evaluate import Logits
 
 if TYPE_CHECKING:
-    from edge_tl.adversarial.documents import AlarmDocument, SanityDocument
+    from edge_tl.adversarial.documents import SanityDocument
+    from edge_tl_runtime.robustness.documents import AlarmDocument
 
 NOISE_SHARE = 0.5
 NOISE_AT_LEAST = 0.1
@@ -100,14 +101,14 @@ class SanityCheck:
 
 @dataclass(frozen=True)
 class Alarm:
-    """subject: "model" or "twin". text: one line with the figures."""
+    """role: "model" or "fp32_counterpart". text: one line with the figures."""
 
     name: str
     text: str
-    subject: str
+    role: str
 
     def to_dict(self) -> AlarmDocument:
-        return {"name": self.name, "text": self.text, "explanation": EXPLANATIONS[self.name], "subject": self.subject}
+        return {"name": self.name, "text": self.text, "explanation": EXPLANATIONS[self.name], "role": self.role}
 
 
 def union(lines: Sequence[AttackRun], radius: float, count: int) -> NDArray[np.bool_]:
@@ -156,10 +157,10 @@ def noise_alarm(lines: Sequence[AttackRun], radii: Sequence[float], count: int) 
 
 
 def quantized_looks_better(pairs: Mapping[str, Mapping[str, Any]]) -> str:
-    """Figures of a quantized file that holds more photos than its twin, by more than chance, or "". pairs: clean ones at "0"."""
+    """Figures of a quantized file that keeps more photos than its FP32 counterpart, beyond chance, or "". pairs: clean at "0"."""
     for radius, pair in pairs.items():
         if float(radius) > 0 and pair["ci95"][0] > 0 and pair["p"] < SIGNIFICANT:
-            only = pair["only_model"], pair["only_twin"]
+            only = pair["only_model"], pair["only_fp32_counterpart"]
             return f"at epsilon {radius} {only[0]} photos that only it got right, {only[1]} the other way"
     return ""
 

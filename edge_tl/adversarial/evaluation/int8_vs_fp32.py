@@ -35,7 +35,7 @@ def paired(model: Robust, counterpart: Robust) -> dict[str, PairDocument]:
         only_model, only_counterpart = discordant(held, counterpart[radius])
         pairs[f"{radius:g}"] = {
             "only_model": only_model,
-            "only_twin": only_counterpart,
+            "only_fp32_counterpart": only_counterpart,
             "n": len(held),
             "difference": (only_model - only_counterpart) / len(held),
             "ci95": list(paired_interval(only_model, only_counterpart, len(held))),
@@ -54,9 +54,9 @@ def smallest(attacked: Mapping[str, Attacked], seed: int) -> SmallestDocument | 
     if "model" not in sizes:
         return None
     found: SmallestDocument = {"norm": "l2", "unit": "L2 of pixels in 0..1", "model": _quantiles(sizes["model"])}
-    if "twin" in sizes:
-        found["twin"] = _quantiles(sizes["twin"])
-        ratios = sizes["model"] / sizes["twin"]
+    if "fp32_counterpart" in sizes:
+        found["fp32_counterpart"] = _quantiles(sizes["fp32_counterpart"])
+        ratios = sizes["model"] / sizes["fp32_counterpart"]
         logs = np.log(ratios[np.isfinite(ratios) & (ratios > 0)])
         if len(logs) > 1:
             rng = np.random.default_rng(seed)
@@ -78,7 +78,7 @@ def transfer(attacked: Mapping[str, Attacked], radii: Sequence[float]) -> list[T
 
     At each epsilon those photos whose smallest success is there.
     """
-    if "twin" not in attacked:
+    if "fp32_counterpart" not in attacked:
         return []
     rows: list[TransferDocument] = []
     names = {role: result.subject.name for role, result in attacked.items()}
@@ -97,7 +97,7 @@ def transfer(attacked: Mapping[str, Attacked], radii: Sequence[float]) -> list[T
                 )
                 for other, by in attacked.items()
             }
-            rows.append({"epsilon": radius, "crafted_on": names[role], "made": len(chosen), "judged_by": evaluated})
+            rows.append({"epsilon": radius, "crafted_on": names[role], "made": len(chosen), "fooled": evaluated})
     return rows
 
 
@@ -108,15 +108,15 @@ def about_quantization(document: RobustnessDocument) -> str | None:
     if any(alarm["name"] != NOISE_AS_WELL for alarm in document["alarms"]):
         return "What quantization did to robustness cannot be said while an alarm stands."
     radius = next((r for r in document["paired"] if float(r) > 0), "0")
-    subjects = document["subjects"]
-    both = [subjects["model"], *([subjects["twin"]] if "twin" in subjects else [])]
-    if any(subject["worst"][radius]["bound"] for subject in both):
+    models = document["models_under_test"]
+    both = [models["model"], *([models["fp32_counterpart"]] if "fp32_counterpart" in models else [])]
+    if any(each["worst"][radius]["bound"] for each in both):
         return (
             "What quantization did to robustness cannot be said: the time limit came before both files were attacked."
         )
     pair = document["paired"][radius]
     low, high = (100 * x for x in pair["ci95"])
-    name, counterpart = (document["subjects"][role]["name"] for role in ("model", "twin"))
+    name, counterpart = (document["models_under_test"][role]["name"] for role in ("model", "fp32_counterpart"))
     text = (
         f"On the same {pair['n']} photos robust accuracy of {name} minus {counterpart} at epsilon {radius} is "
         f"{100 * pair['difference']:+.1f} points (95 % {low:+.1f} to {high:+.1f}, McNemar p = {pair['p']:.2g})"

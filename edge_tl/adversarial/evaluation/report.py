@@ -52,7 +52,12 @@ if TYPE_CHECKING:
     from edge_tl.adversarial import documents as doc
     from edge_tl_runtime.core.documents import RateDocument
     from edge_tl_runtime.modelfile.documents import ResizeDocument
-    from edge_tl_runtime.robustness.documents import CorruptionsDocument
+    from edge_tl_runtime.robustness.documents import (
+        AttackSettingsDocument,
+        CorruptionsDocument,
+        EnvironmentDocument,
+        QueriesDocument,
+    )
 
 ASKED_TWICE = 16
 
@@ -77,7 +82,7 @@ def attack_all(evaluation: RobustnessEvaluation) -> tuple[dict[str, Attacked], d
     """Attack the file, and its FP32 counterpart where there is one, by role; and the report of it."""
     attacked = {"model": evaluation.attack(evaluation.subject)}
     if evaluation.counterpart is not None:
-        attacked["twin"] = evaluation.attack(evaluation.counterpart)
+        attacked["fp32_counterpart"] = evaluation.attack(evaluation.counterpart)
     evidence = evaluation.evidence(attacked["model"])
     sanity = evaluation.sanity(attacked["model"])
     return attacked, _Report(evaluation, attacked, evidence, sanity).document()
@@ -97,18 +102,22 @@ class _Report:
         self.n = len(self.photos)
         self.robust = {role: self._robust(role) for role in attacked}
         self.bound = {role: self._bound(result) for role, result in attacked.items()}
-        self.pairs = paired(self.robust["model"], self.robust["twin"]) if "twin" in attacked else {}
+        self.pairs = (
+            paired(self.robust["model"], self.robust["fp32_counterpart"]) if "fp32_counterpart" in attacked else {}
+        )
         self.alarms = self._alarms()
 
     def document(self) -> doc.RobustnessDocument:
         model = self.attacked["model"]
-        withheld = any(alarm.subject == "model" for alarm in self.alarms)
+        withheld = any(alarm.role == "model" for alarm in self.alarms)
         robust = self._worst("model")
         proof = model.subject.faithfulness
         document: doc.RobustnessDocument = {
             "format": FORMAT,
             "model": model.subject.summary(),
-            "twin": self.attacked["twin"].subject.summary() if "twin" in self.attacked else None,
+            "fp32_counterpart": self.attacked["fp32_counterpart"].subject.summary()
+            if "fp32_counterpart" in self.attacked
+            else None,
             "data": self.photos.data,
             "training_overlap": self.photos.overlap.to_dict(),
             "n": self.n,
@@ -123,7 +132,7 @@ class _Report:
             "withheld": withheld,
             "alarms": [alarm.to_dict() for alarm in self.alarms],
             "notes": self._notes(),
-            "subjects": self._subjects(),
+            "models_under_test": self._models_under_test(),
             "routes_absent": [{"route": item.name, "why": item.why} for item in model.subject.absent],
             "faithfulness": None if proof is None else {"text": str(proof), **proof.to_dict()},
             "paired": self.pairs,
@@ -136,7 +145,7 @@ class _Report:
             "outcomes": self._outcomes(),
             "corruptions": self._corruptions(),
             "environment": _environment(model, self.evaluation.device),
-            "settings": cast("doc.AttackSettingsDocument", asdict(self.settings)),
+            "settings": cast("AttackSettingsDocument", asdict(self.settings)),
             "skipped": [item.to_dict() for item in self.photos.skipped],
             "seconds": round(time.monotonic() - self.evaluation.started, 1),
             "complete": not self.evaluation.stop(),
@@ -196,11 +205,15 @@ class _Report:
             for radius, robust in self.robust["model"].items()
         }
 
-    def _subjects(self) -> doc.SubjectsDocument:
-        model = self._subject("model")
-        return {"model": model, "twin": self._subject("twin")} if "twin" in self.attacked else {"model": model}
+    def _models_under_test(self) -> doc.ModelsUnderTestDocument:
+        model = self._model_under_test("model")
+        return (
+            {"model": model, "fp32_counterpart": self._model_under_test("fp32_counterpart")}
+            if "fp32_counterpart" in self.attacked
+            else {"model": model}
+        )
 
-    def _subject(self, role: str) -> doc.ModelUnderTestDocument:
+    def _model_under_test(self, role: str) -> doc.ModelUnderTestDocument:
         result = self.attacked[role]
         return {
             "name": result.subject.name,
@@ -212,7 +225,7 @@ class _Report:
 
     def _line(self, line: AttackRun, tried: int) -> doc.AttackRunDocument:
         success: dict[str, RateDocument] = {}
-        queries: dict[str, doc.QueriesDocument] = {}
+        queries: dict[str, QueriesDocument] = {}
         curve: dict[str, list[list[int]]] = {}
         plugin = self.evaluation.chosen.added.get(line.name)
         for radius in self.radii[1:]:
@@ -321,7 +334,7 @@ class _Report:
             return {"correct": text(self.attacked[role].correct), "robust": robust}
 
         found: doc.OutcomesDocument = {"photos": list(self.photos.names), "model": of("model")}
-        return {**found, "twin": of("twin")} if "twin" in self.attacked else found
+        return {**found, "fp32_counterpart": of("fp32_counterpart")} if "fp32_counterpart" in self.attacked else found
 
     def _corruptions(self) -> CorruptionsDocument | None:
         if not self.settings.corruptions:
@@ -372,7 +385,7 @@ class _Report:
         clean = rate(int(self.attacked["model"].correct.sum()), self.n)
         start = f"clean accuracy {_words(clean)}"
         if withheld:
-            names = ", ".join(dict.fromkeys(alarm.name for alarm in self.alarms if alarm.subject == "model"))
+            names = ", ".join(dict.fromkeys(alarm.name for alarm in self.alarms if alarm.role == "model"))
             return f"{start}; robust accuracy withheld: {names}"
         unit = "/255" if self.settings.norm == "linf" else ""
         if self.evaluation.target is not None:
@@ -395,7 +408,7 @@ def _words(share: RateDocument) -> str:
     return f"{100 * share['rate']:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
 
 
-def _environment(attacked: Attacked, device: str) -> doc.EnvironmentDocument:
+def _environment(attacked: Attacked, device: str) -> EnvironmentDocument:
     return {
         "machine": platform.machine(),
         "cpu": cpu_name(),

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from edge_tl.report.bench import plots as plots
+from edge_tl.report.bench.compare import read_bench
 from edge_tl.report.common.html import render
 from edge_tl.report.run.page import flat
-from edge_tl_runtime.bench.result import read_result
-from edge_tl_runtime.bench.summary import WarningLine, lines, tables
+from edge_tl_runtime.bench.summary import lines, tables
 from edge_tl_runtime.core.files import write_text
 
 Document = Mapping[str, Any]
@@ -21,14 +21,14 @@ STREAMS = {"latency": "one photo", "frame": "whole frame", "sustained": "under l
 
 def write_bench_page(result: Path, target: Path) -> Path:
     """Write the page of a result of `edge-tl bench`; returns `target`. Raises UsageError for what is none or was altered."""
-    document = read_result(result)
+    document = read_bench(result)
     page = render(
         "bench.html.j2",
         version=version("edge-tl"),
         name=result.stem,
         document=document,
         tiles=_tiles(document["parts"]),
-        lines=[(line, isinstance(line, WarningLine)) for line in lines(document)],
+        lines=lines(document),
         tables=tables(document),
         plots=[plot for plot in _plots(document) if plot is not None],
         settings=flat(document["settings"]),

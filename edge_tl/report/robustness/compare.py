@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,11 @@ from edge_tl.report.run.page import differing, flat
 from edge_tl_runtime.core.errors import UsageError
 from edge_tl_runtime.core.files import write_text
 
+if TYPE_CHECKING:
+    from edge_tl.adversarial.documents import AttackedModelDocument
+    from edge_tl.report.documents import AttackComparedDocument
+    from edge_tl_runtime.core.documents import RateDocument
+
 CLEAN = "0"
 """The epsilon of photos without an attack."""
 
@@ -29,10 +34,10 @@ class AttackRow:
     an alarm withholds it. pairs: by epsilon, against the first folder; unpaired: why some are missing."""
 
     name: str
-    model: Mapping[str, Any]
+    model: AttackedModelDocument
     threat: Mapping[str, Any]
-    clean: Mapping[str, Any]
-    robust: Mapping[str, Mapping[str, Any]]
+    clean: RateDocument
+    robust: Mapping[str, RateDocument]
     alarms: tuple[str, ...]
     settings: Mapping[str, Any]
     targeted: bool = False
@@ -53,15 +58,15 @@ class AttackRow:
         sign = ("≥ " if self.targeted else "≤ ") if rate.get("bound") else ""
         return f"{sign}{100 * rate['rate']:.1f} %"
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> AttackComparedDocument:
         """One object of `edge-tl report --json`."""
         return {
             "attack": self.name,
-            "model": dict(self.model),
-            "clean": dict(self.clean),
-            "robust": {key: dict(rate) for key, rate in self.robust.items()},
+            "model": self.model,
+            "clean": self.clean,
+            "robust": dict(self.robust),
             "alarms": list(self.alarms),
-            "pairs": {key: asdict(pair) for key, pair in self.pairs.items()},
+            "pairs": {key: pair.to_dict() for key, pair in self.pairs.items()},
             "unpaired": self.unpaired,
         }
 

@@ -11,7 +11,7 @@ from typing import Any
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from edge_tl.adversarial.document import DOCUMENT, FORMAT
+from edge_tl.adversarial.document import DOCUMENT, FORMATS, in_words_of_now
 from edge_tl.adversarial.documents import RobustnessDocument
 from edge_tl.report.common.documents import Needed, read_document
 from edge_tl.report.common.html import png, render, styled, svg
@@ -19,7 +19,7 @@ from edge_tl.report.robustness import pictures as pictures
 from edge_tl.report.robustness import plots as plots
 from edge_tl.report.robustness.dreams import Gallery, read_gallery
 from edge_tl.report.run.page import flat
-from edge_tl_runtime.core.documents import checked
+from edge_tl_runtime.core.documents import RateDocument, checked
 from edge_tl_runtime.core.errors import UsageError
 from edge_tl_runtime.core.files import write_bytes, write_text
 from edge_tl_runtime.core.statistics import rate
@@ -41,7 +41,7 @@ _NEEDED: Needed = {
     "headline": str,
     "withheld": bool,
     "alarms": list,
-    "subjects": dict,
+    "models_under_test": dict,
     "examples": list,
     "resize": dict,
     "environment": dict,
@@ -71,8 +71,8 @@ class Block:
 
 def read_robustness(folder: Path) -> dict[str, Any]:
     """The document of an attack's folder. Raises UsageError where there is none, or none that this release can read."""
-    document = read_document(folder, DOCUMENT, FORMAT, _NEEDED, "edge-tl attack")
-    if "model" not in document["subjects"]:
+    document = read_document(folder, DOCUMENT, FORMATS, _NEEDED, "edge-tl attack", in_words_of_now)
+    if "model" not in document["models_under_test"]:
         raise UsageError(
             f"{folder / DOCUMENT} is damaged: it has no attacks on the file itself; run `edge-tl attack` again"
         )
@@ -98,7 +98,7 @@ def write_robustness_page(folder: Path, dreams: Path | None = None) -> Path:
     figures = dict(_figures(document, heat, gallery))
     drawn = {name: _drawn(folder / PLOTS / f"{name}.png", figure) for name, figure in figures.items()}
     worst = list(pictures.triplets(folder, document["examples"], rule, WORST))
-    subjects = document["subjects"]
+    models = document["models_under_test"]
     page = render(
         "robustness.html.j2",
         version=version("edge-tl"),
@@ -110,10 +110,10 @@ def write_robustness_page(folder: Path, dreams: Path | None = None) -> Path:
         epsilon=lambda key: epsilon_words(norm, key),
         keys=epsilons(document),
         shown=shown_rates(document),
-        blocks=[_block(subject) for subject in subjects.values()],
-        papers=_papers(subjects.values()),
+        blocks=[_block(model) for model in models.values()],
+        papers=_papers(models.values()),
         plots=drawn,
-        ways=[{"name": way, "words": _WAYS.get(way, ""), "slug": _slug(way)} for way in _routes(subjects["model"])],
+        ways=[{"name": way, "words": _WAYS.get(way, ""), "slug": _slug(way)} for way in _routes(models["model"])],
         heat=heat,
         gallery=gallery,
         corruptions=document.get("corruptions"),
@@ -131,7 +131,7 @@ def is_targeted(document: Document) -> bool:
     return document.get("success_rate") is not None
 
 
-def shown_rates(document: Document) -> Mapping[str, Mapping[str, Any]]:
+def shown_rates(document: Document) -> Mapping[str, RateDocument]:
     """The figure by epsilon; empty when an alarm withholds it."""
     if document["withheld"]:
         return {}
@@ -140,7 +140,7 @@ def shown_rates(document: Document) -> Mapping[str, Mapping[str, Any]]:
 
 def epsilons(document: Document) -> list[str]:
     """The radii above 0, as the document writes them, ascending."""
-    return sorted((key for key in document["subjects"]["model"]["worst"] if float(key) > 0), key=float)
+    return sorted((key for key in document["models_under_test"]["model"]["worst"] if float(key) > 0), key=float)
 
 
 def epsilon_words(norm: str, key: str | float) -> str:
@@ -150,30 +150,28 @@ def epsilon_words(norm: str, key: str | float) -> str:
     return f"{float(key):g}/255" if norm == "linf" else f"{float(key):g}"
 
 
-def _block(subject: Mapping[str, Any]) -> Block:
-    return Block(subject["name"], subject["attacks"], _union(subject))
+def _block(model: Mapping[str, Any]) -> Block:
+    return Block(model["name"], model["attacks"], _union(model))
 
 
-def _union(subject: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def _union(model: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Fooled by the worst of all attacks, among the photos that were right before."""
-    tried, union = subject["attackable"], {}
-    for key, left in subject["worst"].items():
-        fooled = subject["clean"]["count"] - left["count"]
+    tried, union = model["attackable"], {}
+    for key, left in model["worst"].items():
+        fooled = model["clean"]["count"] - left["count"]
         union[key] = dict(rate(fooled, tried, bound=left.get("bound", False)))
     return union
 
 
-def _papers(subjects: Any) -> dict[str, str]:
+def _papers(models: Any) -> dict[str, str]:
     """Attacks and where they are from, each once."""
-    return {
-        attack["name"]: attack["paper"] for subject in subjects for attack in subject["attacks"] if attack.get("paper")
-    }
+    return {attack["name"]: attack["paper"] for model in models for attack in model["attacks"] if attack.get("paper")}
 
 
-def _routes(subject: Mapping[str, Any]) -> dict[str, list[Mapping[str, Any]]]:
+def _routes(model: Mapping[str, Any]) -> dict[str, list[Mapping[str, Any]]]:
     """Attacks by the way they take into the file; the control is none."""
     routes: dict[str, list[Mapping[str, Any]]] = {}
-    for attack in subject["attacks"]:
+    for attack in model["attacks"]:
         if attack["kind"] != "control":
             routes.setdefault(attack["route"] or attack["kind"], []).append(attack)
     return routes
@@ -181,15 +179,15 @@ def _routes(subject: Mapping[str, Any]) -> dict[str, list[Mapping[str, Any]]]:
 
 def _figures(document: Document, heat: pictures.Heat | None, gallery: Gallery | None) -> Iterator[tuple[str, Figure]]:
     """By the name of the PNG file."""
-    norm, subjects = document["threat"]["norm"], document["subjects"]
-    model = subjects["model"]
+    norm, models = document["threat"]["norm"], document["models_under_test"]
+    model = models["model"]
     control = next((attack["success"] for attack in model["attacks"] if attack["kind"] == "control"), None)
-    suspect = {alarm["subject"] for alarm in document["alarms"]} if document["withheld"] else set()
+    suspect = {alarm["role"] for alarm in document["alarms"]} if document["withheld"] else set()
     curves = {
-        subject["name"] + (", withheld" if key in suspect else ""): _union(subject)
+        each["name"] + (", withheld" if key in suspect else ""): _union(each)
         if is_targeted(document)
-        else subject["worst"]
-        for key, subject in subjects.items()
+        else each["worst"]
+        for key, each in models.items()
     }
     noise = control
     if control is not None and not is_targeted(document):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from edge_tl.training.probe.balance import class_counts
 from edge_tl.training.probe.probe import FOLDS, fit_probe, make_folds
 from edge_tl_runtime.core.statistics import mean_of_rates, wilson
 from edge_tl_runtime.evaluation.evaluate import unequal
+
+if TYPE_CHECKING:
+    from edge_tl.training.documents import FiguresDocument
 
 FEW = 20
 """Validation photos of the smallest class below which the cross-validated figure is given too: an interval of all right photos
@@ -63,7 +66,7 @@ class CrossValidated:
             text += f", balanced accuracy {100 * rate:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
         return text
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> FiguresDocument:
         """JSON values."""
         rate, low, high = self.balanced
         return {

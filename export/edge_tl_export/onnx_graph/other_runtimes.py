@@ -1,4 +1,4 @@
-"""A second opinion on an exported file: other runtimes than onnxruntime read it and classify the same pixels.
+"""Checks of an exported file: other runtimes than onnxruntime read it and classify the same pixels.
 
 An engine shares no kernel with onnxruntime, so what both compute is what the file says. Adding one: a function and its entry in
 ENGINES.
@@ -62,7 +62,7 @@ class RuntimeCheck:
 
     max_difference: largest absolute one between two logits; tolerance: what was allowed, in the same units.
     top1_equal: photos of `n` with the same label. top1_least: how many are demanded; 0 where the tolerance says it all.
-    reason: why the engine has no opinion; "" when it has one.
+    reason: why the runtime could not check; "" when it could.
     """
 
     engine: str
@@ -81,7 +81,7 @@ class RuntimeCheck:
 
     @property
     def agrees(self) -> bool:
-        """False for an engine without an opinion, too."""
+        """False for a runtime that could not check, too."""
         return self.read and self.max_difference <= self.tolerance and self.top1_equal >= self.top1_least
 
     @property
@@ -92,7 +92,7 @@ class RuntimeCheck:
     def describe(self) -> str:
         """`OpenVINO 2026.4 agrees: logits differ by at most 1.1e-05 (allowed 0.0014), label equal on 16 of 16`."""
         if not self.read:
-            return f"{self.who} has no opinion: {self.reason}"
+            return f"{self.who} did not check: {self.reason}"
         return (
             f"{self.who} {'agrees' if self.agrees else 'DISAGREES'}: logits differ by at most {self.max_difference:.2g} "
             f"(allowed {self.tolerance:.2g}), label equal on {self.top1_equal} of {self.n}"
@@ -100,7 +100,7 @@ class RuntimeCheck:
 
     def to_dict(self) -> RuntimeCheckDocument:
         return {
-            "engine": self.engine,
+            "runtime": self.engine,
             "version": self.version,
             "max_difference": self.max_difference,
             "tolerance": self.tolerance,
@@ -112,16 +112,16 @@ class RuntimeCheck:
         }
 
 
-def second_opinions(
+def check_in_other_runtimes(
     model: bytes, reference: NDArray[np.float32], pixels: NDArray[np.uint8], precision: str
 ) -> tuple[RuntimeCheck, ...]:
-    """One opinion for each engine that is installed. reference: onnxruntime's logits, float32 (N, C), of `pixels`.
+    """One check for each runtime that is installed. reference: onnxruntime's logits, float32 (N, C), of `pixels`.
 
     precision: "fp32", "fp16" or "int8"; it decides what is allowed.
     """
     tolerance = _tolerance(model, reference, pixels, precision)
     least = int(np.ceil(INT8_TOP1 * len(pixels))) if precision == "int8" else 0
-    opinions = []
+    checks = []
     for name, engine in ENGINES.items():
         found = engine_version(name)
         if not found:
@@ -129,12 +129,12 @@ def second_opinions(
         try:
             logits = engine(model, pixels)
         except CannotRead as error:
-            opinions.append(RuntimeCheck(name, found, 0.0, tolerance, 0, len(pixels), str(error)))
+            checks.append(RuntimeCheck(name, found, 0.0, tolerance, 0, len(pixels), str(error)))
             continue
         difference = float(np.abs(logits - reference).max()) if logits.shape == reference.shape else float("inf")
         equal = int((logits.argmax(1) == reference.argmax(1)).sum()) if np.isfinite(difference) else 0
-        opinions.append(RuntimeCheck(name, found, difference, tolerance, equal, len(pixels), top1_least=least))
-    return tuple(opinions)
+        checks.append(RuntimeCheck(name, found, difference, tolerance, equal, len(pixels), top1_least=least))
+    return tuple(checks)
 
 
 def engine_version(name: str) -> str:

@@ -100,7 +100,7 @@ class CandidateRow:
     time: model alone, one photo, beside FP32; for FP32 itself both are the same.
     evaluation and against are None where there were no evaluation photos, against for FP32 itself too.
     sqnr: signal to quantization noise of the logits, decibels, on the photos that rank candidates; None for FP32, and without
-    such photos. max_drop: what the verdict allows. familiarity: thresholds from the file's own answers; None where too few photos
+    such photos. max_drop: what the verdict allows. ood_thresholds: from the file's own answers; None where too few photos
     evaluated it.
     """
 
@@ -153,7 +153,7 @@ class CandidateRow:
         if self.precision == "fp32":
             return "reference"
         speed = "faster" if self.is_faster else f"SLOWER than FP32 ({self.speedup:.2f}x)"
-        return f"{speed}; {'accuracy not judged' if self.claim is None else self.claim.words}"
+        return f"{speed}; {'accuracy not evaluated' if self.claim is None else self.claim.words}"
 
     def to_dict(self) -> RowDocument:
         evaluation, paired = self.evaluation, self.paired

@@ -33,7 +33,7 @@ both kinds of machine; int8 is several times slower on x86. 7-bit weights where 
 
 EQUALIZE = (0.0, 0.25)
 FLOAT_LAYERS = (1, 2, 4, 8, 16)
-JUDGED_FIRST = 3
+EVALUATED_FIRST = 3
 WORTH_ASKING = 0.5
 """Decibels within which two candidates are as good as each other."""
 HOPELESS = 0.8
@@ -59,11 +59,14 @@ class Candidate:
         return self.row is not None and self.row.is_accurate and self.row.is_faster
 
     def to_dict(self) -> CandidateDocument:
-        what, size, sqnr = self.recipe.to_dict(), len(self.model), round(self.sqnr, 2)
-        if self.row is None:
-            return {"name": self.name, "recipe": what, "trained": self.trained, "bytes": size, "sqnr_db": sqnr}
-        row = self.row.to_dict()
-        return {"name": self.name, "recipe": what, "trained": self.trained, "bytes": size, **row, "sqnr_db": sqnr}
+        return {
+            "name": self.name,
+            "recipe": self.recipe.to_dict(),
+            "trained": self.trained,
+            "bytes": len(self.model),
+            "sqnr_db": round(self.sqnr, 2),
+            "row": None if self.row is None else self.row.to_dict(),
+        }
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,7 @@ class QuantizationSearch:
     def first(self) -> Candidate | None:
         """The first candidate, in order of quality, that is accurate enough and faster; None when there is none."""
         ranked = self.ranked()
-        for candidate in ranked[:JUDGED_FIRST]:
+        for candidate in ranked[:EVALUATED_FIRST]:
             if (evaluated := self.evaluated(candidate)).passes:
                 return evaluated
         best = ranked[0]
@@ -142,7 +145,7 @@ class QuantizationSearch:
 
     @property
     def front(self) -> list[Candidate]:
-        """Judged candidates that no other beats in noise and in speed at once, fastest first."""
+        """Evaluated candidates that no other beats in noise and in speed at once, fastest first."""
         evaluated = [c for c in self.candidates if c.row is not None]
 
         def beaten(c: Candidate) -> bool:

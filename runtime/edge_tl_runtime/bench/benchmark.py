@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import cv2
 import numpy as np
@@ -22,7 +22,7 @@ from edge_tl_runtime.bench.ledger import DiskLedger
 from edge_tl_runtime.bench.parts.all_parts import PARTS
 from edge_tl_runtime.bench.parts.clean import listing_digest
 from edge_tl_runtime.bench.parts.part import Bench, Document, Part
-from edge_tl_runtime.bench.result import FORMAT, KIND, sealed_result
+from edge_tl_runtime.bench.result import FORMAT, KIND, with_digest
 from edge_tl_runtime.bench.settings import BenchSettings
 from edge_tl_runtime.core.errors import UsageError
 from edge_tl_runtime.core.files import sha256
@@ -37,6 +37,16 @@ from edge_tl_runtime.machine.tuning_profile import Machine
 from edge_tl_runtime.modelfile.onnx import read_model
 
 if TYPE_CHECKING:
+    from edge_tl_runtime.bench.documents import (
+        BenchDataDocument,
+        BenchDocument,
+        BenchHeaderDocument,
+        BenchMachineDocument,
+        BenchModelDocument,
+        BenchSessionDocument,
+        BenchSettingsDocument,
+        PartRunDocument,
+    )
     from edge_tl_runtime.bench.pack.pack import Pack
 
 Stage = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
@@ -63,13 +73,13 @@ class BenchmarkModel:
 
 
 def run_benchmark(
-    subject: BenchmarkModel,
+    measured_model: BenchmarkModel,
     output: Path,
     settings: BenchSettings,
     stage: Stage,
     say: Say = lambda line: None,
     parts: Sequence[Part] = PARTS,
-) -> tuple[Document, DiskLedger]:
+) -> tuple[BenchDocument, DiskLedger]:
     """Measure every part; the document with its checksum, not yet written, and the ledger to discard once it is.
 
     Goes on with a run of the same that was interrupted beside `output`: parts that were finished are kept, a part of the speed
@@ -78,10 +88,10 @@ def run_benchmark(
     """
     settings = settings.shortened()
     check_names(settings, parts)
-    if subject.pack is not None:
-        subject.pack.require_fits(subject.classifier.spec)
+    if measured_model.pack is not None:
+        measured_model.pack.require_fits(measured_model.classifier.spec)
     started = time.monotonic()
-    document = _header(subject, settings)
+    document = _header(measured_model, settings)
     ledger = DiskLedger(output, _identity(document))
     if ledger.resumed:
         say(f"going on with the run that was interrupted beside {output}")
@@ -92,19 +102,19 @@ def run_benchmark(
         return 0 < settings.time_limit <= (time.monotonic() - started) / 60
 
     bench = Bench(
-        model=subject.model,
-        classifier=subject.classifier,
+        model=measured_model.model,
+        classifier=measured_model.classifier,
         settings=settings,
-        pack=subject.pack,
-        photos=subject.photos,
+        pack=measured_model.pack,
+        photos=measured_model.photos,
         ledger=ledger,
         stop=stop,
         progress=lambda done: None,
     )
-    measured, runs, absent = _measure(bench, ledger, parts, stage)
-    whole = all(part.get("complete", True) for part in measured.values()) and _LATE not in absent.values()
+    measured, runs, absent, in_time = _measure(bench, ledger, parts, stage)
+    whole = in_time and all(part.get("complete", True) for part in measured.values())
     ends = {"started": sittings[0], "ended": utc_now(), "sittings": len(sittings), "complete": whole}
-    return sealed_result({**document, **ends, "parts": measured, "runs": runs, "absent": absent}), ledger
+    return with_digest({**document, **ends, "parts": measured, "runs": runs, "absent": absent}), ledger
 
 
 def check_names(settings: BenchSettings, parts: Sequence[Part] = PARTS) -> None:
@@ -117,21 +127,22 @@ def check_names(settings: BenchSettings, parts: Sequence[Part] = PARTS) -> None:
 
 def _measure(
     bench: Bench, ledger: DiskLedger, parts: Sequence[Part], stage: Stage
-) -> tuple[dict[str, Document], dict[str, Document], dict[str, str]]:
-    """Documents of the parts, under what conditions each was measured, and why others were not."""
+) -> tuple[dict[str, Document], dict[str, PartRunDocument], dict[str, str], bool]:
+    """Documents of the parts, under what conditions each was measured, why others were not, and whether time was left for all."""
     wanted = bench.settings.wanted()
     # Asked of all before the first is measured: what is wrong with the request shows at once.
     absent = {part.name: _reason(part, bench, wanted) for part in parts}
     absent = {name: why for name, why in absent.items() if why}
     measured: dict[str, Document] = {}
-    runs: dict[str, Document] = {}
+    runs: dict[str, PartRunDocument] = {}
+    in_time = True
     for part in parts:
         if part.name in absent:
             continue
         stored = ledger.get(f"part {part.name}")
         if stored is None:
             if bench.stop():
-                absent[part.name] = _LATE
+                absent[part.name], in_time = _LATE, False
                 continue
             watch = Watch()
             with stage(part.title, part.pieces(bench)) as done:
@@ -141,39 +152,39 @@ def _measure(
             if document.get("complete", True):
                 ledger.put(f"part {part.name}", stored)
         measured[part.name], runs[part.name] = stored["document"], stored["run"]
-    return measured, runs, absent
+    return measured, runs, absent, in_time
 
 
 def _reason(part: Part, bench: Bench, wanted: Sequence[str]) -> str:
     return UNASKED if wanted and part.name not in wanted else part.absent(bench)
 
 
-def _identity(header: Document) -> Document:
+def _identity(header: BenchHeaderDocument) -> Document:
     return {**header, "settings": BenchSettings(**header["settings"]).identity()}
 
 
-def _header(subject: BenchmarkModel, settings: BenchSettings) -> Document:
+def _header(measured_model: BenchmarkModel, settings: BenchSettings) -> BenchHeaderDocument:
     """What figures depend on, known before anything is measured."""
-    pack, photos = subject.pack, subject.photos
+    pack, photos = measured_model.pack, measured_model.photos
     return {
         "format": FORMAT,
         "kind": KIND,
-        "model": _model(subject),
+        "model": _model(measured_model),
         "pack": None
         if pack is None
         else {"name": one_line(pack.path.name), "sha256": pack.sha256, "photos": len(pack.photos)},
-        "data": None if photos is None else _data(photos, subject.overlap),
-        "session": _session(subject.classifier),
+        "data": None if photos is None else _data(photos, measured_model.overlap),
+        "session": _session(measured_model.classifier),
         "machine": _machine(),
         "versions": _versions(),
-        "settings": asdict(settings),
+        "settings": cast("BenchSettingsDocument", asdict(settings)),
     }
 
 
-def _model(subject: BenchmarkModel) -> Document:
-    data, spec = read_model(subject.model), subject.classifier.spec
+def _model(measured_model: BenchmarkModel) -> BenchModelDocument:
+    data, spec = read_model(measured_model.model), measured_model.classifier.spec
     return {
-        "name": one_line(subject.model.name),
+        "name": one_line(measured_model.model.name),
         "sha256": sha256(data),
         "bytes": len(data),
         "arch": spec.arch,
@@ -185,7 +196,7 @@ def _model(subject: BenchmarkModel) -> Document:
     }
 
 
-def _data(photos: LabelledPhotos, overlap: TrainingOverlap | None) -> Document:
+def _data(photos: LabelledPhotos, overlap: TrainingOverlap | None) -> BenchDataDocument:
     """digest: of the photos' names and classes, in order; their bytes are not read."""
     return {
         "name": one_line(photos.root.resolve().name),
@@ -196,7 +207,7 @@ def _data(photos: LabelledPhotos, overlap: TrainingOverlap | None) -> Document:
     }
 
 
-def _session(classifier: Classifier) -> Document:
+def _session(classifier: Classifier) -> BenchSessionDocument:
     """provider: the one that onnxruntime took; asked: the one in the settings."""
     settings = classifier.settings
     return {
@@ -207,12 +218,13 @@ def _session(classifier: Classifier) -> Document:
     }
 
 
-def _machine() -> Document:
+def _machine() -> BenchMachineDocument:
     here = Machine.here()
-    machine = {**asdict(here), "providers": list(here.providers)}
-    del machine["onnxruntime"]
     return {
-        **machine,
+        "cpu": here.cpu,
+        "cores": here.cores,
+        "target": here.target,
+        "providers": list(here.providers),
         "features": list(cpu_features()),
         "memory_bytes": memory()[0],
         "system": f"{platform.system()} {platform.release()}",
@@ -221,7 +233,7 @@ def _machine() -> Document:
     }
 
 
-def _versions() -> Document:
+def _versions() -> dict[str, str]:
     try:
         own = version("edge-tl")
     except PackageNotFoundError:  # run from its sources

@@ -6,18 +6,21 @@ import os
 from datetime import datetime, timezone
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING
 
 from edge_tl_runtime.bench.energy import SYS
 from edge_tl_runtime.machine.cpu import OtherPrograms
 from edge_tl_runtime.machine.temperature import temperature_c, throttled
+
+if TYPE_CHECKING:
+    from edge_tl_runtime.bench.documents import ConditionsDocument, PartRunDocument
 
 _THERMAL = "class/thermal"
 _RASPBERRY = "devices/platform/soc/soc:firmware/get_throttled"
 _CORES = "devices/system/cpu"
 
 
-def conditions(root: Path | None = None) -> dict[str, Any]:
+def conditions(root: Path | None = None) -> ConditionsDocument:
     """What the kernel tells now; None for what this machine does not tell. root: where /sys is.
 
     mhz: the fastest core's clock. governor: who sets it. throttled: of a Raspberry Pi, for heat or a weak supply.
@@ -44,7 +47,7 @@ class Watch:
         self._started, self._at = utc_now(), monotonic()
         self._before, self._others, self._children = conditions(root), OtherPrograms(), _children_seconds()
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> PartRunDocument:
         """others: part of the time of all cores, in [0, 1], that other programs took."""
         seconds = monotonic() - self._at
         # Processes that a part started and waited for are no other programs.

@@ -10,7 +10,10 @@ import threading
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from edge_tl_runtime.bench.documents import EnergyDocument
 
 SYS = Path("/sys")
 _EVERY_S = 0.2
@@ -111,7 +114,7 @@ class EnergyMeter:
             self._thread.join()
             self._look()
 
-    def to_dict(self, queries: int) -> dict[str, Any]:
+    def to_dict(self, queries: int) -> EnergyDocument:
         """Joules by sensor, in all and for each query; None with `why` where nothing could be read."""
         if not self._sensors or self._why:
             return {"joules": None, "joules_per_query": None, "sensors": {}, "why": self._why}

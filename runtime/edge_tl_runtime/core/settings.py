@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from edge_tl_runtime.core.errors import UsageError
+from edge_tl_runtime.core.text import one_line
 
 _Settings = TypeVar("_Settings")
 
@@ -79,12 +80,12 @@ def assembled(kind: type[_Settings], values: Mapping[str, Any]) -> _Settings:
         if nested is not None:
             given[item.name] = assembled(nested, values)
         elif name in values:
-            given[item.name] = _fitting(name, values[name], item.default)
+            given[item.name] = fitting(name, values[name], item.default)
     return kind(**given)
 
 
-def _fitting(name: str, value: Any, default: Any) -> Any:
-    """The value as its field stores it. Raises UsageError for another type."""
+def fitting(name: str, value: Any, default: Any) -> Any:
+    """The value as a field with this default stores it; any value for a default of None. Raises UsageError for another type."""
     if default is None or default is MISSING:
         return value
     if isinstance(default, bool) or isinstance(value, bool):
@@ -101,8 +102,8 @@ def _fitting(name: str, value: Any, default: Any) -> Any:
             return tuple(value)
     elif isinstance(value, (str, os.PathLike)):
         return Path(value) if isinstance(default, Path) else os.fspath(value)
-    kinds = {bool: "True or False", int: "a whole number", float: "a number", str: "a text", tuple: "a list"}
-    raise UsageError(f"{name} is {value!r}; it takes {kinds.get(type(default), 'a path')}")
+    kinds = {bool: "true or false", int: "a whole number", float: "a number", str: "text", tuple: "a list"}
+    raise UsageError(f"{name} is {one_line(repr(value))}; it takes {kinds.get(type(default), 'a path')}")
 
 
 def check(settings: Any) -> None:

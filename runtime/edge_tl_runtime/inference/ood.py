@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 
 from edge_tl_runtime.core.errors import BadModelError, UsageError
 from edge_tl_runtime.core.text import UNPRINTABLE, one_line
+from edge_tl_runtime.modelfile.sections import OODScore
 from edge_tl_runtime.modelfile.spec import ModelSpec
 
 KEEP = (0.95, 0.99)
 """Fractions of photos like the training data to keep, for which a threshold is stored."""
 MIN_PHOTOS = 20
 """The fewest photos that place a threshold. 95 % needs 19: the lowest of them (see `threshold`)."""
-EXPORT_KEY = "familiarity"
-"""Where the contract's `export` keeps the document."""
+EARLIER_KEY = "familiarity"
+"""Of the contract's `export`: where earlier releases kept what the section `ood_score` holds now."""
 LARGEST = 1e39
 """Beyond what float32 logits can reach."""
 
@@ -109,6 +110,10 @@ class OODThresholds:
         thresholds = {str(keep): value for keep, value in self.thresholds.items()}
         return {"score": self.score, "thresholds": thresholds, "n": self.n, "data": self.data}
 
+    def section(self) -> OODScore:
+        """What the contract of the file says of it."""
+        return OODScore(**self.to_dict(), parameters={})
+
     @classmethod
     def from_dict(cls, document: Any) -> OODThresholds:
         """Raises BadModelError for a malformed document."""
@@ -134,8 +139,11 @@ def fit_ood_thresholds(logits: NDArray[np.floating[Any]], data: str) -> OODThres
 
 
 def ood_thresholds_of(spec: ModelSpec) -> OODThresholds | None:
-    """What a file's contract says; None for a file without thresholds. Raises BadModelError for damaged ones."""
-    document = spec.export.get(EXPORT_KEY)
+    """What a file's contract says; None for a file without thresholds.
+
+    Raises BadModelError for damaged ones, and for a score that this release does not know.
+    """
+    document = spec.export.get(EARLIER_KEY) if spec.ood_score is None else spec.ood_score.known()
     return None if document is None else OODThresholds.from_dict(document)
 
 

@@ -248,7 +248,9 @@ class ModelSpec:
 
     def unused(self) -> list[str]:
         """Keys of the document that this release keeps and does not act upon."""
-        present = [name for name in (*_OPTIONAL, "history") if getattr(self, name) and name not in _OBEYED]
+        present = [
+            name for name in (*_OPTIONAL, "history") if getattr(self, name) and name not in {*_OBEYED, *_ON_REQUEST}
+        ]
         return sorted([*present, *self.extra])
 
     def to_dict(self) -> dict[str, Any]:
@@ -368,4 +370,6 @@ _OPTIONAL: dict[str, type[Section]] = {
 }
 """Sections that a document of version 2 may have."""
 _OBEYED = frozenset({*_KINDS, *_CORE, "version", "training_images"})
-"""What `needs` may name for this release to go on: the rest it keeps and does not act upon."""
+"""What `needs` may name for this release to go on."""
+_ON_REQUEST = ("ood_score",)
+"""Sections that are acted upon where a person asks for it; the rest is kept and not acted upon."""

@@ -66,7 +66,7 @@ class Decider:
         smoother: Smoother | None = None,
         is_known: IsKnown | None = None,
     ) -> None:
-        """threshold: probability below which a frame is unknown; allow: the labels that count, all when empty; familiar: see
+        """threshold: probability below which a frame is unknown; allow: the labels that count, all when empty; is_known: see
         `IsKnown`, asked of every frame's own logits. Raises UsageError for a label that the model does not have."""
         if not 0.0 <= threshold <= 1.0:
             raise UsageError(f"a threshold of {threshold:g}; give a probability between 0 and 1")

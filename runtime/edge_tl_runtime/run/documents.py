@@ -30,7 +30,7 @@ class StatusDocument(TypedDict):
     cpu_percent: of one core, of this process.
     temperature_c: of the processor, null where it cannot be read.
     throttled: whether the machine slows itself down, null where it does not say.
-    model_swaps: how often the model file was reloaded.
+    model_reloads: how often the model file was reloaded.
     model_notice: why a newer model file was not loaded; empty where nothing is wrong.
     """
 
@@ -61,5 +61,5 @@ class StatusDocument(TypedDict):
     cpu_percent: float
     temperature_c: float | None
     throttled: bool | None
-    model_swaps: Count
+    model_reloads: Count
     model_notice: str

@@ -90,7 +90,7 @@ class Health:
             "cpu_percent": self._cpu_share(now),
             "temperature_c": temperature_c(),
             "throttled": throttled(),
-            "model_swaps": self.swaps,
+            "model_reloads": self.swaps,
             "model_notice": self.model_notice,
         }
 

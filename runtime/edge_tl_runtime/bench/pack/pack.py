@@ -10,18 +10,27 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_tl_runtime.bench.pack.archive import Archive
 from edge_tl_runtime.core.errors import BadImage, BadModelError, BadPackError
+from edge_tl_runtime.core.formats import format_problem, renamed
 from edge_tl_runtime.core.text import one_line
 from edge_tl_runtime.images.decode import Frame, decode_photo
 from edge_tl_runtime.modelfile.spec import ModelSpec, ResizeRule
 
-FORMAT, KIND = 1, "edge-tl pack"
+FORMAT: Final = 2
+KIND: Final = "edge-tl pack"
+FORMATS = (1, 2)
+"""Of the list of contents, that this release reads; it writes the last."""
+MODEL, SIBLING = "model", "sibling"
+"""Roles: the file that was attacked, and one that was made from the same weights."""
+_EARLIER_KEYS = {"twin": "fp32_counterpart", "subject": "role"}
+_EARLIER_VALUES = {("role", "twin"): SIBLING, ("subject", "twin"): "fp32_counterpart"}
+"""Of format 1, to those of format 2."""
 ZERO = 128
 """Of a stored difference: a colour value that did not change."""
 
@@ -38,7 +47,7 @@ class PackedPhoto:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What a file said on the workstation. role: "model", or "twin" for one of the same weights. logits: a member."""
+    """What a file said on the workstation. role: MODEL or SIBLING. logits: a member."""
 
     role: str
     name: str
@@ -94,9 +103,10 @@ class Pack:
         document = archive.manifest
         if document.get("kind") != KIND:
             raise BadPackError(f"{path} is no pack of edge-tl")
-        if document.get("format") != FORMAT:
-            found = one_line(repr(document.get("format")), 40)
-            raise BadPackError(f"{path} is of format {found}, this edge-tl reads {FORMAT}; make it with this release")
+        if problem := format_problem(document.get("format"), FORMATS, "make the pack again: edge-tl pack MODEL DATA"):
+            raise BadPackError(f"{path} {problem}")
+        if document["format"] == 1:
+            document = renamed(document, _EARLIER_KEYS, _EARLIER_VALUES)
         try:
             pack = _parsed(archive, document)
         except (KeyError, TypeError, ValueError, AttributeError, BadModelError) as error:

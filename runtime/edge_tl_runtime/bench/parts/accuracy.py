@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from edge_tl_runtime.bench.pack.pack import Pack
@@ -10,6 +12,9 @@ from edge_tl_runtime.bench.parts.part import Bench, Document
 from edge_tl_runtime.core.files import sha256
 from edge_tl_runtime.core.statistics import rate
 from edge_tl_runtime.modelfile.onnx import read_model
+
+if TYPE_CHECKING:
+    from edge_tl_runtime.bench.documents import AgreementDocument, BenchAccuracyDocument, DifferingDocument
 
 SHOWN = 20
 """Photos named at most whose label differs from the workstation's."""
@@ -20,7 +25,7 @@ class AccuracyPart(OnPhotos):
 
     name, title = "accuracy", "accuracy"
 
-    def run(self, bench: Bench) -> Document:
+    def run(self, bench: Bench) -> BenchAccuracyDocument:
         photos = Labelled(bench)
 
         def evaluate(places: list[int]) -> Document:
@@ -53,7 +58,7 @@ class Agreement(OnPhotos):
             return f"the pack knows what {names} said, and this is another file"
         return ""
 
-    def run(self, bench: Bench) -> Document:
+    def run(self, bench: Bench) -> AgreementDocument:
         assert bench.pack is not None
         photos, pack = Labelled(bench), bench.pack
         expected = pack.expected_of(_digest(bench))
@@ -88,7 +93,7 @@ class Agreement(OnPhotos):
         }
 
 
-def _differing(pack: Pack, place: int, here: int, there: int) -> Document:
+def _differing(pack: Pack, place: int, here: int, there: int) -> DifferingDocument:
     return {"photo": pack.photos[place].name, "here": pack.labels[here], "workstation": pack.labels[there]}
 
 

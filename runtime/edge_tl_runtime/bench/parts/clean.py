@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ from edge_tl_runtime.images.datasets.choosing import spread_over
 from edge_tl_runtime.images.decode import Frame, read_photo
 from edge_tl_runtime.images.preprocess import crop_resize
 from edge_tl_runtime.robustness.corrupted_accuracy import CleanPhoto, camera_frame
+
+if TYPE_CHECKING:
+    from edge_tl_runtime.bench.documents import RightPhotosDocument
 
 PIECE = 16
 """Photos between two looks at the clock, and kept together on disk."""
@@ -75,7 +78,7 @@ class Labelled:
 
 
 class OnPhotos(Part):
-    """A part that judges labelled photos, PIECE at a time (see `in_pieces`)."""
+    """A part that evaluates labelled photos, PIECE at a time (see `in_pieces`)."""
 
     def absent(self, bench: Bench) -> str:
         return "" if len(Labelled(bench)) else NONE
@@ -141,7 +144,7 @@ def joined(found: list[Document], key: str) -> list[Any]:
     return [value for piece in found for value in piece[key]]
 
 
-def outcomes(photos: Labelled, places: list[int], right: Iterable[bool]) -> Document:
+def outcomes(photos: Labelled, places: list[int], right: Iterable[bool]) -> RightPhotosDocument:
     """Which photos were right, for statistics of pairs. photos: digest of their names and classes; right: a 1 or 0 for each."""
     targets = photos.targets
     digest = listing_digest((photos.name(place), int(targets[place])) for place in places)

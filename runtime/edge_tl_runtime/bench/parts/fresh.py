@@ -11,14 +11,17 @@ import re
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edge_tl_runtime.bench.documents import FreshProcessDocument
 
 FRAMES_S = 5.0
 """Time for the frames; of a large network fewer fit into it."""
 _STATUS = Path("/proc/self/status")
 
 
-def main(model: str, settings: str, frames: str, seed: str, size: str) -> dict[str, Any]:
+def main(model: str, settings: str, frames: str, seed: str, size: str) -> FreshProcessDocument:
     """load_ms: until the session stands, the first query and imports left out. first_query_ms: the self-test's call, the first
     that the session answers. cpu_ms_a_frame: of all threads, over the frames. peak_mb: resident, of the whole life of
     this process; threads: of the process, at its end. None where the kernel does not tell."""

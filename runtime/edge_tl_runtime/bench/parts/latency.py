@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from time import perf_counter_ns
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_tl_runtime.bench.parts.inputs import frames, pixels
-from edge_tl_runtime.bench.parts.part import Bench, Document, Part
-from edge_tl_runtime.bench.parts.timing import PERCENTILES, measured_stream
+from edge_tl_runtime.bench.parts.part import Bench, Part
+from edge_tl_runtime.bench.parts.timing import measured_stream, percentiles
 from edge_tl_runtime.images.decode import Frame
 from edge_tl_runtime.inference.classifier import Classifier
 from edge_tl_runtime.pipeline.decision import Decider
 from edge_tl_runtime.pipeline.smoothing import Ema
 from edge_tl_runtime.pipeline.stream import Result, Stream
 from edge_tl_runtime.sources import FrameRecord, Source
+
+if TYPE_CHECKING:
+    from edge_tl_runtime.bench.documents import FrameLatencyDocument, LatencyDocument
 
 FRAME_SHARE = 0.25
 """Part of the seconds and queries of the latency that the whole frame takes."""
@@ -32,7 +35,7 @@ class Latency(Part):
     def pieces(self, bench: Bench) -> int:
         return int(bench.settings.seconds)
 
-    def run(self, bench: Bench) -> Document:
+    def run(self, bench: Bench) -> LatencyDocument:
         settings = bench.settings
         return _stream(bench, settings.calls, settings.seconds)
 
@@ -49,7 +52,7 @@ class Sustained(Part):
     def pieces(self, bench: Bench) -> int:
         return int(bench.settings.sustained)
 
-    def run(self, bench: Bench) -> Document:
+    def run(self, bench: Bench) -> LatencyDocument:
         return _stream(bench, 1, bench.settings.sustained)
 
 
@@ -62,7 +65,7 @@ class WholeFrame(Part):
     def pieces(self, bench: Bench) -> int:
         return int(FRAME_SHARE * bench.settings.seconds)
 
-    def run(self, bench: Bench) -> Document:
+    def run(self, bench: Bench) -> FrameLatencyDocument:
         shown, source = frames(bench)
         settings = bench.settings
         loop = FrameLoop(bench.classifier, shown)
@@ -73,9 +76,7 @@ class WholeFrame(Part):
 
         least = max(1, round(FRAME_SHARE * settings.calls))
         measured = measured_stream(one_frame, [None], least, FRAME_SHARE * settings.seconds, bench.stop, bench.progress)
-        timed = np.asarray(inner[-measured["queries"] :])
-        ranks = np.percentile(timed, PERCENTILES)
-        crop_and_session = {f"p{p}_ms": round(float(x), 4) for p, x in zip(PERCENTILES, ranks, strict=True)}
+        crop_and_session = percentiles(np.asarray(inner[-measured["queries"] :]))
         return {"size": settings.frame_size, "pictures": source, **measured, "crop_and_session": crop_and_session}
 
 
@@ -104,7 +105,7 @@ class _Memory(Source):
             index += 1
 
 
-def _stream(bench: Bench, least: int, seconds: float) -> dict[str, Any]:
+def _stream(bench: Bench, least: int, seconds: float) -> LatencyDocument:
     ready, source = pixels(bench)
     queries: list[NDArray[np.uint8]] = [ready[index : index + 1] for index in range(len(ready))]
     logits = bench.classifier.logits

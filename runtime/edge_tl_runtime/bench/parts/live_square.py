@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,6 +10,10 @@ from edge_tl_runtime.bench.parts.clean import Labelled, OnPhotos, in_pieces, joi
 from edge_tl_runtime.bench.parts.part import Bench, Document
 from edge_tl_runtime.core.statistics import rate
 from edge_tl_runtime.robustness.square_attack import Square
+
+if TYPE_CHECKING:
+    from edge_tl_runtime.bench.documents import SquareDocument
+    from edge_tl_runtime.robustness.documents import QueriesDocument
 
 
 class LiveSquare(OnPhotos):
@@ -25,7 +29,7 @@ class LiveSquare(OnPhotos):
             return "no epsilon above 0 was asked for"
         return super().absent(bench)
 
-    def run(self, bench: Bench) -> Document:
+    def run(self, bench: Bench) -> SquareDocument:
         photos, settings = Labelled(bench), bench.settings
         square = Square(queries=settings.queries, seed=settings.seed)
         radii = settings.radii()
@@ -56,7 +60,7 @@ class LiveSquare(OnPhotos):
         right = joined(found, "right")
         n, clean = len(right), sum(right)
         accuracy = {"0": rate(clean, n)}
-        asked: dict[str, Any] = {}
+        asked: dict[str, QueriesDocument] = {}
         for radius in map(str, radii):
             accuracy[radius] = rate(clean - sum(len(piece["fooled"][radius]) for piece in found), n)
             spent = [count for piece in found for count in piece["queries"][radius]]

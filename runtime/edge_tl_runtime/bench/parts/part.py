@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -24,7 +24,7 @@ class Ledger(Protocol):
     def get(self, name: str) -> Document | None:
         """What was stored under a name; None when there is none or it is damaged."""
 
-    def put(self, name: str, document: Document) -> None:
+    def put(self, name: str, document: Mapping[str, Any]) -> None:
         """Store what was measured, durably."""
 
 
@@ -61,7 +61,7 @@ class Part(ABC):
         """How many times `progress` will be told of a piece."""
 
     @abstractmethod
-    def run(self, bench: Bench) -> Document:
+    def run(self, bench: Bench) -> Mapping[str, Any]:
         """Measure. A long part stores each piece in the ledger and takes from it what is there already, then looks at `stop`
         before the next; its document says `"complete": False` where the time ended first. The same pieces give the same
         document, in however many sittings they were measured."""

@@ -7,16 +7,19 @@ import os
 import statistics
 import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING
 
-from edge_tl_runtime.bench.parts.part import Bench, Document, Part
+from edge_tl_runtime.bench.parts.part import Bench, Part
 from edge_tl_runtime.core.text import one_line
+
+if TYPE_CHECKING:
+    from edge_tl_runtime.bench.documents import FreshProcessDocument, ResourcesDocument
 
 PROCESSES, QUICK_PROCESSES = 5, 2
 FRAMES, QUICK_FRAMES = 100, 20
 _PATIENCE_S = 900.0
-_FIGURES = ("import_ms", "load_ms", "first_query_ms", "cpu_ms_a_frame", "peak_mb", "threads")
 
 
 class Resources(Part):
@@ -28,8 +31,8 @@ class Resources(Part):
     def pieces(self, bench: Bench) -> int:
         return 1 + _processes(bench)
 
-    def run(self, bench: Bench) -> Document:
-        rows: list[dict[str, Any]] = []
+    def run(self, bench: Bench) -> ResourcesDocument:
+        rows: list[FreshProcessDocument] = []
         why = ""
         for number in range(self.pieces(bench)):
             if number > 1 and bench.stop():
@@ -42,8 +45,13 @@ class Resources(Part):
         return {
             "file_bytes": bench.model.stat().st_size,
             "processes": len(rows),
-            **{name: _median(rows, name) for name in _FIGURES},
-            "most_first_query_ms": max((row["first_query_ms"] for row in rows), default=None),
+            "import_ms": _median(row["import_ms"] for row in rows),
+            "load_ms": _median(row["load_ms"] for row in rows),
+            "first_query_ms": _median(row["first_query_ms"] for row in rows),
+            "cpu_ms_a_frame": _median(row["cpu_ms_a_frame"] for row in rows),
+            "peak_mb": _median(row["peak_mb"] for row in rows),
+            "threads": _median(row["threads"] for row in rows),
+            "most_first_query_ms": max((x for row in rows if (x := row["first_query_ms"]) is not None), default=None),
             "why": why,
             "complete": len(rows) == _processes(bench) or bool(why),
         }
@@ -53,7 +61,7 @@ def _processes(bench: Bench) -> int:
     return QUICK_PROCESSES if bench.settings.quick else PROCESSES
 
 
-def _fresh(bench: Bench, frames: int) -> tuple[dict[str, Any] | None, str]:
+def _fresh(bench: Bench, frames: int) -> tuple[FreshProcessDocument | None, str]:
     """Figures of one process, or why there are none: under an emulator, for one, a process may be unable to start another."""
     settings = json.dumps(asdict(bench.classifier.settings))
     arguments = [
@@ -75,10 +83,10 @@ def _fresh(bench: Bench, frames: int) -> tuple[dict[str, Any] | None, str]:
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"])[-1]
         return None, f"a fresh process could not be measured: {one_line(last)}"
-    row: dict[str, Any] = json.loads(done.stdout)
+    row: FreshProcessDocument = json.loads(done.stdout)
     return row, ""
 
 
-def _median(rows: list[dict[str, Any]], name: str) -> float | None:
-    values = [row[name] for row in rows if row[name] is not None]
+def _median(figures: Iterable[float | None]) -> float | None:
+    values = [value for value in figures if value is not None]
     return statistics.median(values) if values else None

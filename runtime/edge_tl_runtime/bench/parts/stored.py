@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_tl_runtime.bench.pack.pack import Adversarial, Pack, StoredAttack
+from edge_tl_runtime.bench.pack.pack import MODEL, Adversarial, Pack, StoredAttack
 from edge_tl_runtime.bench.parts.clean import Labelled, OnPhotos, in_pieces, joined, outcomes, read_group
 from edge_tl_runtime.bench.parts.part import Bench, Document
 from edge_tl_runtime.core.statistics import rate
+
+if TYPE_CHECKING:
+    from edge_tl_runtime.bench.documents import StoredPicturesDocument, StoredResultDocument, StoredWorkstationDocument
+    from edge_tl_runtime.core.documents import RateDocument
 
 
 class StoredAttackPart(OnPhotos):
@@ -24,7 +30,7 @@ class StoredAttackPart(OnPhotos):
             return "it needs a pack"
         return "" if bench.pack.stored else "the pack holds no adversarial pictures"
 
-    def run(self, bench: Bench) -> Document:
+    def run(self, bench: Bench) -> StoredPicturesDocument:
         assert bench.pack is not None
         pack, photos = bench.pack, Labelled(bench)
         by_photo = _by_photo(pack)
@@ -80,7 +86,7 @@ def _fools(bench: Bench, pack: Pack, by_photo: dict[int, list[tuple[int, Adversa
     return found
 
 
-def _attack(pack: Pack, number: int, radii: NDArray[np.float64], places: list[int]) -> Document:
+def _attack(pack: Pack, number: int, radii: NDArray[np.float64], places: list[int]) -> StoredResultDocument:
     attack: StoredAttack = pack.stored[number]
     here = dict(zip(places, radii, strict=True))
     shown = [picture for picture in attack.pictures if picture.photo in here]
@@ -95,9 +101,9 @@ def _attack(pack: Pack, number: int, radii: NDArray[np.float64], places: list[in
     }
 
 
-def _workstation(pack: Pack, places: list[int]) -> Document:
+def _workstation(pack: Pack, places: list[int]) -> StoredWorkstationDocument:
     """What the file that the pictures were made for did on the same photos there, where each of them fooled it."""
-    made_for = next((item for item in pack.expected if item.role == "model"), None)
+    made_for = next((item for item in pack.expected if item.role == MODEL), None)
     if made_for is None:
         return {}
     right = (pack.logits(made_for).argmax(1) == pack.targets)[places]
@@ -116,6 +122,6 @@ def _of_route(pack: Pack, route: str) -> list[int]:
     return [n for n, item in enumerate(pack.stored) if not item.control and (item.route or item.kind) == route]
 
 
-def _left(pack: Pack, right: NDArray[np.bool_], worst: NDArray[np.float64]) -> Document:
+def _left(pack: Pack, right: NDArray[np.bool_], worst: NDArray[np.float64]) -> dict[str, RateDocument]:
     """Accuracy by epsilon. worst: the smallest epsilon that fools, of each photo, inf for none."""
     return {f"{e:g}": rate(int((right & (worst > e)).sum()), len(right)) for e in pack.epsilons}

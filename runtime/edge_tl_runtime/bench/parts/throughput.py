@@ -1,18 +1,22 @@
-"""Photos a second in calls of several photos, for a service that judges folders rather than a camera."""
+"""Photos a second in calls of several photos, for a service that classifies folders rather than a camera."""
 
 from __future__ import annotations
 
 import statistics
 import time
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_tl_runtime.bench.parts.inputs import pixels
-from edge_tl_runtime.bench.parts.part import Bench, Document, Part
+from edge_tl_runtime.bench.parts.part import Bench, Part
 from edge_tl_runtime.core.errors import EdgeTLError
 from edge_tl_runtime.core.text import one_line
 from edge_tl_runtime.inference.classifier import Classifier
+
+if TYPE_CHECKING:
+    from edge_tl_runtime.bench.documents import ThroughputDocument, ThroughputRowDocument
 
 ROUNDS = 3
 """Each size is timed so often, in turns, so that a slow moment of the machine hits all alike; the median counts."""
@@ -27,7 +31,7 @@ class Throughput(Part):
     def pieces(self, bench: Bench) -> int:
         return ROUNDS * len(sizes(bench))
 
-    def run(self, bench: Bench) -> Document:
+    def run(self, bench: Bench) -> ThroughputDocument:
         ready, _ = pixels(bench)
         wanted = sizes(bench)
         seconds = _SHARE * bench.settings.seconds / (ROUNDS * len(wanted))
@@ -42,11 +46,11 @@ class Throughput(Part):
                         refused[size] = one_line(error)
                 bench.progress(1)
         rows = [_row(size, rates[size], refused.get(size, "")) for size in wanted]
-        measured = [row for row in rows if row["photos_per_second"] is not None]
-        best = max(measured, key=lambda row: row["photos_per_second"], default=None)
+        measured = [(rate, row["batch"]) for row in rows if (rate := row["photos_per_second"]) is not None]
+        best = max(measured, key=lambda pair: pair[0], default=None)
         return {
             "rows": rows,
-            "best": None if best is None else best["batch"],
+            "best": None if best is None else best[1],
             "complete": all(len(rates[size]) == ROUNDS or size in refused for size in wanted),
         }
 
@@ -73,7 +77,7 @@ def _rate(classifier: Classifier, batch: NDArray[np.uint8], seconds: float) -> f
             return calls * len(batch) / passed
 
 
-def _row(size: int, rates: list[float], why: str) -> Document:
+def _row(size: int, rates: list[float], why: str) -> ThroughputRowDocument:
     if not rates:
         return {"batch": size, "photos_per_second": None, "spread": None, "ms_a_photo": None, "why": why}
     rate = statistics.median(rates)

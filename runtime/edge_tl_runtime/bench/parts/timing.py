@@ -5,14 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_tl_runtime.bench.energy import EnergyMeter
 
-PERCENTILES = (50, 90, 95, 99)
+if TYPE_CHECKING:
+    from edge_tl_runtime.bench.documents import DriftDocument, PercentilesDocument, StreamDocument, TimingDocument
+
 WARM_UP_S, WARM_UP_QUERIES = 1.0, 5
 """Queries before the first that is timed: as many as fit into the seconds, and so many at least."""
 WINDOW_S = 1.0
@@ -44,27 +46,33 @@ class Timings:
         """From the first query's beginning to the last one's end."""
         return float(self.begins[-1] + self.took[-1]) / 1e9
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> TimingDocument:
         """jitter_ms: p99 less p50. std_ms: of the queries about their mean; iqr_ms: between their quartiles."""
-        ms = self.took / 1e6
-        ranks = {f"p{p}_ms": float(x) for p, x in zip(PERCENTILES, np.percentile(ms, PERCENTILES), strict=True)}
+        ms, seconds = self.took / 1e6, self.seconds
+        ranks = percentiles(ms)
         low, high = np.percentile(ms, (25, 75))
-        figures = {
-            "mean_ms": float(ms.mean()),
-            **ranks,
-            "least_ms": float(ms.min()),
-            "most_ms": float(ms.max()),
-            "jitter_ms": ranks["p99_ms"] - ranks["p50_ms"],
-            "std_ms": float(ms.std()),
-            "iqr_ms": float(high - low),
-        }
-        seconds = self.seconds
         return {
             "queries": len(ms),
             "seconds": round(seconds, 3),
-            **{name: round(value, 4) for name, value in figures.items()},
+            "mean_ms": _ms(ms.mean()),
+            **ranks,
+            "least_ms": _ms(ms.min()),
+            "most_ms": _ms(ms.max()),
+            "jitter_ms": round(ranks["p99_ms"] - ranks["p50_ms"], 4),
+            "std_ms": _ms(ms.std()),
+            "iqr_ms": _ms(high - low),
             "queries_per_second": round(len(ms) / seconds, 3),
         }
+
+
+def percentiles(ms: NDArray[np.float64]) -> PercentilesDocument:
+    """Of milliseconds, float64 (N,)."""
+    p50, p90, p95, p99 = (_ms(value) for value in np.percentile(ms, (50, 90, 95, 99)))
+    return {"p50_ms": p50, "p90_ms": p90, "p95_ms": p95, "p99_ms": p99}
+
+
+def _ms(value: np.floating[Any]) -> float:
+    return round(float(value), 4)
 
 
 def single_stream(
@@ -122,7 +130,7 @@ def measured_stream(
     seconds: float,
     stop: Callable[[], bool],
     progress: Callable[[int], None],
-) -> dict[str, Any]:
+) -> StreamDocument:
     """Warm up, time a single stream, and say what it came to, with its drift and the energy where that can be read."""
     warm_up(call, items)
     with EnergyMeter() as meter:
@@ -135,7 +143,7 @@ def measured_stream(
     }
 
 
-def drift(timings: Timings) -> dict[str, Any]:
+def drift(timings: Timings) -> DriftDocument:
     """Whether queries became slower: the median of each window, the first tenth of the windows against the last, and a slope.
 
     The slope is Theil and Sen's, the median of the slopes of all pairs of windows, in ms a minute, with Sen's interval (1968),
@@ -149,34 +157,44 @@ def drift(timings: Timings) -> dict[str, Any]:
     medians = [
         float(np.median(timings.took[places == place])) / 1e6 for place in range(whole) if (places == place).any()
     ]
-    empty: dict[str, Any] = {"window_s": round(width, 3), "windows": len(medians), "why": ""}
-    names = ("first_ms", "last_ms", "change", "ms_per_minute", "ms_per_minute_ci95", "slowed", "p50_ms")
+    found: DriftDocument = {
+        "window_s": round(width, 3),
+        "windows": len(medians),
+        "why": "",
+        "first_ms": None,
+        "last_ms": None,
+        "change": None,
+        "ms_per_minute": None,
+        "ms_per_minute_ci95": None,
+        "slowed": None,
+        "p50_ms": None,
+    }
     if len(medians) < LEAST_WINDOWS:
-        why = f"{len(medians)} windows of {width:.3g} s are too few to tell; {LEAST_WINDOWS} are needed"
-        return {**empty, **dict.fromkeys(names), "why": why}
+        found["why"] = f"{len(medians)} windows of {width:.3g} s are too few to tell; {LEAST_WINDOWS} are needed"
+        return found
     values = np.asarray(medians)
     tenth = len(values) // 10
     first, last = float(np.median(values[:tenth])), float(np.median(values[-tenth:]))
     slope, low, high = theil_sen(values)
     a_minute = 60 / width
-    figures = (
-        round(first, 4),
-        round(last, 4),
-        round(last / first - 1, 4),
-        round(slope * a_minute, 5),
-        [round(low * a_minute, 5), round(high * a_minute, 5)],
-        bool(low > 0 and last > SLOWER * first),
-        [round(value, 4) for value in medians],
-    )
-    return {**empty, **dict(zip(names, figures, strict=True))}
+    return {
+        **found,
+        "first_ms": round(first, 4),
+        "last_ms": round(last, 4),
+        "change": round(last / first - 1, 4),
+        "ms_per_minute": round(slope * a_minute, 5),
+        "ms_per_minute_ci95": [round(low * a_minute, 5), round(high * a_minute, 5)],
+        "slowed": bool(low > 0 and last > SLOWER * first),
+        "p50_ms": [round(value, 4) for value in medians],
+    }
 
 
 def theil_sen(values: NDArray[np.float64]) -> tuple[float, float, float]:
     """Median slope of all pairs of float64 (N,) values at 0, 1, 2..., and its 95 % interval (Sen 1968). N of at least 2."""
     n = len(values)
     first, second = np.triu_indices(n, 1)
-    loss_and_gradient = np.sort((values[second] - values[first]) / (second - first))
+    slopes = np.sort((values[second] - values[first]) / (second - first))
     half = 1.96 * np.sqrt(n * (n - 1) * (2 * n + 5) / 18)
-    low = max(0, round((len(loss_and_gradient) - half) / 2) - 1)
-    high = min(len(loss_and_gradient) - 1, round((len(loss_and_gradient) + half) / 2))
-    return float(np.median(loss_and_gradient)), float(loss_and_gradient[low]), float(loss_and_gradient[high])
+    low = max(0, round((len(slopes) - half) / 2) - 1)
+    high = min(len(slopes) - 1, round((len(slopes) + half) / 2))
+    return float(np.median(slopes)), float(slopes[low]), float(slopes[high])

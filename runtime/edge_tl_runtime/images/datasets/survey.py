@@ -7,7 +7,7 @@ import os
 import stat
 import struct
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -24,7 +24,6 @@ from edge_tl_runtime.images.formats.kinds import (
     Damaged,
     FileGroup,
     Kind,
-    is_plain,
     kind_of,
 )
 
@@ -79,11 +78,12 @@ PICTURE_SUFFIXES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A file that was passed over, and why."""
+    """A file that was passed over, and why. plain: it is only something else than a photo, and nothing is to be done."""
 
     path: Path
     reason: str
     group: FileGroup = FileGroup.UNREADABLE
+    plain: bool = field(default=False, compare=False)
 
     def __str__(self) -> str:
         return f"{self.path}: {self.reason}"
@@ -127,9 +127,9 @@ def look(path: Path) -> Unreadable | None:
     if kind.group is FileGroup.PHOTO:
         return None
     reason, suffix = kind.reason, path.suffix.lower()
-    if is_plain(reason) and suffix in PICTURE_SUFFIXES:
-        reason = f"{reason}, though it is named {suffix}; fetch it again"
-    return Unreadable(path, reason, kind.group)
+    if kind.plain and suffix in PICTURE_SUFFIXES:
+        return Unreadable(path, f"{reason}, though it is named {suffix}; fetch it again", kind.group)
+    return Unreadable(path, reason, kind.group, kind.plain)
 
 
 def file_kind(path: Path) -> Kind | Unreadable:
@@ -171,7 +171,11 @@ def count_reasons(items: Iterable[Unreadable]) -> list[tuple[str, list[Unreadabl
     grouped: dict[str, list[Unreadable]] = {}
     for item in items:
         grouped.setdefault(item.reason, []).append(item)
-    return sorted(grouped.items(), key=lambda pair: (is_plain(pair[0]) + 2 * (pair[0] == SYSTEM.reason), -len(pair[1])))
+    return sorted(grouped.items(), key=lambda pair: (_rank(pair[1][0]), -len(pair[1])))
+
+
+def _rank(item: Unreadable) -> int:
+    return 2 if item.group is FileGroup.SYSTEM else int(item.plain)
 
 
 def why_none_of(passed_over: Sequence[Unreadable]) -> str:

@@ -137,7 +137,7 @@ function showStatus() {
     ["rejected or torn", whole((status.rejected || 0) + (status.torn || 0))],
     ["files passed over", whole(status.skipped), status.skipped > 0],
     ["reconnections", whole(status.reconnects)],
-    ["model reloaded", whole(status.model_swaps)],
+    ["model reloaded", whole(status.model_reloads)],
   ]);
   rows("machine", [
     ["temperature", known(status.temperature_c) ? `${number(status.temperature_c)} °C` : "no sensor", status.throttled],

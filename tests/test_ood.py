@@ -33,6 +33,8 @@ from edge_tl_runtime.inference.ood import (
     threshold,
 )
 from edge_tl_runtime.modelfile.onnx import parse_spec, with_checksum
+from edge_tl_runtime.modelfile.sections import OODScore
+from edge_tl_runtime.modelfile.spec import ModelSpec
 
 EXAMPLE = OODThresholds(thresholds={0.95: 2.5, 0.99: 1.25}, n=153, data="val of hymenoptera")
 
@@ -56,7 +58,7 @@ def test_energy_lies_within_its_bounds(logits, temperature):
 
 
 @given(rows, temperatures, st.floats(0, 50), st.data())
-def test_a_higher_logit_never_looks_less_familiar(logits, temperature, more, data):
+def test_a_higher_logit_never_looks_less_known(logits, temperature, more, data):
     place = data.draw(st.integers(0, logits.shape[-1] - 1))
     raised = logits.astype(np.float64)
     raised[..., place] += more
@@ -120,7 +122,7 @@ def test_few_photos_and_scores_that_are_no_numbers_place_no_threshold():
     assert fit_ood_thresholds(logits, "val") is None
 
 
-def test_a_frame_is_familiar_from_the_threshold_on():
+def test_a_frame_is_known_from_the_threshold_on():
     two = np.log(np.exp(2.5) / 2) * np.ones(2)
     assert EXAMPLE.is_known(two + 1e-9)
     assert not EXAMPLE.is_known(two - 1e-6)
@@ -129,10 +131,36 @@ def test_a_frame_is_familiar_from_the_threshold_on():
         EXAMPLE.is_known(two, keep=0.9)
 
 
-def test_it_travels_in_a_sealed_file(color_graph, color_spec):
-    spec = replace(color_spec, export={"familiarity": EXAMPLE.to_dict()})
-    assert ood_thresholds_of(parse_spec(with_checksum(color_graph, spec), "colors.onnx")) == EXAMPLE
+def test_it_travels_in_the_contract(color_graph, color_spec):
+    spec = replace(color_spec, ood_score=EXAMPLE.section())
+    read = parse_spec(with_checksum(color_graph, spec), "colors.onnx")
+    assert ood_thresholds_of(read) == EXAMPLE
+    assert read.to_dict()["ood_score"] == {**EXAMPLE.to_dict(), "parameters": {}}
+    assert read.unused() == []
     assert ood_thresholds_of(color_spec) is None
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_where_earlier_releases_kept_it_is_still_read(color_spec, version):
+    kept = {"familiarity": {"score": "energy", "thresholds": {"0.95": 2.5, "0.99": 1.25}, "n": 153}}
+    kept["familiarity"]["data"] = "val of hymenoptera"
+    spec = ModelSpec.from_dict({**color_spec.to_dict(), "version": version, "export": kept})
+    assert ood_thresholds_of(spec) == EXAMPLE
+    # The section of a newer release counts where both are there.
+    newer = replace(EXAMPLE, thresholds={0.95: 3.0})
+    assert ood_thresholds_of(replace(spec, ood_score=newer.section())) == newer
+
+
+def test_a_score_of_a_later_release_is_refused_where_it_is_asked_for(color_graph, color_spec, tmp_path):
+    section = OODScore(**{**EXAMPLE.to_dict(), "score": "mahalanobis"}, parameters={"layer": "pool"})
+    spec = replace(color_spec, ood_score=section)
+    with pytest.raises(BadModelError, match="'mahalanobis' is none of energy; upgrade edge-tl on this machine"):
+        ood_thresholds_of(spec)
+    path = tmp_path / "colors.onnx"
+    path.write_bytes(with_checksum(color_graph, spec))
+    shown = CliRunner().invoke(command, [str(path)])
+    assert shown.exit_code == 0
+    assert "upgrade edge-tl" in shown.output
 
 
 thresholds = st.floats(-1e30, 1e30)
@@ -217,6 +245,7 @@ def test_each_exported_file_carries_thresholds_of_its_own_logits(photos, tmp_pat
         shown = CliRunner().invoke(command, [str(file.path)]).output
         assert ood_thresholds.describe() in shown
         assert "thresholds" not in shown
+        assert "familiarity" not in classifier.spec.export
 
 
 def test_int8_has_other_thresholds_than_fp32(photos):
@@ -229,12 +258,12 @@ def test_int8_has_other_thresholds_than_fp32(photos):
     assert row.ood_thresholds.thresholds[0.99] != comparison.reference.ood_thresholds.thresholds[0.99]
 
 
-def test_a_file_judged_on_few_photos_carries_none(photos, tmp_path):
+def test_a_file_evaluated_on_few_photos_carries_none(photos, tmp_path):
     calibration, validation = photos
     few = validation.subset(range(MIN_PHOTOS - 1), "val")
     report = export_model(
         tiny(), SPEC, tmp_path, ExportSettings(), calibration=calibration, validation=few, stage=silent
     )
     (file,) = report.files
-    assert "familiarity" not in Classifier(file.path).spec.export
+    assert Classifier(file.path).spec.ood_score is None
     assert "no thresholds" in CliRunner().invoke(command, [str(file.path)]).output
