@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TypedDict
 
 from edge_tl.adversarial.documents import AttackedModelDocument
+from edge_tl.training.documents import FiguresDocument
 from edge_tl_runtime.bench.documents import BenchModelDocument
 from edge_tl_runtime.core.documents import AtLeastOne, Count, Interval, NotNegative, RateDocument, Sha256, Share
 from edge_tl_runtime.robustness.documents import Epsilon, RateByEpsilon
@@ -26,17 +27,9 @@ class PairedDocument(TypedDict):
     p: Share
 
 
-class PartAccuracyDocument(TypedDict):
-    """Accuracy on one part of the photos."""
-
-    top1: Share
-    n: AtLeastOne
-    ci95: Interval
-
-
 class _Parts(TypedDict, total=False):
-    val: PartAccuracyDocument
-    test: PartAccuracyDocument
+    val: FiguresDocument
+    test: FiguresDocument
 
 
 class RunComparedDocument(_Parts):

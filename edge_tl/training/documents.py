@@ -63,13 +63,10 @@ class TrainDocument(FiguresDocument):
     seconds: dict[str, NotNegative]
 
 
-class WayDocument(TypedDict):
+class WayDocument(FiguresDocument):
     """One way to train, and its accuracy on the validation photos."""
 
     name: str
-    top1: Share
-    n: AtLeastOne
-    ci95: Interval
 
 
 class DiagnoseDocument(TypedDict):

@@ -19,7 +19,8 @@ from edge_tl_runtime.evaluation.evaluate import Evaluation, score
 from edge_tl_runtime.evaluation.reliability import reliability
 
 if TYPE_CHECKING:
-    from edge_tl.report.documents import PartAccuracyDocument, RunComparedDocument
+    from edge_tl.report.documents import RunComparedDocument
+    from edge_tl.training.documents import FiguresDocument
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class RunRow:
         return found
 
 
-def _accuracy(evaluation: Evaluation) -> PartAccuracyDocument:
+def _accuracy(evaluation: Evaluation) -> FiguresDocument:
     return {"top1": evaluation.top1, "n": evaluation.n, "ci95": list(evaluation.ci95)}
 
 
