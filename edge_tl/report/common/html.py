@@ -99,8 +99,8 @@ def short(label: str, cells: int = 24) -> str:
     """A label for an axis or a legend: without its middle where it is wider than `cells` columns of a terminal."""
     if cell_len(label) <= cells:
         return label
-    end = set_cell_size(label[::-1], cells // 3)[::-1].strip()
-    return f"{set_cell_size(label, cells - cells // 3 - 1).strip()}…{end}"
+    end = set_cell_size(label[::-1], cells // 3)[::-1].lstrip()
+    return f"{set_cell_size(label, cells - cells // 3 - 1).rstrip()}…{end}"
 
 
 def new_figure(width: float, height: float) -> Figure:
