@@ -94,7 +94,7 @@ SHOWN_REFUSED = 3
 COLUMNS = [
     "file",
     "MB",
-    "ms a photo",
+    "ms per photo",
     "FP32 beside it, ms",
     "speed",
     "top-1",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,6 +54,8 @@ def command(results: tuple[Path, ...], output: Path | None, dreams: Path | None,
 
 
 def _run_cells(row: RunRow) -> list[str]:
+    from edge_tl.report.common.pairs import p_words
+
     val, test = row.parts.get("val"), row.parts.get("test")
     return [
         row.name,
@@ -61,9 +64,9 @@ def _run_cells(row: RunRow) -> list[str]:
         row.best,
         percent(val.top1) if val else "",
         percent(test.top1) if test else "",
-        f"{row.ece:.3f}",
+        "" if isnan(row.ece) else f"{row.ece:.3f}",
         "" if row.p is None else f"{row.only_first} / {row.only_this}",
-        "" if row.p is None else f"{row.p:.3f}",
+        "" if row.p is None else p_words(row.p),
     ]
 
 

@@ -70,23 +70,23 @@ def _streams(parts: Document) -> SummaryTable:
         for name, title in _STREAMS.items()
         if name in parts
     ]
-    columns = ["latency, ms", "queries", "p50", "p90", "p95", "p99", "mean", "jitter", "a second"]
+    columns = ["latency, ms", "queries", "p50", "p90", "p95", "p99", "mean", "jitter", "per second"]
     return SummaryTable("", columns, rows)
 
 
 def _throughput(part: Document) -> list[SummaryTable]:
     rows = [
-        [f"{row['batch']} a call", "-", "-", row["why"]]
+        [f"{row['batch']} per call", "-", "-", row["why"]]
         if row["photos_per_second"] is None
         else [
-            f"{row['batch']} a call",
+            f"{row['batch']} per call",
             f"{row['photos_per_second']:.1f}",
             f"{row['ms_a_photo']:.2f}",
             "best" if row["batch"] == part["best"] else "",
         ]
         for row in part["rows"]
     ]
-    return [SummaryTable("", ["throughput", "photos a second", "ms a photo", ""], rows)]
+    return [SummaryTable("", ["throughput", "photos per second", "ms per photo", ""], rows)]
 
 
 def _resources(part: Document) -> list[SummaryLine]:
@@ -96,7 +96,7 @@ def _resources(part: Document) -> list[SummaryLine]:
     threads = "" if part["threads"] is None else f", {part['threads']:.0f} threads"
     said = (
         f"a fresh process: {part['load_ms']:.0f} ms to load, {part['first_query_ms']:.2f} ms for the first query{peak}, "
-        f"{part['cpu_ms_a_frame']:.2f} ms of processor time a frame{threads}; the file takes {part['file_bytes'] / 1e6:.1f} MB"
+        f"{part['cpu_ms_a_frame']:.2f} ms of processor time per frame{threads}; the file takes {part['file_bytes'] / 1e6:.1f} MB"
     )
     return [SummaryLine(said)]
 
@@ -110,13 +110,13 @@ def _stream(name: str) -> Callable[[Document], list[SummaryLine]]:
             verdict = "SLOWED" if drift["slowed"] else "no clear slowing"
             said = (
                 f"{_STREAMS[name]}: {verdict} over {part['seconds']:.0f} s: first tenth {drift['first_ms']:.2f} ms, last "
-                f"{drift['last_ms']:.2f} ms ({100 * drift['change']:+.1f} %); {low:+.3f} to {high:+.3f} ms a minute"
+                f"{drift['last_ms']:.2f} ms ({100 * drift['change']:+.1f} %); {low:+.3f} to {high:+.3f} ms per minute"
             )
             found.append(SummaryLine(said, warns=drift["slowed"]))
         if energy["joules"] is not None:
             sensors = ", ".join(energy["sensors"])
             found.append(
-                SummaryLine(f"{_STREAMS[name]}: {1e3 * energy['joules_per_query']:.1f} mJ a query by {sensors}")
+                SummaryLine(f"{_STREAMS[name]}: {1e3 * energy['joules_per_query']:.1f} mJ per query by {sensors}")
             )
         return found
 
