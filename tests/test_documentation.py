@@ -20,7 +20,9 @@ ROOT = Path(__file__).parents[1]
 PAGES = sorted(
     [*ROOT.glob("README*.md"), *(path for path in (ROOT / "docs").rglob("*.md") if "decisions" not in path.parts)]
 )
-LINKED = sorted({*PAGES, *ROOT.glob("*.md"), *(ROOT / "docs" / "decisions").rglob("*.md")})
+LINKED = sorted(
+    {*PAGES, *(path for name in ("docs", "examples") for path in (ROOT / name).rglob("*.md")), *ROOT.glob("*.md")}
+)
 """Pages whose links are checked: decisions tell what was tried, so their commands may be of an earlier release."""
 NAMES = {page: str(page.relative_to(ROOT)) for page in LINKED}
 TUTORIAL = ROOT / "docs" / "tutorial.md"
