@@ -122,7 +122,7 @@ def test_the_page_on_python_runs_as_it_stands(tmp_path, monkeypatch, capsys):
     from edge_tl.data.surfaces import write_surfaces
 
     monkeypatch.chdir(tmp_path)
-    write_surfaces(Path("photos"))
+    write_surfaces(Path("photos"), train=16, val=8)
     blocks = [
         block for kind, block in FENCE.findall((ROOT / "docs" / "python.md").read_text("utf-8")) if kind == "python"
     ]
@@ -133,4 +133,4 @@ def test_the_page_on_python_runs_as_it_stands(tmp_path, monkeypatch, capsys):
         exec(compile(program.replace("stream(0)", 'stream("photos/val")'), "docs/python.md", "exec"), {})
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("top-1 ")
-    assert sum(line.split()[0] in ("brick", "grass", "gravel") for line in lines) == 60
+    assert sum(line.split()[0] in ("brick", "grass", "gravel") for line in lines) == 3 * 8
