@@ -186,12 +186,13 @@ def test_the_page_on_python_runs_as_it_stands(tmp_path, monkeypatch, capsys):
     from edge_tl.data.surfaces import write_surfaces
 
     monkeypatch.chdir(tmp_path)
-    write_surfaces(Path("photos"))
-    program = "\n".join(python_blocks(ROOT / "docs" / "python.md"))
+    write_surfaces(Path("photos"), train=16, val=8)
+    program = "
+".join(python_blocks(ROOT / "docs" / "python.md"))
     assert "stream(0)" in program
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", EdgeTLWarning)  # a busy machine may find INT8 too slow to be written
         exec(compile(program.replace("stream(0)", 'stream("photos/val")'), "docs/python.md", "exec"), {})
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("top-1 ")
-    assert sum(line.split()[0] in ("brick", "grass", "gravel") for line in lines) == 60
+    assert sum(line.split()[0] in ("brick", "grass", "gravel") for line in lines) == 3 * 8
