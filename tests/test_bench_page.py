@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import scipy.stats
 from browsers import browser as browser
-from browsers import screen
 from conftest import COLORS, THAI, write_photo
 from html_page import Page
 from page_audit import audit

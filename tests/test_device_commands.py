@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 import pytest
 from commands import EDGE_TL, edge_tl, lines, video
-from conftest import COLORS, THAI, write_photo
+from conftest import THAI, write_photo
 from schema_checks import assert_fits
 from stopwatch import HANGING, Stopwatch
 

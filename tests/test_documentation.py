@@ -187,8 +187,7 @@ def test_the_page_on_python_runs_as_it_stands(tmp_path, monkeypatch, capsys):
 
     monkeypatch.chdir(tmp_path)
     write_surfaces(Path("photos"), train=16, val=8)
-    program = "
-".join(python_blocks(ROOT / "docs" / "python.md"))
+    program = "\n".join(python_blocks(ROOT / "docs" / "python.md"))
     assert "stream(0)" in program
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", EdgeTLWarning)  # a busy machine may find INT8 too slow to be written

@@ -14,11 +14,11 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from browsers import browser as browser
 from click.testing import CliRunner
 from conftest import write_photo
 from onnx import helper, numpy_helper, parser, version_converter
 from page_audit import audit
-from test_web_browser import browser as browser
 from torch import nn
 
 from edge_tl.cli.export import command

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
+from browsers import browser as browser
 from conftest import THAI
 from hypothesis import given
 from hypothesis import strategies as st
 from page_audit import audit
 from schema_checks import assert_fits
-from test_web_browser import browser as browser
 
 from edge_tl.cli import invoke as run
 from edge_tl.cli.console import silent

@@ -27,7 +27,6 @@ from attack_folders import (
     write_folder,
 )
 from browsers import browser as browser
-from browsers import screen
 from conftest import THAI, write_photo
 from html_page import Page
 from page_audit import audit

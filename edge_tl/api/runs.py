@@ -42,7 +42,9 @@ class Run:
         from edge_tl_runtime.evaluation.evaluate import score
 
         figures = {
-            part: score(found.logits, found.targets, self.labels, f"{part} photos", scores=self.spec.scores)
+            part: score(
+                found.logits, found.targets, self.labels, f"{part} photos", scores=self.spec.scores, groups=found.groups
+            )
             for part, found in read_evaluated(self.path).items()
         }
         self._val, self.test = figures.get("val"), figures.get("test")

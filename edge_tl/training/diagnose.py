@@ -95,7 +95,7 @@ def diagnose(data: str, settings: TrainSettings, stage: Stage, say: Callable[[st
     labels = splits.train.labels
 
     def way(name: str, logits: NDArray[np.float32], seconds: float) -> Way:
-        evaluation = score(logits, val.targets, labels, name)
+        evaluation = score(logits, val.targets, labels, name, groups=val.groups)
         say(f"{name}: val {evaluation.describe()}, {seconds:.0f} s")
         return Way(name, evaluation, logits.argmax(1) == val.targets, seconds)
 

@@ -67,7 +67,7 @@ def keep_run(outcome: Outcome, say: Callable[[str], None]) -> TrainResult:
     test = None
     if held_out:
         answers = evaluated["test"]
-        test = score(answers.logits, answers.targets, labels, where_from(held_out))
+        test = score(answers.logits, answers.targets, labels, where_from(held_out), groups=answers.groups)
         say(f"test {test.describe()}")
     spec = _spec(outcome, test, calibration)
     run.save_run(outcome.folder, outcome.network, spec, _settings(outcome), evaluated, outcome.settings)
@@ -109,7 +109,8 @@ def _answers(
         evaluator = Validator(photos, outcome.network.backbone.resize, where_from(photos), device=outcome.device.type)
         logits, places = evaluator.logits(model.infer)
         targets = torch.tensor(photos.targets).numpy()[places]
-        evaluated[photos.split] = ValidationLogits(logits, targets, tuple(photos.name(i) for i in places))
+        some = photos.subset(places.tolist(), photos.split)
+        evaluated[photos.split] = ValidationLogits(logits, targets, tuple(some.names), some.groups)
         if photos is outcome.splits.test:
             skipped += evaluator.reader.skipped
             adjusted.append(evaluator.reader.adjusted())

@@ -24,7 +24,7 @@ import io
 import json
 import time
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -259,21 +259,35 @@ def _readable(document: Mapping[str, Any]) -> bytes:
 
 @dataclass(frozen=True)
 class ValidationLogits:
-    """Answers for labelled photos. logits: float32 (N, C); targets: int64 (N,); names: paths relative to the data."""
+    """Answers for labelled photos. logits: float32 (N, C); targets: int64 (N,); names: paths relative to the data.
+
+    groups: where each photo stems from, as in the LabelledPhotos; () where nothing is known.
+    """
 
     logits: NDArray[np.float32]
     targets: NDArray[np.int64]
     names: tuple[str, ...]
+    groups: tuple[str, ...] = ()
 
 
 def _pack(evaluated: Mapping[str, ValidationLogits]) -> bytes:
     arrays: dict[str, NDArray[Any]] = {}
     for part, answers in evaluated.items():
         arrays |= {f"{part}_logits": answers.logits, f"{part}_targets": answers.targets}
-        arrays[f"{part}_names"] = np.frombuffer("\0".join(answers.names).encode("utf-8", "surrogateescape"), np.uint8)
+        arrays[f"{part}_names"] = _packed(answers.names)
+        if answers.groups:
+            arrays[f"{part}_groups"] = _packed(answers.groups)
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # type: ignore[arg-type]
     return buffer.getvalue()
+
+
+def _packed(texts: Sequence[str]) -> NDArray[np.uint8]:
+    return np.frombuffer("\0".join(texts).encode("utf-8", "surrogateescape"), np.uint8)
+
+
+def _unpacked(packed: NDArray[np.uint8]) -> tuple[str, ...]:
+    return tuple(packed.tobytes().decode("utf-8", "surrogateescape").split("\0"))
 
 
 def read_evaluated(folder: Path) -> dict[str, ValidationLogits]:
@@ -287,7 +301,8 @@ def read_evaluated(folder: Path) -> dict[str, ValidationLogits]:
                 part: ValidationLogits(
                     arrays[f"{part}_logits"],
                     arrays[f"{part}_targets"],
-                    tuple(arrays[f"{part}_names"].tobytes().decode("utf-8", "surrogateescape").split("\0")),
+                    _unpacked(arrays[f"{part}_names"]),
+                    _unpacked(arrays[f"{part}_groups"]) if f"{part}_groups" in arrays else (),
                 )
                 for part in ("val", "test")
                 if f"{part}_logits" in arrays

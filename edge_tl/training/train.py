@@ -284,7 +284,9 @@ class _Trainer:
         val = features[1]
         self.network.set_head(torch.from_numpy(probe.weight), torch.from_numpy(probe.bias), self.splits.train.labels)
         logits = probe.logits(val.values)
-        evaluation = score(logits, val.targets, self.splits.train.labels, where_from(self.splits.val), val.skipped)
+        evaluation = score(
+            logits, val.targets, self.splits.train.labels, where_from(self.splits.val), val.skipped, groups=val.groups
+        )
         loss = mean_loss(logits, val.targets, evaluation)
         cv_loss = {f"{penalty:g}": round(value, 6) for penalty, value in probe.cv_loss.items()}
         self.metric(stage="probe", **figures(evaluation), val_loss=loss, penalty=probe.penalty, cv_loss=cv_loss)

@@ -70,7 +70,9 @@ def compare(folders: Sequence[Path]) -> list[RunRow]:
     first: ValidationLogits | None = None
     for folder in folders:
         run, evaluated = load_run(folder), read_evaluated(folder)
-        parts = {part: score(a.logits, a.targets, run.spec.labels, part) for part, a in evaluated.items()}
+        parts = {
+            part: score(a.logits, a.targets, run.spec.labels, part, groups=a.groups) for part, a in evaluated.items()
+        }
         answers = evaluated.get("test") or evaluated.get("val")
         ece, only_first, only_this, p = float("nan"), 0, 0, None
         if answers is not None:

@@ -108,7 +108,7 @@ def differing(settings: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
 
 
 def _evaluation(run: StoredRun, answers: ValidationLogits) -> Evaluation:
-    return score(answers.logits, answers.targets, run.spec.labels, "")
+    return score(answers.logits, answers.targets, run.spec.labels, "", groups=answers.groups)
 
 
 def _mistakes(run: StoredRun, answers: ValidationLogits, base: Path) -> Iterator[Mistake]:
