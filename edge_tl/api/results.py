@@ -134,7 +134,7 @@ class BenchResult:
         from edge_tl_runtime.bench.summary import lines, tables
 
         shown = "".join(html_table(item.title, item.columns, item.rows) for item in tables(self.document))
-        return f"<div>{shown}{''.join(html_table(line, [], []) for line in lines(self.document))}</div>"
+        return f"<div>{shown}{''.join(html_table(line.text, [], []) for line in lines(self.document))}</div>"
 
 
 @dataclass(frozen=True)
@@ -211,7 +211,7 @@ class TuneResult:
 
     def to_dict(self) -> dict[str, Any]:
         """What `edge-tl tune --json` prints."""
-        return self.tuning.to_dict()
+        return dict(self.tuning.to_dict())
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """Columns and rows of every configuration."""

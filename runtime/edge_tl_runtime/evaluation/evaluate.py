@@ -76,8 +76,8 @@ class Evaluation:
 
     reliability: of the probabilities, None where the model did not say how logits become probabilities.
     overlap: which photos the model has seen, None where that was not asked. adjusted: names of photos whose pixels had to be
-    changed to be read, by what was done (`images.formats.pixels`). dependence: how many photos count as one in the intervals, since those
-    of one origin are right or wrong together (`group_dependence`).
+    changed to be read, by what was done (`images.formats.pixels`). dependence: how many photos count as one in the intervals, since
+    those of one origin are right or wrong together (`group_dependence`).
     """
 
     labels: tuple[str, ...]
