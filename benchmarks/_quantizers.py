@@ -27,7 +27,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from edge_tl_export import Comparison, QuantizationSearch, Quantizer
 from edge_tl_export.search.compare import open_model
-from edge_tl_runtime.images.preprocess import DEFAULT_RESAMPLE
+from edge_tl_runtime.images.crop import DEFAULT_RESAMPLE
 from edge_tl_runtime.inference.classifier import INPUT_NAME
 from edge_tl_runtime.modelfile.spec import ResizeRule
 

@@ -231,7 +231,7 @@ def latency(models: dict[str, str], ours: dict[str, str], frame: list[int], turn
 
     models: names and files that `predict` takes; ours: names and files of this project.
     """
-    from edge_tl_runtime.images.preprocess import crop_resize
+    from edge_tl_runtime.images.crop import crop_resize
     from edge_tl_runtime.inference.classifier import Classifier
     from edge_tl_runtime.machine.cpu import OtherPrograms
 

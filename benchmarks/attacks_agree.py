@@ -36,9 +36,9 @@ from edge_tl.adversarial.attacks.model import AttackedModel
 from edge_tl.adversarial.attacks.norms import NORMS
 from edge_tl.adversarial.attacks.pgd import PGD
 from edge_tl_export.torch_graph.module import DifferentiableGraph
+from edge_tl_runtime.images.crop import preprocess_batch
 from edge_tl_runtime.images.datasets.dataset import load_labelled
 from edge_tl_runtime.images.decode import read_photo
-from edge_tl_runtime.images.preprocess import preprocess_batch
 from edge_tl_runtime.inference.classifier import Classifier, SessionSettings
 
 BATCH = 16

@@ -114,7 +114,8 @@ def best(answers: Sequence[tuple[Answers, list[str]]], truth: Sequence[str]) -> 
 def paired_table(found: dict[str, list[Answers]], truths: dict[str, list[str]]) -> None:
     """The best of each side on the same photos, over all networks and over the one that both have."""
     print(
-        "| photos | files | edge-tl's best | Ultralytics' best | only ours right | only theirs | McNemar p | points (95 %) |"
+        "| photos | files | edge-tl's best | Ultralytics' best | only edge-tl right | only Ultralytics right | McNemar p "
+        "| points (95 %) |"
     )
     print("|---|---|---|---|---|---|---|---|")
     for name, answers in found.items():

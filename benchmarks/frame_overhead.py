@@ -24,10 +24,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-from measure import paired
+from measure import rows_over
 from ratios import record
 
-from edge_tl_runtime.images.preprocess import crop_resize
+from edge_tl_runtime.images.crop import crop_resize
 from edge_tl_runtime.inference.classifier import INPUT_NAME, OUTPUT_NAME, Classifier
 from edge_tl_runtime.pipeline.stream import Stream
 from edge_tl_runtime.sources import FrameRecord, Source
@@ -164,15 +164,8 @@ def peer(python: Path) -> Iterator[tuple[str, dict[str, list[float]]]]:
 def print_rows(model: str, width: int, height: int, times: dict[str, list[float]]) -> float:
     """Median seconds of a frame of the first side that is not the bare call, beside those of the bare call."""
     bare = times.pop("bare")
-    for side, whole in times.items():
-        spread = paired(whole, bare)
-        quiet = np.percentile(whole, 10) / np.percentile(bare, 10)
-        print(
-            f"| {model} | {width}x{height} | {side} | {1e3 * statistics.median(bare):.2f} "
-            f"| {1e3 * statistics.median(whole):.2f} | {spread['ratio']:.2f} | {spread['low']:.2f} to {spread['high']:.2f} "
-            f"| {quiet:.2f} |",
-            flush=True,
-        )
+    for side, cells, spread in rows_over(times, bare, 1e-3, digits=2):
+        print(f"| {model} | {width}x{height} | {side} {cells}", flush=True)
         if side in ("memory", "ring"):
             what = f"a frame of {width}x{height} through the live loop, from {side} ({model})"
             goal, headline = GOALS[width, height], side == "ring"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypedDict, TypeVar
 
@@ -69,6 +69,22 @@ def quartiles(values: Collection[float]) -> Spread:
 def paired(first: Sequence[float], second: Sequence[float]) -> Spread:
     """Quartiles of the first over the second, pair by pair."""
     return quartiles([a / b for a, b in zip(first, second, strict=True)])
+
+
+def rows_over(
+    sides: Mapping[str, Sequence[float]], base: Sequence[float], per_ms: float, digits: int
+) -> Iterator[tuple[str, str, Spread]]:
+    """Of each side: its name, Markdown cells from the base's median to the ratio of the fastest tenths, and the ratio's spread.
+
+    per_ms: how many units of the times a millisecond has. digits: of the ratios.
+    """
+    for side, times in sides.items():
+        spread = paired(times, base)
+        fastest = [statistics.quantiles(values, n=10, method="inclusive")[0] for values in (times, base)]
+        medians = " | ".join(f"{statistics.median(values) / per_ms:.2f}" for values in (base, times))
+        ratios = [f"{ratio:.{digits}f}" for ratio in (spread["ratio"], spread["low"], spread["high"])]
+        quiet = f"{fastest[0] / fastest[1]:.{digits}f}"
+        yield side, f"| {medians} | {ratios[0]} | {ratios[1]} to {ratios[2]} | {quiet} |", spread
 
 
 def paired_points(first: Sequence[bool], second: Sequence[bool]) -> Spread:

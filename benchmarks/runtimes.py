@@ -48,10 +48,10 @@ from workshop import SOURCES
 from edge_tl.cli.console import say
 from edge_tl_runtime.core.statistics import wilson
 from edge_tl_runtime.core.threads import usable_cores
+from edge_tl_runtime.images.crop import crop_resize, preprocess_batch
 from edge_tl_runtime.images.datasets.choosing import spread_over
 from edge_tl_runtime.images.datasets.dataset import load_labelled
 from edge_tl_runtime.images.decode import Frame, read_photo
-from edge_tl_runtime.images.preprocess import crop_resize, preprocess_batch
 from edge_tl_runtime.inference.classifier import INPUT_NAME, Classifier, SessionSettings
 from edge_tl_runtime.machine.cpu import OtherPrograms, cpu_name
 from edge_tl_runtime.modelfile.onnx import read_spec

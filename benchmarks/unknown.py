@@ -1,14 +1,15 @@
 """How many pictures of other things a model file calls unknown, beside scores of its logits and detectors of pytorch-ood.
 
-    python benchmarks/unknown.py MODEL KNOWN UNKNOWN... [--without 151-268,281-287] [--record]
+    python benchmarks/unknown.py MODEL KNOWN UNKNOWN... [--without 151-268,281-287]
 
-MODEL: an ONNX file with features. KNOWN: the labelled photos it was trained on; its training part fits the detectors of pytorch-ood
-(where that is installed), its validation part places thresholds. UNKNOWN: folders of photos of anything else. Plain colours, covered
-lenses and noise come on top, as `export` makes them. `--without` leaves out photos whose names begin with these numbers.
+MODEL: an ONNX file with features. KNOWN: the labelled photos it was trained on. The training part fits the detectors of
+pytorch-ood, where that is installed; the validation part places thresholds. UNKNOWN: folders of photos of anything else. Plain
+colours, covered lenses and noise come on top, as `export` makes them. `--without` leaves out photos whose names begin with these
+numbers.
 
-Known photos of each class are dealt into two halves. A threshold placed on one half is tried on the other half and on every second
-unknown photo, so that each photo is tried once by a threshold that it had no part in. Intervals are Wilson's. AUROC is the chance that
-a known photo scores higher than an unknown one.
+Known photos of each class are dealt into two halves. A threshold placed on one half is tried on the other half and on every
+second unknown photo, so that each photo is tried once by a threshold that it had no part in. Intervals are Wilson's. AUROC is the
+chance that a known photo scores higher than an unknown one.
 """
 
 from __future__ import annotations
@@ -62,6 +63,10 @@ def peers(training: Rows, targets: NDArray[np.int64], classes: int) -> dict[str,
     """Detectors of pytorch-ood with their own settings, on the same features; none where it is not installed."""
     try:
         import torch
+
+        from edge_tl.models._torchvision import import_torchvision
+
+        import_torchvision()  # which pytorch-ood imports, and which may not fit a torch for the processor alone
         from pytorch_ood.detector import KNN, Mahalanobis
     except ImportError as error:
         print(f"pytorch-ood is left out: {error}")
@@ -111,11 +116,11 @@ def main() -> None:
     parser.add_argument("known", type=Path)
     parser.add_argument("unknown", type=Path, nargs="+")
     parser.add_argument("--without", type=numbers, default=set(), metavar="NUMBERS")
-    parser.add_argument("--record", action="store_true")
     options = parser.parse_args()
     classifier = Classifier(options.model, SessionSettings(spin=True))
     spec, detector = classifier.spec, classifier.detector
-    assert detector is not None and detector.by_features, "the file holds no features; export it again"
+    if detector is None or not detector.by_features:
+        parser.error(f"{options.model} holds no features; export it again")
     fraction, seed = spec.training.get("val_fraction"), spec.training.get("seed", 0)
     train, held = (
         load_labelled(options.known, spec.labels, part, val_fraction=fraction, seed=seed) for part in ("train", "val")
@@ -136,23 +141,27 @@ def main() -> None:
         OWN: lambda rows: np.maximum(detector.scores(rows[1]), -1e30),
     }
     half = halves(targets)
-    print(f"{spec.arch}, {spec.precision}, {len(spec.labels)} classes, {len(targets)} known photos ({held.split} of {options.known.name})\n")
+    shown = f"{spec.arch}, {spec.precision}, {len(spec.labels)} classes"
+    print(f"{shown}, {len(targets)} known photos ({held.split} of {options.known.name})\n")
     columns = [f"{name} ({len(rows[0])})" for name, rows in sets.items()]
     for keep in KEEPS:
-        print(f"| score | kept at {100 * keep:g} % | " + " | ".join(f"noticed: {name}" for name in columns) + " | AUROC |")
+        print(
+            f"| score | kept at {100 * keep:g} % | " + " | ".join(f"noticed: {name}" for name in columns) + " | AUROC |"
+        )
         print("|---|---|" + "---|" * (len(columns) + 1))
         for name, score in scores.items():
             own = score(known)
             found = {other: score(rows) for other, rows in sets.items()}
             cells = [rate(noticed(own, values, half, keep), len(values)) for values in found.values()]
             curve = [f"{auroc(own, values):.3f}" for values in found.values()]
-            print(f"| {name} | {rate(kept(own, half, keep), len(own))} | {' | '.join(cells)} | {', '.join(curve)} |")
+            row = [name, rate(kept(own, half, keep), len(own)), *cells, ", ".join(curve)]
+            print(f"| {' | '.join(row)} |")
         print()
-    if options.record:
-        own, usual = scores[OWN](known), energy(known[0])
-        for other, rows in sets.items():
-            gain = auroc(own, scores[OWN](rows)) - auroc(usual, energy(rows[0]))
-            record(f"AUROC, {options.known.name} and {other}", "energy", 100 * gain)
+    own, usual = scores[OWN](known), energy(known[0])
+    for other, rows in sets.items():
+        gain = auroc(own, scores[OWN](rows)) - auroc(usual, energy(rows[0]))
+        what = f"AUROC of unknown pictures, {options.known.name} and {other}"
+        record(what, "energy of the logits", 100 * gain, better="higher", kind="points")
 
 
 if __name__ == "__main__":

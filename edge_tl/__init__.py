@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from edge_tl.api.attacking import attack
     from edge_tl.api.benching import bench
     from edge_tl.api.checking import check
-    from edge_tl.api.comparing import Comparison, compare
+    from edge_tl.api.comparing import ComparedResults, compare
     from edge_tl.api.dreaming import dream
     from edge_tl.api.model import EdgeTLWarning, Model, export, load
     from edge_tl.api.packing import pack
@@ -39,7 +39,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AttackResult",
     "BenchResult",
-    "Comparison",
+    "ComparedResults",
     "DataCheck",
     "DreamResult",
     "EdgeTLError",
@@ -71,7 +71,7 @@ __all__ = [
 _PLACES = {
     "AttackResult": "edge_tl.api.results",
     "BenchResult": "edge_tl.api.results",
-    "Comparison": "edge_tl.api.comparing",
+    "ComparedResults": "edge_tl.api.comparing",
     "DataCheck": "edge_tl.api.results",
     "DreamResult": "edge_tl.api.results",
     "EdgeTLError": "edge_tl_runtime.core.errors",

@@ -9,7 +9,7 @@ import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import cv2
 import onnxruntime
@@ -24,6 +24,9 @@ from edge_tl_runtime.machine.temperature import temperature_c
 from edge_tl_runtime.machine.tuning_profile import choose_settings
 from edge_tl_runtime.sinks import window_obstacle
 from edge_tl_runtime.sources.v4l import CameraInfo, PiCameraInfo, cameras, is_raspberry_pi, pi_cameras, pi_program
+
+if TYPE_CHECKING:
+    from edge_tl_runtime.machine.documents import DoctorDocument, ModelCheckDocument
 
 OPENCV_WHEELS = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
 """Distributions that all install the package cv2, each over the files of the others."""
@@ -41,7 +44,7 @@ class ModelCheck:
     problem: str
     warning: str
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> ModelCheckDocument:
         return {
             "path": self.path,
             "ok": not self.problem,
@@ -83,7 +86,7 @@ class Diagnosis:
     plugins: tuple[FoundPlugin, ...]
     problems: tuple[str, ...]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> DoctorDocument:
         """The document of `edge-tl doctor --json`."""
         return {
             "cpu": self.cpu,

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from edge_tl.adversarial.attacks.base import Attack, AttackState
     from edge_tl.models.backbones import Backbone
     from edge_tl_runtime.inference.providers import Provider
+    from edge_tl_runtime.machine.documents import FoundPluginDocument
     from edge_tl_runtime.modelfile.spec import Normalization
     from edge_tl_runtime.pipeline.stream import Result
     from edge_tl_runtime.robustness.corruptions.base import Corruption
@@ -106,7 +107,7 @@ class FoundPlugin:
     plugin: Plugin
     problem: str
 
-    def to_dict(self) -> dict[str, str]:
+    def to_dict(self) -> FoundPluginDocument:
         found = self.plugin
         return {
             "kind": found.kind,

@@ -19,13 +19,22 @@ from typing import Any, is_typeddict
 import click
 import msgspec
 
-from edge_tl.adversarial.documents import RobustnessDocument
+from edge_tl.adversarial.documents import DreamsDocument, RobustnessDocument
 from edge_tl.audit.documents import CheckDocument
+from edge_tl.report.documents import AttackComparedDocument, BenchComparedDocument, RunComparedDocument
+from edge_tl.training.documents import (
+    DiagnoseDocument,
+    MetricsLine,
+    ResumeDocument,
+    RunSettingsDocument,
+    TrainDocument,
+)
 from edge_tl_export.documents import ExportDocument
 from edge_tl_runtime.bench.documents import BenchDocument
 from edge_tl_runtime.bench.pack.documents import PackDocument, PackSummaryDocument
 from edge_tl_runtime.core.files import write_text
 from edge_tl_runtime.inference.documents import PredictLine
+from edge_tl_runtime.machine.documents import BrokenLibrariesDocument, DoctorDocument, ProfileDocument, TuneDocument
 from edge_tl_runtime.modelfile.documents import ContractDocument, InspectDocument
 from edge_tl_runtime.pipeline.documents import RunLine
 from edge_tl_runtime.robustness.documents import EvaluateDocument
@@ -35,15 +44,28 @@ DOCUMENTS: dict[str, type] = {
     "bench": BenchDocument,
     "check": CheckDocument,
     "contract": ContractDocument,
+    "diagnose": DiagnoseDocument,
+    "doctor": DoctorDocument,
+    "doctor-broken": BrokenLibrariesDocument,
+    "dream": DreamsDocument,
     "evaluate": EvaluateDocument,
     "export": ExportDocument,
     "inspect": InspectDocument,
+    "metrics": MetricsLine,
     "pack": PackDocument,
     "pack-summary": PackSummaryDocument,
     "predict": PredictLine,
+    "profile": ProfileDocument,
+    "report-attack": AttackComparedDocument,
+    "report-bench": BenchComparedDocument,
+    "report-run": RunComparedDocument,
+    "resume": ResumeDocument,
     "robustness": RobustnessDocument,
     "run": RunLine,
+    "settings": RunSettingsDocument,
     "status": StatusDocument,
+    "train": TrainDocument,
+    "tune": TuneDocument,
 }
 """By the name of the schema. The version of a document is its key `format` where it has one."""
 

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from edge_tl_runtime.core.errors import BadModelError, EdgeTLError
 from edge_tl_runtime.core.files import sha256
+from edge_tl_runtime.images.crop import preprocess_batch
 from edge_tl_runtime.images.decode import read_photo
-from edge_tl_runtime.images.preprocess import preprocess_batch
 from edge_tl_runtime.inference.classifier import INPUT_NAME, OUTPUT_NAME, Classifier, SessionSettings, open_session
 from edge_tl_runtime.machine.cpu import cpu_name, this_target
 from edge_tl_runtime.modelfile.onnx import parse_spec, read_model

@@ -1,4 +1,4 @@
-"""Folders of `edge-tl attack` made by hand: what robustness.json holds, and framed pictures beside it."""
+"""Folders of `edge-tl attack` made by hand: what robustness.json holds, and uncropped pictures beside it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import scipy.stats
 from conftest import THAI, write_photo
 
-from edge_tl_runtime.images.uncrop import framed
+from edge_tl_runtime.images.uncrop import uncrop
 from edge_tl_runtime.modelfile.spec import ResizeRule
 
 RULE = ResizeRule(height=40, width=48, crop_pct=0.875, resample="area-cubic")
@@ -200,7 +200,7 @@ def write_folder(folder, document=None, examples=3):
         places = f"clean/{number:04}-a.png", f"adversarial/eps-{epsilon}/{number:04}-a.png"
         for place, picture in zip(places, pixels_of(number, epsilon), strict=True):
             (folder / place).parent.mkdir(parents=True, exist_ok=True)
-            write_photo(folder / place, framed(picture, RULE))
+            write_photo(folder / place, uncrop(picture, RULE))
         document["examples"].append(
             {
                 "photo": f"{LABELS[1]}/{number:02}.jpg",

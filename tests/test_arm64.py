@@ -309,9 +309,9 @@ def int8_model(data_dir, one_thread, tmp_path_factory) -> Path:
     from edge_tl.models import WeightsSource, build_network, find_backbone
     from edge_tl_export import Recipe, make_self_test, quantize, to_onnx
     from edge_tl_export.search.compare import open_model
+    from edge_tl_runtime.images.crop import preprocess_batch
     from edge_tl_runtime.images.datasets.survey import photo_files
     from edge_tl_runtime.images.decode import read_photo
-    from edge_tl_runtime.images.preprocess import preprocess_batch
     from edge_tl_runtime.machine.cpu import this_target
     from edge_tl_runtime.modelfile.spec import ModelSpec
 

@@ -25,7 +25,7 @@ from edge_tl.adversarial import (
     SquareAttack,
     TargetedMisclassification,
 )
-from edge_tl.adversarial.attacks.apgd import AutoClimb, checkpoints
+from edge_tl.adversarial.attacks.apgd import AutoAscent, checkpoints
 from edge_tl_export.torch_graph.module import DifferentiableGraph
 from edge_tl_runtime.inference.classifier import Classifier
 from edge_tl_runtime.robustness.square_attack import Square
@@ -436,7 +436,7 @@ def test_checkpoints_are_the_papers():
 
 
 @pytest.mark.parametrize("norm", NORMS)
-def test_auto_climb_is_algorithm_1(norm):
+def test_the_automatic_ascent_is_algorithm_1(norm):
     """Against the paper's algorithm in NumPy, for one photo, on a rugged function of the difference."""
     rng = np.random.default_rng(5)
     shape, steps, epsilon = (1, 3, 4, 3), 50, {"linf": 6.0, "l2": 20.0}[norm]
@@ -460,14 +460,14 @@ def test_auto_climb_is_algorithm_1(norm):
         return torch.from_numpy(array.copy())
 
     start = project(rng.uniform(-1, 1, shape) * epsilon / 4)
-    climb = AutoClimb(NORMS[norm], epsilon, tensor(clean), tensor(start), steps)
+    ascent = AutoAscent(NORMS[norm], epsilon, tensor(clean), tensor(start), steps)
     marks, eta, halvings = [0, *checkpoints(steps)], 2 * epsilon, 0
     x, before, values = start, start, []
     best, best_value = start, -np.inf
     halved, checked = True, value(start)
     for k in range(steps):
-        assert np.allclose(climb.difference.numpy(), x, atol=1e-6), k
-        climb.step(tensor(np.array([value(x)])), tensor(gradient(x)))
+        assert np.allclose(ascent.difference.numpy(), x, atol=1e-6), k
+        ascent.step(tensor(np.array([value(x)])), tensor(gradient(x)))
         values.append(value(x))
         if values[-1] > best_value:
             best, best_value = x, values[-1]

@@ -19,9 +19,9 @@ from edge_tl.adversarial import APGD, PGD, Attack, AttackedModel, DeepFool, Misc
 from edge_tl.adversarial.attacks.norms import NORMS
 from edge_tl.models import WeightsSource, build_network, find_backbone
 from edge_tl_export import PixelModel
+from edge_tl_runtime.images.crop import preprocess_batch
 from edge_tl_runtime.images.datasets.dataset import load_labelled
 from edge_tl_runtime.images.decode import read_photo
-from edge_tl_runtime.images.preprocess import preprocess_batch
 
 COUNT = 24
 ONE_PHOTO = 100 / COUNT

@@ -89,7 +89,7 @@ def test_the_summary_shows_the_figures_of_the_document(finished, capsys):
     for text in (
         "one photo",
         "frame 64x48",
-        "4 a call",
+        "4 per call",
         "a fresh process",
         "not measured: sustained, accuracy",
     ):
@@ -98,9 +98,9 @@ def test_the_summary_shows_the_figures_of_the_document(finished, capsys):
     assert p50 in next(line for line in printed.splitlines() if line.strip().startswith("one photo"))
     assert len(tables(document)) == 2
     doubtful = replace_run(document, others=0.5)
-    assert any("doubtful" in line for line in lines(doubtful))
+    assert any("doubtful" in line.text and line.warns for line in lines(doubtful))
     hot = {"temperature_c": 80.0, "mhz": 600, "throttled": True}
-    assert any("THROTTLED" in line for line in lines(replace_run(document, before=hot, after=hot)))
+    assert any("THROTTLED" in line.text and line.warns for line in lines(replace_run(document, before=hot, after=hot)))
 
 
 def test_the_summary_compares_a_pack_with_the_workstation(finished):
@@ -123,13 +123,13 @@ def test_the_summary_compares_a_pack_with_the_workstation(finished):
     }
     document = {**finished[1], "parts": {"agreement": agreement, "stored": stored}}
     (table,) = tables(document)
-    assert table.columns == ["% left, linf epsilon /255", "0", "2", "8"]
+    assert table.columns == ["% right, linf epsilon /255", "0", "2", "8"]
     assert [list(row) for row in table.rows] == [
         ["all stored pictures, here", "100.0", "50.0", "0.0"],
         ["the attacked file, workstation", "100.0", "25.0", "0.0"],
         ["  twin", "-", "62.5", "12.5"],
     ]
-    told = "\n".join(lines(document))
+    told = "\n".join(map(str, lines(document)))
     for text in ("7 of 8", "identical for 3, else off by 2.03 at most", "ผึ้ง/1.png: here red, there green"):
         assert text in told
 
@@ -327,7 +327,7 @@ def test_the_command_killed_five_times_judges_photos_as_an_unbroken_one_does(col
     assert unbroken.returncode == 0, unbroken.stderr
     for text in (
         "% right, by severity",
-        "Square, 60 questions",
+        "Square, 60 queries",
         "accuracy ",
         " of 90, 95 % interval",
         "mean accuracy under 6",

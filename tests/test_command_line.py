@@ -183,7 +183,7 @@ def test_what_is_suggested_next_runs_as_it_is_printed(tmp_path):
     """From photos in a folder with a space and an apostrophe to a prediction, by the `next:` lines alone."""
     write_surfaces(tmp_path / "bob's photos", train=12, val=4)
     photo = next((tmp_path / "bob's photos" / "val").rglob("*.jpg"))
-    line = shell_command("train", "bob's photos", "-o", "bob's run", "--recipe", "probe")
+    line = shell_command("train", "bob's photos", "-o", "bob's run", "--recipe", "probe", "--size", "96")
     seen = []
     for _ in range(3):
         words = [sys.executable, "-m", "edge_tl", *shlex.split(line.replace("PHOTO", shlex.quote(str(photo))))[1:]]

@@ -17,8 +17,8 @@ from conftest import write_photo
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edge_tl_runtime.images.crop import RESAMPLES, crop_resize
 from edge_tl_runtime.images.decode import read_photo
-from edge_tl_runtime.images.preprocess import RESAMPLES, crop_resize
 from edge_tl_runtime.inference.classifier import Classifier
 from edge_tl_runtime.modelfile.onnx import CHECKSUM_KEY, SPEC_KEY, with_checksum
 from edge_tl_runtime.modelfile.spec import ResizeRule, Scores, SelfTest

@@ -17,11 +17,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from browsers import browser as browser
 from conftest import write_photo
 from flawed_photos import flawed as flawed
+from page_audit import audit
 from PIL import Image
 
-from edge_tl.audit.check import check
+from edge_tl.audit.check import Findings, check
 from edge_tl.cli import invoke as run
 from edge_tl.cli.console import silent
 from edge_tl.data import download, named
@@ -337,8 +339,18 @@ def test_a_test_part_never_moves_the_others(tmp_path):
 # Data check
 
 
-def test_every_flaw_is_found_and_no_more(flawed, tmp_path):
-    found = check(flawed, "efficientnet_lite0", "pretrained", silent, torch.device("cpu"))
+@pytest.fixture(scope="module")
+def findings(flawed) -> Findings:
+    return check(flawed, "efficientnet_lite0", "pretrained", silent, torch.device("cpu"))
+
+
+@pytest.mark.slow
+def test_the_page_holds_in_a_browser(findings, tmp_path, browser):
+    audit(browser, write_data_page(findings, tmp_path / "page.html").as_uri())
+
+
+def test_every_flaw_is_found_and_no_more(findings, tmp_path):
+    found = findings
     leaks = [{photo.path.name for photo in group.photos} for group in found.leaks]
     assert len(leaks) == 2
     assert any("leak.png" in names for names in leaks)
@@ -408,7 +420,7 @@ def test_the_page_shows_photos_spread_over_each_class(tmp_path):
     assert all(photo.label == label for label, photos in found.examples.items() for photo in photos)
     assert {photo.split for photo in found.examples["อิฐ"]} == {"train", "val"}
     page = write_data_page(found, tmp_path / "page.html").read_text("utf-8")
-    sheets = re.findall(r'<p class="label">(\S+) .*?<div class="sheet">(.*?)</div>', page, re.DOTALL)
+    sheets = re.findall(r'<p class="label"><b>(\S+)</b> .*?<div class="sheet">(.*?)</div>', page, re.DOTALL)
     assert [label for label, _ in sheets] == list(found.labels)
     for label, sheet in sheets:
         pictures = re.findall(r'src="data:image/jpeg;base64,([^"]+)" alt="([^"]+)"', sheet)

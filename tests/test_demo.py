@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from stopwatch import HANGING
 
 from edge_tl.data.surfaces import CLASSES, write_surfaces
 
@@ -22,7 +23,7 @@ def test_the_same_seed_gives_the_same_photos(tmp_path):
 @pytest.mark.slow
 def test_the_demo_ends_with_a_table_and_three_commands_that_work(tmp_path):
     demo = [sys.executable, "-m", "edge_tl", "demo", "-o", "demo"]
-    result = subprocess.run(demo, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    result = subprocess.run(demo, cwd=tmp_path, capture_output=True, text=True, timeout=20 * HANGING, check=False)
     assert result.returncode == 0, result.stderr
     commands = [
         line.split("#")[0].split() for line in result.stdout.splitlines() if line.strip().startswith("edge-tl ")

@@ -14,6 +14,7 @@ import cv2
 import pytest
 from commands import EDGE_TL, edge_tl, lines, video
 from conftest import THAI, write_photo
+from schema_checks import assert_fits
 from stopwatch import HANGING, Stopwatch
 
 
@@ -276,6 +277,7 @@ def test_doctor_tells_what_this_machine_is(color_model):
     result = edge_tl("doctor", "--json")
     assert result.returncode == 0, result.stderr
     document = json.loads(result.stdout)
+    assert_fits("doctor", document)
     assert document["target"] in TARGETS
     assert document["cores"] >= 1
     assert "cpu" in document["providers"]
@@ -284,8 +286,9 @@ def test_doctor_tells_what_this_machine_is(color_model):
     text = edge_tl("doctor").stdout
     for word in ("processor", "target", "onnxruntime", "opencv", "cameras", "training", "GPU"):
         assert any(line.startswith(word) for line in text.splitlines()), word
-    checked = json.loads(edge_tl("doctor", color_model, "--json").stdout)["model"]
-    assert checked["ok"]
+    document = json.loads(edge_tl("doctor", color_model, "--json").stdout)
+    assert_fits("doctor", document)
+    assert document["model"]["ok"]
 
 
 def test_doctor_says_what_is_wrong_with_a_model(color_model, tmp_path):
@@ -317,6 +320,7 @@ def test_doctor_answers_where_opencv_cannot_be_imported(tmp_path, color_model):
         assert "Traceback" not in result.stderr
         if arguments == ["--json"]:
             assert "cv2" in json.loads(result.stdout)["broken"]
+            assert_fits("doctor-broken", json.loads(result.stdout))
 
 
 def test_doctor_names_cameras_by_what_survives_a_replug(tmp_path):

@@ -19,9 +19,9 @@ from edge_tl_export.quantization.quantize import quantize
 from edge_tl_export.torch_graph.elementwise import ELEMENTWISE
 from edge_tl_export.torch_graph.equivalence import faithfulness, output_step
 from edge_tl_export.torch_graph.module import DifferentiableGraph
+from edge_tl_runtime.images.crop import preprocess_batch
 from edge_tl_runtime.images.datasets.survey import photo_files
 from edge_tl_runtime.images.decode import read_photo
-from edge_tl_runtime.images.preprocess import preprocess_batch
 from edge_tl_runtime.modelfile.spec import ModelSpec
 
 SIDE = 6

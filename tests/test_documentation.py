@@ -20,7 +20,9 @@ ROOT = Path(__file__).parents[1]
 PAGES = sorted(
     [*ROOT.glob("README*.md"), *(path for path in (ROOT / "docs").rglob("*.md") if "decisions" not in path.parts)]
 )
-LINKED = sorted({*PAGES, *ROOT.glob("*.md"), *(ROOT / "docs" / "decisions").rglob("*.md")})
+LINKED = sorted(
+    {*PAGES, *(path for name in ("docs", "examples") for path in (ROOT / name).rglob("*.md")), *ROOT.glob("*.md")}
+)
 """Pages whose links are checked: decisions tell what was tried, so their commands may be of an earlier release."""
 NAMES = {page: str(page.relative_to(ROOT)) for page in LINKED}
 TUTORIAL = ROOT / "docs" / "tutorial.md"
@@ -184,7 +186,7 @@ def test_the_page_on_python_runs_as_it_stands(tmp_path, monkeypatch, capsys):
     from edge_tl.data.surfaces import write_surfaces
 
     monkeypatch.chdir(tmp_path)
-    write_surfaces(Path("photos"))
+    write_surfaces(Path("photos"), train=16, val=8)
     program = "\n".join(python_blocks(ROOT / "docs" / "python.md"))
     assert "stream(0)" in program
     with warnings.catch_warnings():
@@ -192,4 +194,4 @@ def test_the_page_on_python_runs_as_it_stands(tmp_path, monkeypatch, capsys):
         exec(compile(program.replace("stream(0)", 'stream("photos/val")'), "docs/python.md", "exec"), {})
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("top-1 ")
-    assert sum(line.split()[0] in ("brick", "grass", "gravel") for line in lines) == 60
+    assert sum(line.split()[0] in ("brick", "grass", "gravel") for line in lines) == 3 * 8

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from schema_checks import assert_fits
 
 from edge_tl.adversarial.dreams.dream import DreamSettings, dream, total_variation
 from edge_tl.cli.dream import command
@@ -67,6 +68,7 @@ def test_the_command_writes_what_the_runner_says_it_is(color_model, tmp_path, an
     assert result.exit_code == 0, result.output
     document = json.loads(result.stdout)
     assert document == json.loads((out / "dream.json").read_text("utf-8"))
+    assert_fits("dream", document)
     classifier = Classifier(color_model)
     for item in document["dreams"]:
         for name in ("dream", "control"):

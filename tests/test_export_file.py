@@ -14,9 +14,11 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from browsers import browser as browser
 from click.testing import CliRunner
 from conftest import write_photo
 from onnx import helper, numpy_helper, parser, version_converter
+from page_audit import audit
 from torch import nn
 
 from edge_tl.cli.export import command
@@ -429,6 +431,15 @@ def test_photos_that_calibrate_and_those_that_rank_are_never_the_same(total, siz
         assert others >= 8
         assert len(photos.ranking()) == others
         assert photos.warnings == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("more", [["--quantize"], ["--quantize", "--no-layers", "--max-drop", "0"], []])
+def test_the_page_holds_in_a_browser(tmp_path, file, folder, browser, more):
+    given = tmp_path / "ours.onnx"
+    given.write_bytes(file.read_bytes())
+    CliRunner().invoke(command, [str(given), "--photos", str(folder), *more])
+    audit(browser, (tmp_path / "ours-export.html").as_uri())
 
 
 def test_table_page_and_document_say_the_same(tmp_path, file, folder, monkeypatch):

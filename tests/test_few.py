@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -198,6 +199,15 @@ def _bursts(seed: int, bursts: int, frames: int) -> tuple[np.ndarray, np.ndarray
     values = (centres[:, None] + rng.normal(0, 0.05, (bursts, frames, 64))).reshape(-1, 64).astype(np.float32)
     names = [f"{burst:02d}/{frame}" for burst in range(bursts) for frame in range(frames)]
     return values, np.repeat(np.arange(bursts) % 2, frames), names, [name[:2] for name in names]
+
+
+def test_the_interval_of_grouped_photos_is_that_of_their_groups():
+    values, targets, names, groups = _bursts(0, bursts=20, frames=6)
+    found = cross_validate(values, targets, names, 2, groups=groups)
+    assert found is not None
+    assert found.groups > 2
+    assert replace(found, groups=1.0).ci95[0] > found.ci95[0]
+    assert "of different origins" in found.describe()
 
 
 def test_frames_of_a_burst_are_held_out_together():

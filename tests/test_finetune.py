@@ -20,6 +20,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from stopwatch import HANGING
 
 from edge_tl.cli.console import silent
 from edge_tl.data.surfaces import write_surfaces
@@ -319,7 +320,7 @@ def start(*arguments: str, launcher: tuple[str, ...] = ("-m",)) -> subprocess.Po
 
 
 def finished(process: subprocess.Popen) -> str:
-    output, _ = process.communicate(timeout=300)
+    output, _ = process.communicate(timeout=20 * HANGING)
     assert process.returncode == 0, output
     return output
 

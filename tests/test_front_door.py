@@ -18,7 +18,7 @@ import pytest
 import edge_tl as et
 from edge_tl.api.pixels import frame_of
 from edge_tl.api.settings import names
-from edge_tl.api.show import framed
+from edge_tl.api.show import in_iframe
 from edge_tl.api.train_extra import TRAIN_PACKAGES
 from edge_tl_runtime.core.errors import BadFrame, BadImage, DataError, EdgeTLError, UsageError
 from edge_tl_runtime.images.decode import read_photo
@@ -352,7 +352,7 @@ def test_labels_are_escaped_in_a_notebook(model):
     shown = replace(prediction, top=(replace(prediction.top[0], label=evil),))._repr_html_()
     assert evil not in shown
     assert "&lt;script&gt;" in shown
-    assert 'srcdoc="&lt;p id=&quot;x&quot;&gt;' in framed('<p id="x">')
+    assert 'srcdoc="&lt;p id=&quot;x&quot;&gt;' in in_iframe('<p id="x">')
 
 
 def test_a_page_is_opened_by_the_browser_of_the_person(tmp_path):

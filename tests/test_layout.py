@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from numbered import photo
 
 from edge_tl.cli import invoke as run
-from edge_tl_runtime.core.errors import DataError
+from edge_tl_export.adoption.labels import read_labels
+from edge_tl_runtime.core.errors import DataError, UsageError
 from edge_tl_runtime.images.datasets.dataset import LabelledPhotos, load_labelled, load_splits
 from edge_tl_runtime.images.datasets.junk import is_junk
 
@@ -205,7 +206,8 @@ REFUSED: dict[str, tuple[Tree, str]] = {
         r"'Cat' and 'cat' \(train and val\)",
     ),
     "spaces": ({"cat": 4, "cat ": 4}, "'cat' and 'cat ', which differ only in spaces"),
-    "invisible": ({"cat": 4, "ca\u200bt": 4}, r"'cat' and 'ca\\u200bt'|'ca\\u200bt' and 'cat'"),
+    "invisible": ({"cat": 4, "ca\u200ct": 4}, r"'cat' and 'ca\\u200ct'|'ca\\u200ct' and 'cat'"),
+    "invisible, for no shape of a word": ({"dog": 4, "ca\u200bt": 4}, r"'ca\\u200bt' has letters that are not seen"),
     "normalisation": ({NFC: 4, NFD: 4, "tea": 4}, r"'cafe\\u0301' and 'caf\\xe9'.*normalisation"),
     "only an invisible letter": ({"cat": 4, "\u200b": 4}, r"'\\u200b' has no letter that can be seen"),
     "names tell the labels": ({"train": 0, "train/cat.0.jpg": "", "train/dog.0.jpg": ""}, "no class folders|no photos"),
@@ -379,3 +381,46 @@ def test_every_command_says_what_it_understood(color_model, color_photos, tmp_pa
 def test_photos_without_labels_are_described(tmp_path):
     photos = LabelledPhotos(tmp_path, (), (tmp_path / "a.jpg",), (-1,), "unlabelled")
     assert photos.describe() == f"photos: found 1 without labels ({tmp_path})"
+
+
+def test_every_door_for_labels_has_one_rule_for_letters_that_are_not_seen(tmp_path):
+    """Folders, lists and label files: dropped around a name, kept where words need them, refused elsewhere."""
+    names = {
+        "cat\u200b": "cat",
+        "\ufeffcat": "cat",
+        "\u061ccat\u200f": "cat",
+        "\u2764\ufe0f": "\u2764\ufe0f",
+        "ca\u200ct": "ca\u200ct",
+    }
+    refused = [
+        "ca\u200bt",
+        "ca\u00adt",
+        "ca\u2060t",
+        "ca\u3164t",
+        "cat\U000e0041",
+        "\u202ecat",
+        "\u2066cat\u2069",
+        "\u2800",
+        "\u3164",
+    ]
+    for place, name in enumerate([*names, *refused]):
+        root = tmp_path / str(place)
+        for label in (name, "dog"):
+            (root / "photos" / label).mkdir(parents=True)
+            for number in range(3):
+                (root / "photos" / label / f"{number}.jpg").write_bytes(b"\xff\xd8\xff")
+        rows = [f"photos/{label}/{n}.jpg,{label}" for label in (name, "dog") for n in range(3)]
+        (root / "list.csv").write_text("\n".join(["path,label", *rows]), "utf-8")
+        (root / "labels.json").write_text(json.dumps([name, "dog"]), "utf-8")
+        doors = [
+            lambda: set(load_splits(root / "photos").train.labels),  # noqa: B023
+            lambda: set(load_splits(root / "list.csv").train.labels),  # noqa: B023
+            lambda: set(read_labels(root / "labels.json").labels),  # noqa: B023
+        ]
+        for door in doors:
+            if name in refused:
+                with pytest.raises((DataError, UsageError)) as caught:
+                    door()
+                assert name not in str(caught.value), "written out, for it would not be seen"
+            else:
+                assert door() == {names[name], "dog"}

@@ -14,10 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFont, features
 
-from edge_tl_runtime.sinks.draw import fonts
-from edge_tl_runtime.sinks.draw import text_layout as lettering
-from edge_tl_runtime.sinks.draw.fonts import FontCollection, FontFile, engine_obstacle, open_font, packaged_fonts, shelf
-from edge_tl_runtime.sinks.draw.text_layout import advance, letter, obstacle
+from edge_tl_runtime.sinks.draw import fonts, text_layout
+from edge_tl_runtime.sinks.draw.fonts import (
+    FontCollection,
+    FontFile,
+    engine_obstacle,
+    machine_fonts,
+    open_font,
+    packaged_fonts,
+)
+from edge_tl_runtime.sinks.draw.text_layout import advance, obstacle, text_mask
 
 ARABIC, HEBREW, HINDI = "قطة", "שלום", "क्षत्रिय"
 UNKNOWN = "\U000e0fff\u0378"  # code points that stand for nothing
@@ -33,22 +39,22 @@ def needs_fonts(text: str) -> None:
 
 @pytest.fixture
 def only_fonts(monkeypatch):
-    """only_fonts(files): lettering with these fonts and no others."""
+    """only_fonts(files): text is drawn with these fonts and no others."""
 
     def use(*files: FontFile) -> None:
         shelf_of_test = FontCollection([lambda letters: files])
-        monkeypatch.setattr(lettering, "shelf", lambda: shelf_of_test)
-        lettering._line.cache_clear()
-        lettering._letter.cache_clear()
+        monkeypatch.setattr(text_layout, "machine_fonts", lambda: shelf_of_test)
+        text_layout._line.cache_clear()
+        text_layout._text_mask.cache_clear()
 
     yield use
-    lettering._line.cache_clear()
-    lettering._letter.cache_clear()
+    text_layout._line.cache_clear()
+    text_layout._text_mask.cache_clear()
 
 
 def bands(text: str, em: int = 200) -> list[tuple[int, int]]:
     """First and last row above the baseline of every connected piece of ink, left to right."""
-    line = letter(text, em)
+    line = text_mask(text, em)
     assert line is not None
     _, _, stats, _ = cv2.connectedComponentsWithStats((line.mask > 127).astype(np.uint8))
     boxes = sorted(stats[1:].tolist())
@@ -69,12 +75,12 @@ def test_the_picture_is_that_of_pillow_with_raqm(text, only_fonts):
     if not features.check("raqm"):
         pytest.skip("this Pillow has no raqm, which shapes text")
     needs_fonts(text)
-    font = next((font for font in shelf()._used if font.covers(text)), None)
+    font = next((font for font in machine_fonts()._used if font.covers(text)), None)
     if font is None:
         pytest.skip("no single font has all of it")
     only_fonts(font.file)
     em = 100
-    mine = letter(text, em)
+    mine = text_mask(text, em)
     assert mine is not None
     theirs = Image.new("L", (mine.mask.shape[1] + 80, 300))
     ImageDraw.Draw(theirs).text((40, 150), text, 255, ImageFont.truetype(str(font.file.path), em), anchor="ls")
@@ -93,7 +99,7 @@ def test_the_picture_is_that_of_pillow_with_raqm(text, only_fonts):
 @pytest.mark.parametrize("text", [THAI, HINDI, ARABIC, "Crème brûlée", "แมว cat", f"{ARABIC} cat 12", "a\u200db"])
 def test_no_letter_is_the_box_of_a_missing_one(text):
     needs_fonts(text)
-    line = lettering._line(text)
+    line = text_layout._line(text)
     assert line is not None
     assert all(glyph.number for glyph in line.glyphs)
 
@@ -101,15 +107,15 @@ def test_no_letter_is_the_box_of_a_missing_one(text):
 @needs_harfbuzz
 def test_accents_that_were_typed_apart_look_as_those_in_one():
     needs_fonts("é")
-    apart, together = letter("cafe\u0301", 40), letter("café", 40)
+    apart, together = text_mask("cafe\u0301", 40), text_mask("café", 40)
     assert apart is together
 
 
 def order(text: str) -> str:
     """The text from left to right as it is seen."""
-    levels = lettering._levels(text)
-    runs = [lettering._Run(letter, level, None) for letter, level in zip(text, levels, strict=True)]
-    return "".join(run.text for run in lettering._in_order_of_sight(runs))
+    levels = text_layout._levels(text)
+    runs = [text_layout._Run(letter, level, None) for letter, level in zip(text, levels, strict=True)]
+    return "".join(run.text for run in text_layout._in_order_of_sight(runs))
 
 
 # The answers of python-bidi 0.6 (get_display), with which 20,000 random texts of these letters agree too.
@@ -140,7 +146,7 @@ def test_the_order_loses_no_letter(text):
 @needs_harfbuzz
 def test_arabic_letters_join():
     needs_fonts(ARABIC)
-    joined, apart = letter("ببب", 60), advance("ب")
+    joined, apart = text_mask("ببب", 60), advance("ب")
     assert joined is not None
     assert apart is not None
     assert joined.advance < 0.95 * 3 * apart * 60
@@ -151,9 +157,9 @@ def test_arabic_letters_join():
 @needs_harfbuzz
 @given(st.text(max_size=30), st.integers(1, 60))
 def test_any_text_is_drawn_or_refused_with_a_reason(text, em):
-    line = letter(text, em)
+    line = text_mask(text, em)
     if line is None:
-        assert not lettering.cleaned(text) or lettering.cleaned(text).isascii() or obstacle([text])
+        assert not text_layout.cleaned(text) or text_layout.cleaned(text).isascii() or obstacle([text])
     else:
         assert line.mask.dtype == np.uint8
         assert line.mask.ndim == 2
@@ -164,13 +170,13 @@ def test_any_text_is_drawn_or_refused_with_a_reason(text, em):
 @needs_harfbuzz
 def test_a_text_drawn_again_is_the_same_object():
     needs_fonts("bee")
-    assert letter("bee", 33) is letter("  bee ", 33)
+    assert text_mask("bee", 33) is text_mask("  bee ", 33)
 
 
 @needs_harfbuzz
 def test_what_is_no_letter_is_refused():
     for text in (UNKNOWN, "\ud800", "bee \udc80"):
-        assert letter(text, 20) is None
+        assert text_mask(text, 20) is None
         assert "cannot be drawn" in obstacle(["bee", text])
 
 
@@ -179,7 +185,7 @@ def test_without_fonts_the_reason_names_the_scripts_and_what_to_run(only_fonts, 
     (tmp_path / "broken.ttf").write_bytes(b"no font at all")
     only_fonts(FontFile(tmp_path / "broken.ttf"), FontFile(tmp_path / "gone.ttf"))
     assert obstacle(["bee", "cat"]) == ""
-    assert letter("bee", 20) is None
+    assert text_mask("bee", 20) is None
     assert obstacle(["bee", THAI]) == (
         "labels in Thai cannot be drawn in pictures: no font here has their letters; run: pip install 'edge-tl[text]'"
     )
@@ -197,12 +203,12 @@ def test_each_run_finds_its_own_font(only_fonts):
     if not thai or not other:
         pytest.skip("pip install 'edge-tl[text]'")
     only_fonts(*other, *thai)
-    line = lettering._line(f"Größe {THAI}")
+    line = text_layout._line(f"Größe {THAI}")
     assert line is not None
     assert [glyph.font.file for glyph in line.glyphs][:5] == [other[0]] * 5
     assert line.glyphs[-1].font.file == thai[0]
     only_fonts(*other)
-    assert lettering._line(f"Größe {THAI}") is None
+    assert text_layout._line(f"Größe {THAI}") is None
 
 
 @needs_harfbuzz
@@ -244,9 +250,9 @@ WITHOUT = """
 import sys
 sys.modules["uharfbuzz"] = None  # import raises ImportError
 import numpy as np
-from edge_tl_runtime.sinks.draw import text_layout as lettering
+from edge_tl_runtime.sinks.draw import text_layout
 from edge_tl_runtime.sinks.draw.overlay import Overlay, drawable
-assert lettering.letter("bee", 20) is None and lettering.advance("bee") is None
+assert text_layout.text_mask("bee", 20) is None and text_layout.advance("bee") is None
 assert Overlay(["bee", "cat"]).obstacle == ""
 print(Overlay(["bee", "ผึ้ง", "café"]).obstacle)
 print(drawable("bee", 1), drawable("ผึ้ง", 7), drawable("ผึ้ง", -1), sep="|")

@@ -8,8 +8,7 @@ from conftest import THAI
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_tl_runtime.sinks.draw import overlay
-from edge_tl_runtime.sinks.draw import text_layout as lettering
+from edge_tl_runtime.sinks.draw import overlay, text_layout
 from edge_tl_runtime.sinks.draw.fonts import FontCollection
 from edge_tl_runtime.sinks.draw.overlay import Overlay, drawable
 
@@ -25,8 +24,8 @@ def gray(height: int, width: int) -> np.ndarray:
 def no_fonts(monkeypatch):
     """A machine with HarfBuzz and no font at all."""
     empty = FontCollection([])
-    monkeypatch.setattr(lettering, "shelf", lambda: empty)
-    caches = (lettering._line, lettering._letter, overlay._ink)
+    monkeypatch.setattr(text_layout, "machine_fonts", lambda: empty)
+    caches = (text_layout._line, text_layout._text_mask, overlay._ink)
     for cache in caches:
         cache.cache_clear()
     yield

@@ -33,9 +33,9 @@ from edge_tl_runtime.bench.parts.stored import StoredAttackPart
 from edge_tl_runtime.bench.settings import BenchSettings
 from edge_tl_runtime.core.errors import BadPackError, UsageError
 from edge_tl_runtime.core.files import sha256
+from edge_tl_runtime.images.crop import crop_resize
 from edge_tl_runtime.images.datasets.dataset import load_labelled
 from edge_tl_runtime.images.decode import read_photo
-from edge_tl_runtime.images.preprocess import crop_resize
 from edge_tl_runtime.inference.classifier import Classifier
 from edge_tl_runtime.robustness.corrupted_accuracy import corrupted_accuracy
 from edge_tl_runtime.robustness.corruptions import named_corruptions

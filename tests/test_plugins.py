@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 from conftest import write_photo
+from schema_checks import assert_fits
 
 from edge_tl.adversarial.attacks.registry import ATTACKS
 from edge_tl.adversarial.settings import ATTACK_NAMES
@@ -123,7 +124,9 @@ def test_an_attack_and_a_corruption_of_a_package_serve_an_evaluation(site, tmp_p
 
 
 def test_doctor_and_help_list_what_is_installed(site, tmp_path):
-    listed = json.loads(edge_tl(tmp_path, site, "doctor", "--json").stdout)["plugins"]
+    found = json.loads(edge_tl(tmp_path, site, "doctor", "--json").stdout)
+    assert_fits("doctor", found)
+    listed = found["plugins"]
     kinds = {"sources": "countdown", "sinks": "lines", "attacks": "random-sign", "corruptions": "stripes"}
     assert {item["kind"]: item["name"] for item in listed} == kinds
     assert all({key: item[key] for key in EXAMPLE} == EXAMPLE and item["problem"] == "" for item in listed)

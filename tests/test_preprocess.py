@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from edge_tl_runtime.core.errors import BadFrame, BadModelError
-from edge_tl_runtime.images.preprocess import DEFAULT_RESAMPLE, RESAMPLES, crop_resize, preprocess_batch
+from edge_tl_runtime.images.crop import DEFAULT_RESAMPLE, RESAMPLES, crop_resize, preprocess_batch
 from edge_tl_runtime.modelfile.spec import ResizeRule
 
 

@@ -16,9 +16,9 @@ from edge_tl.training.settings import TrainSettings
 from edge_tl.training.train import train
 from edge_tl_export import ExportSettings, PixelModel
 from edge_tl_runtime.evaluation.evaluate import PixelReader, evaluate
+from edge_tl_runtime.images.crop import crop_resize
 from edge_tl_runtime.images.datasets.dataset import load_labelled
 from edge_tl_runtime.images.decode import read_photo
-from edge_tl_runtime.images.preprocess import crop_resize
 from edge_tl_runtime.inference.classifier import Classifier
 
 

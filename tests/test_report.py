@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import unicodedata
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -11,23 +12,27 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
+from browsers import browser as browser
 from conftest import THAI
 from hypothesis import given
 from hypothesis import strategies as st
+from page_audit import audit
+from schema_checks import assert_fits
 
 from edge_tl.cli import invoke as run
 from edge_tl.cli.console import silent
 from edge_tl.data.surfaces import write_surfaces
 from edge_tl.models import WeightsSource, build_network, find_backbone
-from edge_tl.report.common.html import new_figure, png, styled, svg
+from edge_tl.report.common.html import new_figure, png, short, styled, svg
 from edge_tl.report.run.gradcam import grad_cam
 from edge_tl.report.run.page import write_page
+from edge_tl.report.run.plots import confusion_matrix
 from edge_tl.training import auto_recipe as recipe
 from edge_tl.training.calibrate import calibrate
 from edge_tl.training.diagnose import Way, diagnose, nearest, verdict
 from edge_tl.training.probe.features import Features
 from edge_tl.training.probe.probe import Probe
-from edge_tl.training.run_folder import load_run, read_evaluated
+from edge_tl.training.run_folder import begin, load_run, read_evaluated, read_metrics
 from edge_tl.training.settings import FinetuneSettings, TrainSettings
 from edge_tl.training.train import train
 from edge_tl_runtime.core.statistics import mcnemar
@@ -156,6 +161,7 @@ def test_diagnosis_of_photos_that_fit(tmp_path):
     assert names == ["nearest neighbours", "probe", "fine-tuning", "from scratch"]
     assert "features fit" in diagnosis.verdict
     assert json.loads(json.dumps(diagnosis.to_dict()))["chance"] == pytest.approx(1 / 3)
+    assert_fits("diagnose", json.loads(json.dumps(diagnosis.to_dict())))
 
 
 # Pages
@@ -168,6 +174,7 @@ class Tags(HTMLParser):
         super().__init__()
         self.open: list[str] = []
         self.seen: dict[str, int] = {}
+        self.words = ""
         self.feed(text)
         assert not self.open
 
@@ -178,6 +185,9 @@ class Tags(HTMLParser):
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words += data
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +208,7 @@ def runs(surfaces, tmp_path_factory) -> list[Path]:
 def test_the_page_of_a_run_is_whole(runs):
     text = write_page(runs[1]).read_text()
     tags = Tags(text)
-    assert tags.seen["svg"] == 4  # curves, rate search, reliability, confusion
+    assert tags.seen["svg"] == 5  # loss, top-1, rate search, reliability, confusion
     for words in ("test top-1", "of the way from probe", "learning rate", "torch", "brick"):
         assert words in text
     assert "script" not in tags.seen
@@ -226,6 +236,7 @@ def test_runs_side_by_side(runs, tmp_path, capsys):
     output = tmp_path / "both.html"
     assert run(["report", *map(str, runs), "-o", str(output), "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
+    assert_fits("report-run", *rows)
     assert [row["run"] for row in rows] == ["plain", "tuned"]
     assert rows[0]["p"] is None
     text = output.read_text()
@@ -246,6 +257,40 @@ def test_tensorboard_reads_the_records(runs):
     shutil.rmtree(runs[1] / "tensorboard")
 
 
+@pytest.mark.slow
+def test_the_pages_of_runs_hold_in_a_browser(runs, tmp_path, browser):
+    both = tmp_path / "both.html"
+    assert run(["report", *map(str, runs), "-o", str(both)]) == 0
+    for page in (write_page(runs[1]), both):
+        audit(browser, page.resolve().as_uri())
+
+
+def test_what_a_run_holds_fits_the_classes(runs):
+    for folder in runs:
+        assert_fits("settings", json.loads((folder / "settings.json").read_text("utf-8")))
+        assert_fits("contract", json.loads((folder / "spec.json").read_text("utf-8")))
+        assert_fits("metrics", *read_metrics(folder))
+    stages = {record["stage"] for folder in runs for record in read_metrics(folder)}
+    assert {"features", "probe", "rate", "finetune", "candidate"} <= stages
+
+
+def test_a_run_without_stored_answers_is_compared_in_json_all_the_same(runs, tmp_path, capsys):
+    bare = tmp_path / "bare"
+    shutil.copytree(runs[0], bare)
+    (bare / "logits.npz").unlink()
+    assert run(["report", str(runs[0]), str(bare), "-o", str(tmp_path / "both.html"), "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert_fits("report-run", *rows)
+    assert rows[1]["ece"] is None
+
+
+def test_what_resuming_needs_fits_its_class(tmp_path):
+    begin(tmp_path, "photos", TrainSettings().to_dict(), "ab")
+    assert_fits("resume", json.loads((tmp_path / "resume.json").read_text("utf-8")))
+    begin(tmp_path, "photos", TrainSettings().to_dict(), "ab", finished=3)
+    assert_fits("resume", json.loads((tmp_path / "resume.json").read_text("utf-8")))
+
+
 def test_the_temperature_travels_with_the_contract(runs):
     spec, evaluated = load_run(runs[0]).spec, read_evaluated(runs[0])["val"]
     assert spec.scores.temperature == calibrate(evaluated.logits, evaluated.targets).temperature >= 1.0
@@ -253,6 +298,21 @@ def test_the_temperature_travels_with_the_contract(runs):
 
 
 # Plots
+
+
+@given(st.text("abc -_มดแก蟻アリ🐜ê"), st.integers(8, 40))
+def test_a_shortened_label_keeps_its_ends_and_fits(label, cells):
+    made = short(label, cells)
+    assert sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in made) <= cells
+    if made != label:
+        start, end = made.split("…")
+        assert label.startswith(start)
+        assert label.endswith(end)
+
+
+@pytest.mark.parametrize("label", [r"$\frac$", "US$5 to $9", "$", "a_b^c", "<b>&", "x" * 300, THAI, "نملة", "🐜"])
+def test_a_label_of_a_plot_is_text_whatever_it_holds(label):
+    assert short(label) in Tags(str(confusion_matrix(np.eye(2, dtype=np.int64), (label, "other")))).words
 
 
 @styled

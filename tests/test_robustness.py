@@ -24,8 +24,8 @@ from edge_tl.adversarial.settings import AttackSettings
 from edge_tl_export import make_self_test
 from edge_tl_export.search.compare import open_model
 from edge_tl_runtime.core.errors import DataError, UsageError
+from edge_tl_runtime.images.crop import crop_resize
 from edge_tl_runtime.images.decode import read_photo
-from edge_tl_runtime.images.preprocess import crop_resize
 from edge_tl_runtime.inference.classifier import Classifier
 from edge_tl_runtime.modelfile.onnx import with_checksum
 

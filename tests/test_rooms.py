@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+import edge_tl
+import edge_tl_export
 import edge_tl_runtime
 
 PACKAGES = [
@@ -43,3 +45,23 @@ def test_packages_load_nothing_heavy():
     environment = {"PYTHONPATH": ":".join(sys.path)}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
     assert done.stdout.strip() == "[]"
+
+
+OF_THE_WORKSTATION = [
+    found.name
+    for package in (edge_tl, edge_tl_export)
+    for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+    if found.ispkg
+]
+NAMING = {"edge_tl.adversarial", "edge_tl.cli", "edge_tl.models"}
+"""Packages of the workstation that hold names of their own."""
+
+
+@pytest.mark.parametrize("package", OF_THE_WORKSTATION)
+def test_public_names_of_the_workstation_exist(package):
+    room = importlib.import_module(package)
+    if package in NAMING:
+        assert all(hasattr(room, name) for name in room.__all__)
+        return
+    modules = {module.name for module in pkgutil.iter_modules(room.__path__) if not module.name.startswith("_")}
+    assert sorted(room.__all__) == sorted(modules), f"__all__ of {package} is not the list of its modules"

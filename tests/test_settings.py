@@ -147,7 +147,7 @@ def test_the_allowed_drop_is_in_points_until_it_is_computed_with(words, points):
         ({"quantization": "int8"}, "did you mean quantize?"),
         ({"quantize": "int4"}, "there are int8, fp16"),
         ({"qat_epochs": -1}, "must be at least 0"),
-        ({"layers": 1}, "it takes True or False"),
+        ({"layers": 1}, "it takes true or false"),
         ({"target": "pi"}, "there are auto"),
         ({"search": "all"}, "there are first, full"),
     ],

@@ -14,11 +14,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_tl_runtime.core.errors import BadModelError, UnknownSpecVersion
+from edge_tl_runtime.core.text import INVISIBLE, UNPRINTABLE, without_invisible
 from edge_tl_runtime.modelfile.spec import Accuracy, ModelSpec, Scores, SelfTest, spread
 
 
 @given(
-    labels=st.lists(names.filter(lambda t: t.strip() != ""), min_size=2, max_size=6, unique=True),
+    labels=st.lists(
+        names.filter(lambda t: without_invisible(t) != "" and not UNPRINTABLE.search(t)),
+        min_size=2,
+        max_size=6,
+        unique_by=without_invisible,
+    ),
     training=st.dictionaries(st.text(), json_values, max_size=4),
     top1=st.floats(0, 1),
     temperature=st.floats(0.01, 100),
@@ -32,6 +38,45 @@ def test_json_round_trip_gives_an_equal_spec(labels, training, top1, temperature
         self_test=SelfTest(thumbnail="", side=2, top1=0, logits=(1.0,) * len(labels), tolerance=0.1),
     )
     assert ModelSpec.from_json(spec.to_json()) == spec
+
+
+UNSEEN = (
+    "\u00ad\u034f\u061c\u115f\u17b4\u180e\u200b\u200c\u200d\u200e\u200f"
+    "\u2060\u2062\u2800\u3164\ufe0f\ufeff\uffa0\U0001d173\U000e0041"
+)
+
+
+@pytest.mark.parametrize("letter", UNSEEN, ids=lambda letter: f"{ord(letter):x}")
+def test_labels_that_are_one_to_a_person_are_refused(letter):
+    """Zero width, joiners, fillers, tags: a file of somebody else's must not name two classes that nobody can tell apart."""
+    assert INVISIBLE.match(letter)
+    for pair in (
+        ("cat", f"c{letter}at"),
+        (f"cat{letter}", "cat"),
+        ("cat", f"{letter}cat"),
+        (f"c{letter}at", f"ca{letter}t"),
+    ):
+        with pytest.raises(BadModelError, match="differ only in what is not seen"):
+            make(pair)
+    with pytest.raises(BadModelError, match="no letter that can be seen"):
+        make(("cat", letter * 3))
+    assert make((f"c{letter}at", "dog")).labels == (f"c{letter}at", "dog")
+
+
+@pytest.mark.parametrize("letter", "\u202a\u202e\u2066\u2069", ids=lambda letter: f"{ord(letter):x}")
+def test_marks_that_turn_the_rest_of_a_line_are_refused(letter):
+    with pytest.raises(BadModelError, match="control characters"):
+        make((f"c{letter}at", "dog"))
+
+
+def test_words_that_need_joiners_stay():
+    labels = (
+        "\u0645\u06cc\u200c\u0631\u0648\u062f",
+        "\u0915\u094d\u200d\u0937",
+        "\u2764\ufe0f",
+        "\U0001f469\u200d\U0001f52c",
+    )
+    assert make(labels).labels == labels
 
 
 def test_spec_is_frozen():

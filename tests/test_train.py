@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import scipy.optimize
 import torch
+from schema_checks import assert_fits
 
 from edge_tl.cli.console import silent
 from edge_tl.data.surfaces import CLASSES, write_surfaces
@@ -105,6 +106,7 @@ def test_a_run_holds_what_is_promised(trained, surfaces):
     assert stages == ["features", "probe", "cross-validation"]
     assert json.loads((trained.folder / "settings.json").read_text())["seed"] == 0
     assert trained.evaluation.top1 >= 0.85
+    assert_fits("train", json.loads(json.dumps(trained.to_dict())))
 
 
 def test_a_run_read_again_judges_as_training_did(trained, surfaces):

@@ -30,7 +30,7 @@ from edge_tl_runtime.images.fingerprint import (
     file_key,
     fingerprint_photos,
     picture_hash,
-    telling_radius,
+    safe_radius,
     turned,
 )
 from edge_tl_runtime.modelfile.training_images import MAX_BYTES, MAX_RADIUS, PhotoHashes, TrainingImages
@@ -263,15 +263,15 @@ def test_new_frames_of_a_camera_that_does_not_move_are_not_taken_for_old_ones(tm
 
 def test_a_radius_is_the_largest_within_which_few_photos_are_alike():
     rows = np.random.default_rng(0).integers(0, 256, (300, 12), np.uint8)
-    assert telling_radius(rows) == MAX_RADIUS
+    assert safe_radius(rows) == MAX_RADIUS
     for bits in range(8):
         near = rows.copy()
         near[:, 0] ^= np.uint8((1 << bits) - 1)
         pairs = np.concatenate([rows, near]) if bits else np.concatenate([rows, rows])
-        assert telling_radius(pairs) == max(bits - 1 - MARGIN, -1)
+        assert safe_radius(pairs) == max(bits - 1 - MARGIN, -1)
     few = np.concatenate([rows, rows[:2]])
-    assert telling_radius(few) == MAX_RADIUS
-    assert telling_radius(rows[:0]) == MAX_RADIUS
+    assert safe_radius(few) == MAX_RADIUS
+    assert safe_radius(rows[:0]) == MAX_RADIUS
 
 
 def test_photos_too_much_alike_are_known_as_files_alone(tmp_path):

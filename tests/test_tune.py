@@ -14,6 +14,7 @@ import pytest
 from commands import edge_tl
 from conftest import write_photo
 from onnx import helper, numpy_helper
+from schema_checks import assert_fits
 from stopwatch import Stopwatch
 
 from edge_tl_runtime.core.errors import BadModelError, UsageError
@@ -93,6 +94,8 @@ def test_tune_writes_a_profile_that_run_and_predict_follow(model, tmp_path, soli
     document = json.loads(result.stdout)
     stored = json.loads(profile_path(model).read_text("utf-8"))
     assert {key: document[key] for key in stored} == stored
+    assert_fits("tune", document)
+    assert_fits("profile", stored)
     assert document["sha256"] == sha256(model.read_bytes())
     assert Machine(**{**document["machine"], "providers": tuple(document["machine"]["providers"])}) == Machine.here()
     rows = document["measured"]

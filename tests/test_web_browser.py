@@ -10,6 +10,7 @@ import pytest
 from browsers import browser as browser
 from browsers import screen
 from conftest import THAI
+from page_audit import audit
 from web_pages import EVIL, Camera, deliver, grey, result_of, status_of, until
 
 from edge_tl_runtime.sinks.web import WebPage
@@ -124,6 +125,26 @@ def test_a_label_is_text_whatever_it_holds(browser, page):
     assert len(browser.find_elements("css selector", "img")) == 1
     assert not browser.find_elements("css selector", "main b")
     assert not browser.get_log("browser")
+
+
+@pytest.mark.parametrize(("state", "notice"), [("LIVE", ""), ("LOST", "the camera is gone"), ("STALE", "nothing new")])
+def test_every_text_can_be_read_in_light_and_dark(browser, page, state, notice):
+    for answer in ({THAI: 0.6, "ant": 0.4}, {"ant": 0.7, THAI: 0.3}):
+        deliver(page, result_of(answer))
+    page.status(
+        status_of(
+            state, notice=notice, model_notice="the new file was refused", sinks={"log": {"written": 1, "failed": 2}}
+        )
+    )
+    audit(browser, page.url, lambda: shown(browser, state=state, notice=notice, label="ant"))
+
+
+def test_a_sink_that_fails_stands_out(browser, page):
+    browser.get(page.url)
+    page.status(status_of(sinks={"log": {"written": 1, "failed": 2}, "mqtt": {"written": 3}}))
+    until(lambda: text(browser, "sinks"))
+    failing, fine = (row.value_of_css_property("color") for row in browser.find_elements("css selector", "#sinks dd"))
+    assert failing != fine
 
 
 @pytest.mark.parametrize("width", [360, 390, 700, 820, 1280])

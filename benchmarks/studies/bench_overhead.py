@@ -20,7 +20,7 @@ from pathlib import Path
 
 import _shared  # noqa: F401
 import numpy as np
-from measure import paired
+from measure import rows_over
 from ratios import record
 
 from edge_tl_runtime.bench.parts.timing import single_stream, warm_up
@@ -77,15 +77,8 @@ def main(models: list[Path]) -> None:
 
 def print_rows(model: str, times: dict[str, list[float]]) -> None:
     base = times.pop("session.run")
-    for side, found in times.items():
-        spread = paired(found, base)
-        quiet = np.percentile(found, 10) / np.percentile(base, 10)
-        print(
-            f"| {model} | {side} | {statistics.median(base) / 1e6:.2f} | {statistics.median(found) / 1e6:.2f} "
-            f"| {spread['ratio']:.3f} | {spread['low']:.3f} to {spread['high']:.3f} "
-            f"| {quiet:.3f} |",
-            flush=True,
-        )
+    for side, cells, spread in rows_over(times, base, 1e6, digits=3):
+        print(f"| {model} | {side} {cells}", flush=True)
         if side == "bench":
             record(f"p50 that bench reports ({model})", "session.run", **spread, goal="1.00 +- 0.03")
 

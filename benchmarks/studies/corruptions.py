@@ -28,9 +28,9 @@ import numpy as np
 from measure import quartiles
 from ratios import record
 
+from edge_tl_runtime.images.crop import preprocess_batch
 from edge_tl_runtime.images.datasets.survey import photo_files
 from edge_tl_runtime.images.decode import read_photo
-from edge_tl_runtime.images.preprocess import preprocess_batch
 from edge_tl_runtime.modelfile.spec import ResizeRule
 from edge_tl_runtime.robustness.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 

@@ -27,9 +27,9 @@ from edge_tl.training.run_folder import published_run
 from edge_tl_export import to_onnx
 from edge_tl_runtime.core.statistics import discordant, mcnemar
 from edge_tl_runtime.core.threads import map_in_order
+from edge_tl_runtime.images.crop import DEFAULT_RESAMPLE, RESAMPLES
 from edge_tl_runtime.images.datasets.dataset import load_labelled
 from edge_tl_runtime.images.decode import read_photo
-from edge_tl_runtime.images.preprocess import DEFAULT_RESAMPLE, RESAMPLES
 from edge_tl_runtime.inference.classifier import SessionSettings, open_session
 from edge_tl_runtime.modelfile.onnx import parse_spec, read_model
 from edge_tl_runtime.modelfile.spec import ModelSpec

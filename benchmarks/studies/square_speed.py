@@ -27,9 +27,9 @@ from measure import quartiles
 from numpy.typing import NDArray
 from ratios import record
 
+from edge_tl_runtime.images.crop import preprocess_batch
 from edge_tl_runtime.images.datasets.dataset import load_labelled
 from edge_tl_runtime.images.decode import read_photo
-from edge_tl_runtime.images.preprocess import preprocess_batch
 from edge_tl_runtime.inference.classifier import Classifier, SessionSettings
 from edge_tl_runtime.robustness.square_attack import Square
 

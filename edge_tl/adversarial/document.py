@@ -11,7 +11,7 @@ FORMAT: Final = 2
 FORMATS = (1, 2)
 """Of robustness.json, that this release reads; it writes the last."""
 DREAMS_DOCUMENT = "dream.json"
-DREAMS_FORMAT = 2
+DREAMS_FORMAT: Final = 2
 DREAMS_FORMATS = (1, 2)
 
 Document = dict[str, Any]

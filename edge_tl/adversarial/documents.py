@@ -20,7 +20,7 @@ from edge_tl_runtime.core.documents import (
 )
 from edge_tl_runtime.evaluation.documents import OverlapDocument
 from edge_tl_runtime.images.documents import SkippedDocument
-from edge_tl_runtime.modelfile.documents import ResizeDocument
+from edge_tl_runtime.modelfile.documents import Precision, ResizeDocument
 from edge_tl_runtime.robustness.documents import (
     AlarmDocument,
     AttackKind,
@@ -294,3 +294,96 @@ class RobustnessDocument(TypedDict):
     skipped: list[SkippedDocument]
     seconds: NotNegative
     complete: bool
+
+
+class DreamScoreDocument(TypedDict):
+    """What the file says of a picture.
+
+    logit, confidence, rank: of the class; rank 1 is the likeliest.
+    best: the likeliest class.
+    tv: total variation of the picture.
+    """
+
+    logit: float
+    confidence: Share
+    rank: AtLeastOne
+    best: str
+    tv: NotNegative
+
+
+class DreamStepDocument(DreamScoreDocument):
+    """What the file said after a step of the climb."""
+
+    step: Count
+
+
+class DreamPictureDocument(DreamScoreDocument):
+    """A picture in the folder, and what the file says of it.
+
+    picture: its name.
+    rebuilt_logit: of the network that gave the gradients.
+    """
+
+    picture: str
+    rebuilt_logit: float
+
+
+class _Shown(TypedDict, total=False):
+    animation: str
+    control: DreamPictureDocument
+
+
+class DreamDocument(_Shown):
+    """The pictures of one class.
+
+    index: of the label.
+    start: what the file said before the climb.
+    animation: the climb, by the name of its file.
+    control: made without the terms that keep it looking like a photo.
+    """
+
+    label: str
+    index: Count
+    start: DreamScoreDocument
+    dream: DreamPictureDocument
+    trace: list[DreamStepDocument]
+
+
+class DreamSettingsDocument(TypedDict):
+    """What was asked for; edge-tl dream --help says what each means."""
+
+    steps: AtLeastOne
+    learning_rate: NotNegative
+    basis: str
+    tv: NotNegative
+    l2: NotNegative
+    jitter: Count
+    scale: Share
+    rotation: NotNegative
+    start: str
+    gradients: Annotated[str, one_of(("own", "fp32-counterpart"))]
+    control: bool
+    animation: str
+    frames: AtLeastOne
+    seed: Count
+    device: str
+
+
+class DreamsDocument(TypedDict):
+    """What edge-tl dream writes as dream.json and prints with --json.
+
+    model, sha256: the file that was asked.
+    gradients_of: the file whose gradients were climbed.
+    photo: that was started from; null where there was none.
+    """
+
+    format: Literal[2]
+    model: str
+    sha256: Sha256
+    precision: Precision
+    gradients_of: str
+    resize: ResizeDocument
+    photo: str | None
+    settings: DreamSettingsDocument
+    dreams: list[DreamDocument]
+    versions: dict[str, str]

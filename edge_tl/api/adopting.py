@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edge_tl.api.model import Model, PathLike
+from edge_tl.api.model import Model
 from edge_tl.api.reporter import Reporter, reporter
-from edge_tl.api.settings import settings_of
+from edge_tl.api.settings import PathLike, settings_of
 from edge_tl.api.train_extra import train_extra
 from edge_tl_export.adoption.settings import AdoptSettings
 from edge_tl_runtime.core.errors import UsageError

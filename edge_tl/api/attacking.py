@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from edge_tl.api.reporter import Reporter, reporter
 from edge_tl.api.results import AttackResult
-from edge_tl.api.settings import settings_of
+from edge_tl.api.settings import PathLike, settings_of
 from edge_tl.api.train_extra import train_extra
 from edge_tl_runtime.core.errors import UsageError
 
 
 def attack(
-    model: str | os.PathLike[str],
-    photos: str | os.PathLike[str],
-    folder: str | os.PathLike[str] | None = None,
+    model: PathLike,
+    photos: PathLike,
+    folder: PathLike | None = None,
     *,
     eps: Iterable[float] | float | None = None,
     count: int = 0,

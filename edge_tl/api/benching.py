@@ -6,10 +6,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from edge_tl.api.model import PathLike
 from edge_tl.api.reporter import Reporter, reporter
 from edge_tl.api.results import BenchResult
-from edge_tl.api.settings import settings_of
+from edge_tl.api.settings import PathLike, settings_of
 from edge_tl_runtime.bench.benchmark import BenchmarkModel, run_benchmark
 from edge_tl_runtime.bench.pack.pack import Pack
 from edge_tl_runtime.bench.result import write_result
@@ -64,9 +63,10 @@ def bench(
         opened.archive.verify()
     measured = BenchmarkModel(model=path, classifier=classifier, pack=opened, photos=photos, overlap=overlap)
     target = Path(f"bench-{path.stem}.json") if output is None else Path(output)
-    document, ledger = run_benchmark(measured, target, made, report.stage, report.say)
+    found, ledger = run_benchmark(measured, target, made, report.stage, report.say)
+    document: dict[str, Any] = dict(found)
     document = document if signing is None else signing(document)
     write_result(target, document)
     if document["complete"]:
         ledger.discard()
-    return BenchResult(target, dict(document))
+    return BenchResult(target, document)

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from edge_tl.api.reporter import Reporter, reporter
 from edge_tl.api.results import DataCheck
+from edge_tl.api.settings import PathLike
 from edge_tl.api.train_extra import train_extra
 from edge_tl.audit.settings import CheckSettings
 
 
 def check(
-    photos: str | os.PathLike[str],
-    page: str | os.PathLike[str] = CheckSettings.page,
+    photos: PathLike,
+    page: PathLike = CheckSettings.page,
     *,
     arch: str = CheckSettings.arch,
     weights: str = CheckSettings.weights,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edge_tl.api.model import PathLike
+from edge_tl.api.settings import PathLike
 from edge_tl.api.show import show_page
 from edge_tl.api.train_extra import train_extra
 from edge_tl_runtime.core.errors import UsageError
@@ -21,7 +21,7 @@ PAGE = Path("comparison.html")
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ComparedResults:
     """Results of one kind, each but the first compared with the first. The others' rows are empty. page: shows them all."""
 
     page: Path
@@ -39,7 +39,7 @@ class Comparison:
         return [dict(row.to_dict()) for row in rows]
 
 
-def compare(*results: PathLike, page: PathLike | None = None, dreams: PathLike | None = None) -> Comparison:
+def compare(*results: PathLike, page: PathLike | None = None, dreams: PathLike | None = None) -> ComparedResults:
     """Write the page of a result, or of several of one kind; as `edge-tl report`.
 
     results: folders of `train` or `attack`, or files of `bench`; a folder of such files stands for all of them. page: the file
@@ -76,31 +76,31 @@ def _is_fleet(path: Path) -> bool:
     return any(map(is_result, path.glob("*.json")))
 
 
-def _of_runs(folders: Sequence[Path], target: Path) -> Comparison:
+def _of_runs(folders: Sequence[Path], target: Path) -> ComparedResults:
     from edge_tl.report.run.compare import compare, write_comparison
     from edge_tl.report.run.page import write_page
 
     rows = compare(folders)
     page = write_page(folders[0]) if len(folders) == 1 else write_comparison(folders, rows, target)
-    return Comparison(page, runs=rows)
+    return ComparedResults(page, runs=rows)
 
 
-def _of_attacks(folders: Sequence[Path], target: Path, dreams: Path | None) -> Comparison:
+def _of_attacks(folders: Sequence[Path], target: Path, dreams: Path | None) -> ComparedResults:
     from edge_tl.report.robustness.compare import compare_robustness, write_robustness_comparison
     from edge_tl.report.robustness.page import write_robustness_page
 
     rows = compare_robustness(folders)
     single = len(folders) == 1
     page = write_robustness_page(folders[0], dreams) if single else write_robustness_comparison(rows, target)
-    return Comparison(page, attacks=rows)
+    return ComparedResults(page, attacks=rows)
 
 
-def _of_benches(given: Sequence[Path], target: Path | None) -> Comparison:
+def _of_benches(given: Sequence[Path], target: Path | None) -> ComparedResults:
     from edge_tl.report.bench.compare import compare_benches, results_in, write_bench_comparison
     from edge_tl.report.bench.page import write_bench_page
 
     paths = [found for path in given for found in (results_in(path) if path.is_dir() else [path])]
     rows = compare_benches(paths)
     if len(rows) == 1:
-        return Comparison(write_bench_page(paths[0], target or paths[0].with_suffix(".html")), benches=rows)
-    return Comparison(write_bench_comparison(rows, target or PAGE), benches=rows)
+        return ComparedResults(write_bench_page(paths[0], target or paths[0].with_suffix(".html")), benches=rows)
+    return ComparedResults(write_bench_comparison(rows, target or PAGE), benches=rows)

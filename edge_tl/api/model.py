@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from edge_tl.api.evaluating import corrupted_on, evaluate_on, known_logits, named
 from edge_tl.api.pixels import Channels, frame_of
 from edge_tl.api.reporter import Reporter, reporter
-from edge_tl.api.settings import settings_of
+from edge_tl.api.settings import PathLike, settings_of
 from edge_tl.api.train_extra import train_extra
 from edge_tl.training.settings import TrainSettings
 from edge_tl_export.settings import ExportSettings
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from edge_tl_export import ExportReport
     from edge_tl_runtime.pipeline.stream import Stream
     from edge_tl_runtime.robustness.corrupted_accuracy import CorruptedAccuracy
-
-PathLike = str | os.PathLike[str]
 
 
 class StreamOptions(TypedDict, total=False):
@@ -132,6 +130,9 @@ class Model:
         unknown: fraction of photos like the training photos that stays known, 0.95 or 0.99, or 0 for all; None: 0.99 where the
         file tells by its features. The label of a picture that is not known is "unknown".
         Raises BadImage, BadFrame, DataError, UsageError.
+
+        >>> Model("model-int8.onnx").predict(cv2.imread("bee.jpg"), channels="bgr", top=2).top[0].label
+        'bees'
         """
         if isinstance(top, bool) or not isinstance(top, int) or top < 1:
             raise UsageError(f"top is {top!r}; give a number of classes from 1 on")
@@ -187,6 +188,9 @@ class Model:
         A live source gives its newest frame and is reconnected for ever. The source is released when the loop ends, by `break`
         and by an error too, or by `close`. progress=True prints what happens to the connection.
         Raises UsageError, SourceError; a live source connects, and raises, in the loop.
+
+        >>> [result.label for result in Model("model-int8.onnx").stream("bee.jpg")]
+        ['bees']
         """
         from edge_tl_runtime.run.assemble import default_settings, open_stream, pace
         from edge_tl_runtime.run.plan import RunPlan
@@ -218,7 +222,11 @@ class Model:
         return attack(self.path, photos, folder, eps=eps, preset=preset, **settings)
 
     def bench(self, pack: PathLike | None = None, output: PathLike | None = None, **settings: Any) -> BenchResult:
-        """How fast, how good and how robust the file is on this machine, in the session of this model; as `edge_tl.bench`."""
+        """How fast, how good and how robust the file is on this machine, in the session of this model; as `edge_tl.bench`.
+
+        >>> Model("model-int8.onnx").bench(parts="latency", seconds=0.1, calls=3).latency_ms > 0
+        True
+        """
         from edge_tl.api.benching import bench
 
         self.classifier  # noqa: B018  # raises when closed
@@ -266,7 +274,11 @@ class Model:
         self.close()
 
     def to_dict(self) -> dict[str, Any]:
-        """The file and all that it says of itself, as `edge-tl inspect --json`."""
+        """The file and all that it says of itself, as `edge-tl inspect --json`.
+
+        >>> Model("model-int8.onnx").to_dict()["labels"]
+        ['bees', 'ants', 'wasps']
+        """
         return {"path": str(self.path), **self.spec.to_dict()}
 
     def __repr__(self) -> str:
@@ -292,7 +304,12 @@ class Model:
 def load(
     path: PathLike, *, threads: int | None = None, provider: str | None = None, profile: bool = OpenSettings.profile
 ) -> Model:
-    """Open a model file. Needs numpy, onnxruntime and OpenCV alone. Raises BadModelError, UsageError."""
+    """Open a model file. Needs numpy, onnxruntime and OpenCV alone. Raises BadModelError, UsageError.
+
+    >>> with load("model-int8.onnx", threads=1) as model:
+    ...     print(model.labels, model.predict("bee.jpg").label)
+    ('bees', 'ants', 'wasps') bees
+    """
     return Model(path, threads=threads, provider=provider, profile=profile)
 
 

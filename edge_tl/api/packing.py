@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from edge_tl.adversarial.settings import PackSettings
-from edge_tl.api.model import PathLike
 from edge_tl.api.reporter import Reporter, reporter
 from edge_tl.api.results import PackResult
-from edge_tl.api.settings import settings_of
+from edge_tl.api.settings import PathLike, settings_of
 from edge_tl.api.train_extra import train_extra
 
 

@@ -17,6 +17,7 @@ from edge_tl_runtime.machine.tuning_profile import TunedChoice
 
 if TYPE_CHECKING:
     from edge_tl.audit.check import Findings
+    from edge_tl_runtime.bench.pack.documents import PackSummaryDocument
     from edge_tl_runtime.inference.classifier import SessionSettings
 
 
@@ -133,7 +134,7 @@ class BenchResult:
         from edge_tl_runtime.bench.summary import lines, tables
 
         shown = "".join(html_table(item.title, item.columns, item.rows) for item in tables(self.document))
-        return f"<div>{shown}{''.join(html_table(line, [], []) for line in lines(self.document))}</div>"
+        return f"<div>{shown}{''.join(html_table(line.text, [], []) for line in lines(self.document))}</div>"
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ class PackResult:
     """What a pack holds. path: the file that goes to the device. document: what `edge-tl pack --json` prints."""
 
     path: Path
-    document: Mapping[str, Any] = field(repr=False)
+    document: PackSummaryDocument = field(repr=False)
 
     @property
     def photos(self) -> int:
@@ -210,7 +211,7 @@ class TuneResult:
 
     def to_dict(self) -> dict[str, Any]:
         """What `edge-tl tune --json` prints."""
-        return self.tuning.to_dict()
+        return dict(self.tuning.to_dict())
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """Columns and rows of every configuration."""

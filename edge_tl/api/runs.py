@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edge_tl.api.model import Model, PathLike, export
+from edge_tl.api.model import Model, export
 from edge_tl.api.reporter import Reporter, reporter
-from edge_tl.api.settings import settings_of
+from edge_tl.api.settings import PathLike, settings_of
 from edge_tl.api.show import show_page
 from edge_tl.api.train_extra import train_extra
 from edge_tl.training.settings import TrainSettings
@@ -42,7 +42,9 @@ class Run:
         from edge_tl_runtime.evaluation.evaluate import score
 
         figures = {
-            part: score(found.logits, found.targets, self.labels, f"{part} photos", scores=self.spec.scores)
+            part: score(
+                found.logits, found.targets, self.labels, f"{part} photos", scores=self.spec.scores, groups=found.groups
+            )
             for part, found in read_evaluated(self.path).items()
         }
         self._val, self.test = figures.get("val"), figures.get("test")

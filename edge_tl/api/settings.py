@@ -1,7 +1,8 @@
-"""Settings given by name in a call, checked before any time is spent."""
+"""What calls take: paths, and settings by name, checked before any time is spent."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import fields
 from difflib import get_close_matches
@@ -9,6 +10,8 @@ from typing import Any, TypeVar
 
 from edge_tl_runtime.core.errors import UsageError
 from edge_tl_runtime.core.settings import assembled, called, check, inner
+
+PathLike = str | os.PathLike[str]
 
 _Settings = TypeVar("_Settings")
 

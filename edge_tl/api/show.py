@@ -17,13 +17,13 @@ def show_page(page: Path) -> Path:
         from importlib import import_module
 
         display = import_module("IPython.display")
-        display.display(display.HTML(framed(page.read_text("utf-8"))))
+        display.display(display.HTML(in_iframe(page.read_text("utf-8"))))
     elif not webbrowser.open(page.resolve().as_uri()):
         print(f"no browser here; the page is {page.resolve()}", file=sys.stderr)  # noqa: T201  # a person asked to see it
     return page
 
 
-def framed(document: str) -> str:
+def in_iframe(document: str) -> str:
     """A whole page within another, apart from its styles and scripts."""
     style = f"width:100%;height:{HEIGHT}px;border:0"
     return f'<iframe srcdoc="{escape(document)}" style="{style}" sandbox="allow-scripts"></iframe>'

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edge_tl.api.model import PathLike
 from edge_tl.api.reporter import Reporter, reporter
 from edge_tl.api.results import TuneResult
-from edge_tl.api.settings import settings_of
+from edge_tl.api.settings import PathLike, settings_of
 from edge_tl_runtime.machine.settings import TuneSettings
 from edge_tl_runtime.machine.tune import tune as measure
 from edge_tl_runtime.machine.tuning_profile import require_writable, write_profile

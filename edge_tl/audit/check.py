@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from edge_tl.data.duplicates import exact_groups, near_groups
+from edge_tl.data.grouping import BITS, COSINE
 from edge_tl.data.pictures import ImageRecord, look_at
 from edge_tl.models import WeightsSource, build_network, find_backbone
 from edge_tl.training.calibrate import calibrate
@@ -22,6 +23,8 @@ from edge_tl_export import Stage
 from edge_tl_runtime.core.threads import map_in_order
 from edge_tl_runtime.images.datasets.choosing import spread_over
 from edge_tl_runtime.images.datasets.dataset import LabelledPhotos, Splits, load_splits
+from edge_tl_runtime.images.datasets.grouping import joined
+from edge_tl_runtime.images.datasets.splitting import photo_origins
 from edge_tl_runtime.images.datasets.survey import Unreadable
 from edge_tl_runtime.modelfile.spec import Scores
 
@@ -129,7 +132,7 @@ class Findings:
     def extremes(self) -> tuple[str, str]:
         """`bees with 30`, `ants with 2`: the largest class of the training part and the smallest, with their photos."""
         sizes = self._sizes
-        largest, smallest = max(sizes, key=sizes.__getitem__), min(sizes, key=sizes.__getitem__)
+        largest, smallest = max(sizes, key=sizes.__getitem__), min(reversed(sizes), key=sizes.__getitem__)
         return f"{largest} with {sizes[largest]}", f"{smallest} with {sizes[smallest]}"
 
     @property
@@ -202,7 +205,7 @@ def check(
         Repeated(tuple(photos[i] for i in group), frozenset(group) in exact)
         for group in near_groups(pictures, features)
     )
-    suspects, held_out = _suspects(photos, features, splits.train.labels)
+    suspects, held_out = _suspects(photos, features, splits.train.labels, _groups(used, photos, pictures, features))
     counts = {part.split: Counter(part.labels[target] for target in part.targets) for part in used if part is not None}
     return Findings(
         root,
@@ -243,7 +246,7 @@ def _adjusted(photos: Sequence[Photo], pictures: Sequence[ImageRecord]) -> dict[
 
 
 def _examples(photos: Sequence[Photo], labels: Sequence[str]) -> dict[str, tuple[Photo, ...]]:
-    """As many photos of each class as a page bears."""
+    """As many photos of each class as a page can show."""
     count = min(EXAMPLES, max(LEAST_EXAMPLES, EXAMPLES_IN_ALL // max(1, len(labels))))
     by_label: dict[str, list[Photo]] = {label: [] for label in labels}
     for photo in photos:
@@ -265,14 +268,32 @@ def _features(
         return FeatureExtractor(network, device)(everything, progress).values
 
 
+def _groups(
+    used: Splits, photos: Sequence[Photo], pictures: Sequence[ImageRecord], features: NDArray[np.float32]
+) -> list[str]:
+    """What each photo stems from, by names or a column and by its looks: one copy must not be held out while another teaches."""
+    known: list[str] = []
+    for part in used:
+        if part is not None:
+            given = part.groups or photo_origins(part)
+            known += [key or name for key, name in zip(given, part.names, strict=True)]
+    alike = [photo.place for photo in photos]
+    for group in near_groups(pictures, features, BITS, COSINE):
+        for member in group:
+            alike[member] = photos[group[0]].place
+    found = joined(known, alike)
+    several = Counter(found)
+    return [key if several[key] > 1 else "" for key in found]
+
+
 def _suspects(
-    photos: Sequence[Photo], features: NDArray[np.float32], labels: tuple[str, ...]
+    photos: Sequence[Photo], features: NDArray[np.float32], labels: tuple[str, ...], groups: Sequence[str]
 ) -> tuple[tuple[Suspect, ...], float | None]:
-    """Confident learning (Northcutt et al. 2021) on the probabilities of folds that left each photo out."""
+    """Confident learning (Northcutt et al. 2021) on the probabilities of folds that left each photo's group out."""
     from cleanlab.filter import find_label_issues
 
     targets = np.asarray([labels.index(photo.label) for photo in photos], np.int64)
-    probe = fit_probe(features, targets, [photo.name for photo in photos], len(labels))
+    probe = fit_probe(features, targets, [photo.name for photo in photos], len(labels), groups=groups)
     if probe.held_out is None:
         return (), None
     scores = Scores(temperature=calibrate(probe.held_out, targets).temperature)

@@ -16,6 +16,8 @@ import click
 
 from edge_tl.cli.examples import epilog
 
+__all__ = ["ALSO_CALLED", "COMMANDS", "GROUPS", "LazyGroup", "cli", "invoke", "main"]
+
 # Name, then the line that `edge-tl --help` shows. The module edge_tl.cli.<name> holds `command`.
 COMMANDS = {
     "demo": "Run everything on built-in photos, without the network.",

@@ -13,9 +13,9 @@ import click
 
 from edge_tl.cli.console import say, silent, table
 from edge_tl.cli.options import option_of, options
-from edge_tl.cli.session import session_options
 from edge_tl_runtime.bench.settings import BenchSettings
 from edge_tl_runtime.evaluation.settings import EvaluateSettings
+from edge_tl_runtime.inference.settings import OpenSettings
 
 
 @click.command(short_help="Measure speed, accuracy and robustness of a model file on this machine.")
@@ -27,7 +27,7 @@ from edge_tl_runtime.evaluation.settings import EvaluateSettings
     "-o", "--output", type=click.Path(path_type=Path), help="File for the result.  [default: bench-MODEL.json]"
 )
 @options(BenchSettings)
-@session_options
+@options(OpenSettings)
 @click.option(
     "--sign",
     type=click.Path(path_type=Path),
@@ -117,4 +117,4 @@ def _print(document: dict[str, Any]) -> None:
     for item in tables(document):
         table(item.title, item.columns, item.rows)
     for line in lines(document):
-        click.echo(line)
+        click.echo(line.text)

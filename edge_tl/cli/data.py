@@ -42,10 +42,14 @@ def check(data: str, as_json: bool, **values: Any) -> None:
             str(len(found.leaks)),
             _first([g.photos[-1].name for g in found.leaks]),
         ],
-        ["the same photo under two labels", str(len(found.contradictions)), ""],
+        [
+            "the same photo under two labels",
+            str(len(found.contradictions)),
+            _first([g.photos[-1].name for g in found.contradictions]),
+        ],
         ["labels to look at", str(len(found.suspects)), _first([s.photo.name for s in found.suspects])],
         ["photos repeated at all", str(len(found.repeated)), _first([g.photos[-1].name for g in found.repeated])],
-        ["tiny or odd pictures", str(len(found.odd)), _first([f"{o.photo.name}: {o.why[0]}" for o in found.odd])],
+        ["tiny or odd photos", str(len(found.odd)), _first([f"{o.photo.name}: {o.why[0]}" for o in found.odd])],
         [
             "files passed over",
             str(len(found.unreadable)),

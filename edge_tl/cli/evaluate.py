@@ -26,7 +26,7 @@ MAX_CLASSES = 40
 @click.argument("model")
 @click.argument("data", type=click.Path(path_type=Path))
 @options(EvaluateSettings, "split")
-@option_of(TrainSettings, "weights", "For a backbone's name instead of a model.")
+@option_of(TrainSettings, "weights", "Weights of a backbone that MODEL names.")
 @options(EvaluateSettings, without=("split",))
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(

@@ -41,7 +41,7 @@ class ExportCommand(Sections):
     metavar="FOLDER",
     help="Labelled photos: some to calibrate on, others to evaluate on.  [default: the run's own]",
 )
-@option_of(TrainSettings, "weights", "For a backbone's name instead of a run.")
+@option_of(TrainSettings, "weights", "Weights of a backbone that RUN names.")
 @options(ExportSettings, without=("quantization",))
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(model: str, folder: Path | None, photos: Path | None, weights: str, as_json: bool, **values: Any) -> None:
@@ -96,7 +96,7 @@ SHOWN_REFUSED = 3
 COLUMNS = [
     "file",
     "MB",
-    "ms a photo",
+    "ms per photo",
     "FP32 beside it, ms",
     "speed",
     "top-1",

@@ -11,8 +11,7 @@ import click
 
 from edge_tl.cli.console import percent, say, say_skipped
 from edge_tl.cli.options import options
-from edge_tl.cli.session import open_classifier, session_options
-from edge_tl_runtime.inference.settings import PredictSettings
+from edge_tl_runtime.inference.settings import OpenSettings, PredictSettings
 
 if TYPE_CHECKING:
     from edge_tl_runtime.images.datasets.survey import Unreadable
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("images", nargs=-1, required=True)
 @options(PredictSettings)
-@session_options
+@options(OpenSettings)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per photo, each on a line.")
 def command(
     model: Path,
@@ -43,12 +42,13 @@ def command(
     from edge_tl_runtime.images.datasets.tally import by_note
     from edge_tl_runtime.images.formats.several import SEVERAL
     from edge_tl_runtime.inference.classifier import SessionSettings
+    from edge_tl_runtime.machine.open_classifier import open_classifier
     from edge_tl_runtime.sources import Photos
     from edge_tl_runtime.sources.animation import is_animation
 
     for image in images:
         _require_photos(image, model)
-    classifier = open_classifier(model, threads, provider, profile, "row", SessionSettings(spin=True))
+    classifier = open_classifier(model, threads, provider, profile, "row", SessionSettings(spin=True), say)
     sources = [Photos(image) for image in images]
     keep = classifier.keep(unknown)
     shown, failed = 0, False

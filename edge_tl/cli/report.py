@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,6 +54,8 @@ def command(results: tuple[Path, ...], output: Path | None, dreams: Path | None,
 
 
 def _run_cells(row: RunRow) -> list[str]:
+    from edge_tl.report.common.pairs import p_words
+
     val, test = row.parts.get("val"), row.parts.get("test")
     return [
         row.name,
@@ -61,9 +64,9 @@ def _run_cells(row: RunRow) -> list[str]:
         row.best,
         percent(val.top1) if val else "",
         percent(test.top1) if test else "",
-        f"{row.ece:.3f}",
+        "" if isnan(row.ece) else f"{row.ece:.3f}",
         "" if row.p is None else f"{row.only_first} / {row.only_this}",
-        "" if row.p is None else f"{row.p:.3f}",
+        "" if row.p is None else p_words(row.p),
     ]
 
 
@@ -73,7 +76,7 @@ def _print_attacks(rows: Sequence[AttackRow]) -> None:
 
     keys, norm = all_epsilons(rows), rows[0].threat["norm"]
     names = [epsilon_words(norm, key) for key in keys]
-    cells = [[row.name, row.title, percent(row.clean["rate"]), *(row.words(key) for key in keys)] for row in rows]
+    cells = [[row.name, row.title, _percent(row.clean["rate"]), *(row.words(key) for key in keys)] for row in rows]
     table("", ["attack", "model", "no attack", *names], cells)
     _print_pairs({row.name: row.pairs for row in rows}, lambda key: epsilon_words(norm, key))
     for row in rows:
@@ -98,8 +101,12 @@ def _bench_cells(row: BenchRow, radii: Sequence[str]) -> list[str]:
     return [
         row.name,
         *("" if value is None else f"{value:.2f}" for value in speed),
-        *("" if rate is None or rate["rate"] is None else percent(rate["rate"]) for rate in rates),
+        *("" if rate is None else _percent(rate["rate"]) for rate in rates),
     ]
+
+
+def _percent(rate: float | None) -> str:
+    return "" if rate is None else percent(rate)
 
 
 def _print_pairs(pairs: Mapping[str, Mapping[str, Pair]], words: Callable[[str], str]) -> None:

@@ -15,8 +15,8 @@ import click
 
 from edge_tl.cli.console import say, say_skipped
 from edge_tl.cli.options import Sections, options
-from edge_tl.cli.session import open_classifier, session_options
 from edge_tl_runtime.core.settings import assembled
+from edge_tl_runtime.inference.settings import OpenSettings
 from edge_tl_runtime.run.plan import RunPlan
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class RunCommand(Sections):
 @click.command(cls=RunCommand, short_help="Classify the frames of a camera, video or folder.")
 @click.argument("model", type=click.Path(path_type=Path))
 @options(RunPlan)
-@session_options
+@options(OpenSettings)
 @click.option("--max-frames", type=click.IntRange(1), help="Stop after this many frames.")
 def command(
     model: Path, threads: int | None, provider: str | None, profile: bool, max_frames: int | None, **values: Any
@@ -49,12 +49,13 @@ def command(
     Every photo and every frame of a file is classified; of a camera, always the newest frame. A camera that stops, freezes or
     disappears is reconnected for ever.
     """
+    from edge_tl_runtime.machine.open_classifier import open_classifier
     from edge_tl_runtime.run.assemble import assemble, default_settings, pace
 
     plan = assembled(RunPlan, {**values, "model": model})
 
     def load(path: Path) -> Any:
-        return open_classifier(path, threads, provider, profile, pace(plan), default_settings(plan))
+        return open_classifier(path, threads, provider, profile, pace(plan), default_settings(plan), say)
 
     with ExitStack() as stack:
         runner = assemble(plan, load, stack, _told(plan), max_frames)

@@ -1,4 +1,4 @@
-"""Photos that are there twice: the same bytes, or the same picture in other bytes.
+"""Photos that are in the data twice: the same bytes, or the same picture in other bytes.
 
 A pair is a near duplicate when the perceptual hashes differ in few bits, or in some more and the network's features agree
 too. The two together find copies that were recompressed, scaled, mirrored or lightened.

@@ -1,4 +1,4 @@
-"""A small data set that is always there: photographs of brick, grass and gravel that come with scikit-image.
+"""A small data set that needs no download: photographs of brick, grass and gravel that come with scikit-image.
 
 Training patches are cut from the left half of each photograph and validation patches from the right half, at changing scale,
 rotation and light, so that no pixel is seen twice.

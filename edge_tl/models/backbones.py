@@ -17,7 +17,7 @@ from edge_tl.models._torchvision import import_timm, import_torchvision
 from edge_tl.models.friendly import make_friendly
 from edge_tl_runtime.core import plugins
 from edge_tl_runtime.core.errors import UsageError
-from edge_tl_runtime.images.preprocess import DEFAULT_RESAMPLE
+from edge_tl_runtime.images.crop import DEFAULT_RESAMPLE
 from edge_tl_runtime.modelfile.spec import Normalization, ResizeRule
 
 IMAGENET = Normalization(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))

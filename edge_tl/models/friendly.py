@@ -1,4 +1,4 @@
-"""A variant of a network that integers carry well: ReLU6 for hard-swish and SiLU, no squeeze-excite.
+"""A variant of a network that INT8 computes well: ReLU6 for hard-swish and SiLU, no squeeze-excite.
 
 Hard-swish, SiLU and the gates of squeeze-excite are passes over memory that no convolution takes in, and INT8 saves little on
 them. ReLU6 is a bound on a convolution's output, which quantization has anyway.
@@ -37,7 +37,7 @@ class Change:
 
 
 def make_friendly(module: nn.Module) -> tuple[Change, ...]:
-    """Replace what integers carry badly, in place; says what. () for a network that is friendly already.
+    """Replace in place what INT8 computes badly; returns what was replaced. () for a network that is friendly already.
 
     The names of all other tensors stay.
     """

@@ -1,4 +1,4 @@
-"""The temperature that makes probabilities honest."""
+"""The temperature with which probabilities say how often they are right."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -27,6 +27,9 @@ from edge_tl_runtime.core.settings import check
 from edge_tl_runtime.core.statistics import discordant, significantly_more
 from edge_tl_runtime.evaluation.evaluate import Evaluation, score
 from edge_tl_runtime.images.datasets.dataset import LabelledPhotos, load_splits
+
+if TYPE_CHECKING:
+    from edge_tl.training.documents import DiagnoseDocument
 
 NEIGHBOURS = 5
 SCRATCH = FinetuneSettings(
@@ -53,7 +56,7 @@ class BackboneDiagnosis:
     chance: float
     verdict: str
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> DiagnoseDocument:
         """The document of `edge-tl train --diagnose --json`."""
         return {
             "ways": [
@@ -92,7 +95,7 @@ def diagnose(data: str, settings: TrainSettings, stage: Stage, say: Callable[[st
     labels = splits.train.labels
 
     def way(name: str, logits: NDArray[np.float32], seconds: float) -> Way:
-        evaluation = score(logits, val.targets, labels, name)
+        evaluation = score(logits, val.targets, labels, name, groups=val.groups)
         say(f"{name}: val {evaluation.describe()}, {seconds:.0f} s")
         return Way(name, evaluation, logits.argmax(1) == val.targets, seconds)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -31,10 +31,13 @@ from edge_tl_runtime.images.datasets.grouping import Grouping
 from edge_tl_runtime.images.datasets.survey import Unreadable
 from edge_tl_runtime.modelfile.spec import ModelSpec, Scores
 
+if TYPE_CHECKING:
+    from edge_tl.training.documents import RunSettingsDocument
+
 
 @dataclass(frozen=True)
 class Outcome:
-    """A training that has ended. features: of the training and validation photos. standing: of the network as it is now.
+    """A training that has ended. features: of the training and validation photos. kept: of the network as it is now.
 
     decisions: what was found on the way, in words. mirrors: whether views were mirrored. seconds: by stage.
     """
@@ -47,7 +50,7 @@ class Outcome:
     device: torch.device
     processes: int
     features: tuple[Features, Features]
-    standing: CandidateScore
+    kept: CandidateScore
     decisions: tuple[str, ...]
     mirrors: bool
     hardening: Mapping[str, Any]
@@ -64,17 +67,17 @@ def keep_run(outcome: Outcome, say: Callable[[str], None]) -> TrainResult:
     test = None
     if held_out:
         answers = evaluated["test"]
-        test = score(answers.logits, answers.targets, labels, where_from(held_out))
+        test = score(answers.logits, answers.targets, labels, where_from(held_out), groups=answers.groups)
         say(f"test {test.describe()}")
     spec = _spec(outcome, test, calibration)
     run.save_run(outcome.folder, outcome.network, spec, _settings(outcome), evaluated, outcome.settings)
     return TrainResult(
         outcome.folder,
         spec,
-        outcome.standing.evaluation,
-        outcome.standing.loss,
+        outcome.kept.evaluation,
+        outcome.kept.loss,
         test,
-        outcome.standing.name,
+        outcome.kept.name,
         outcome.decisions,
         calibration,
         (len(train.names), len(val.names)),
@@ -106,7 +109,8 @@ def _answers(
         evaluator = Validator(photos, outcome.network.backbone.resize, where_from(photos), device=outcome.device.type)
         logits, places = evaluator.logits(model.infer)
         targets = torch.tensor(photos.targets).numpy()[places]
-        evaluated[photos.split] = ValidationLogits(logits, targets, tuple(photos.name(i) for i in places))
+        some = photos.subset(places.tolist(), photos.split)
+        evaluated[photos.split] = ValidationLogits(logits, targets, tuple(some.names), some.groups)
         if photos is outcome.splits.test:
             skipped += evaluator.reader.skipped
             adjusted.append(evaluator.reader.adjusted())
@@ -136,9 +140,9 @@ def _calibrate(outcome: Outcome, evaluated: ValidationLogits, say: Callable[[str
     return calibration
 
 
-def _settings(outcome: Outcome) -> dict[str, Any]:
+def _settings(outcome: Outcome) -> RunSettingsDocument:
     return {
-        **asdict(outcome.settings),
+        **outcome.settings.to_dict(),
         "data": str(outcome.data.resolve()),
         "device": str(outcome.device),
         "processes": outcome.processes,
@@ -162,7 +166,7 @@ def _spec(outcome: Outcome, test: Evaluation | None, calibration: Calibration) -
         scores=Scores(temperature=calibration.temperature),
         data_fingerprint=fingerprint(*outcome.features),
         training_images=list_seen_photos(splits, outcome.features, settings),
-        validation=outcome.standing.evaluation.accuracy,
+        validation=outcome.kept.evaluation.accuracy,
         training={
             "weights": outcome.network.weights,
             "weights_sha256": outcome.network.weights_sha256,
@@ -170,7 +174,7 @@ def _spec(outcome: Outcome, test: Evaluation | None, calibration: Calibration) -
             "data": outcome.data.resolve().name,
             "train_photos": len(outcome.features[0].names),
             "recipe": settings.recipe,
-            "best": outcome.standing.name,
+            "best": outcome.kept.name,
             "decisions": list(outcome.decisions),
             "seed": settings.seed,
             "val_fraction": settings.val_fraction,

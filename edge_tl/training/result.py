@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from edge_tl.training.calibrate import Calibration
 from edge_tl.training.probe.cross_validation import CrossValidated
 from edge_tl_runtime.evaluation.evaluate import Evaluation
 from edge_tl_runtime.images.datasets.survey import Unreadable
 from edge_tl_runtime.modelfile.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from edge_tl.training.documents import FiguresDocument, TrainDocument
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class TrainResult:
     adjusted: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     root: Path | None = None
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> TrainDocument:
         """The document of `edge-tl train --json`."""
         return {
             "run": str(self.folder),
@@ -61,12 +64,14 @@ class TrainResult:
         }
 
 
-def figures(evaluation: Evaluation) -> dict[str, Any]:
+def figures(evaluation: Evaluation) -> FiguresDocument:
     """Accuracy with its interval, as JSON values; the balanced one too where classes are unequal."""
-    plain = {"top1": round(evaluation.top1, 6), "n": evaluation.n, "ci95": [round(x, 6) for x in evaluation.ci95]}
-    if not evaluation.unequal:
-        return plain
-    return plain | {
-        "balanced_accuracy": round(evaluation.balanced_accuracy, 6),
-        "balanced_ci95": [round(x, 6) for x in evaluation.balanced_ci95],
+    found: FiguresDocument = {
+        "top1": round(evaluation.top1, 6),
+        "n": evaluation.n,
+        "ci95": [round(x, 6) for x in evaluation.ci95],
     }
+    if evaluation.unequal:
+        found["balanced_accuracy"] = round(evaluation.balanced_accuracy, 6)
+        found["balanced_ci95"] = [round(x, 6) for x in evaluation.balanced_ci95]
+    return found

@@ -24,10 +24,10 @@ import io
 import json
 import time
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -46,6 +46,9 @@ from edge_tl_runtime.core.files import make_folder, write_bytes, write_text, wri
 from edge_tl_runtime.core.text import shell_command
 from edge_tl_runtime.modelfile.onnx import RUN_WEIGHTS
 from edge_tl_runtime.modelfile.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from edge_tl.training.documents import AskedTrainingDocument, ResumeDocument, RunSettingsDocument
 
 WEIGHTS = RUN_WEIGHTS
 SPEC = "spec.json"
@@ -170,7 +173,7 @@ def save_run(
     folder: Path,
     network: Network,
     spec: ModelSpec,
-    settings: dict[str, Any],
+    settings: RunSettingsDocument,
     evaluated: Mapping[str, ValidationLogits],
     asked: TrainSettings,
 ) -> None:
@@ -195,7 +198,7 @@ def save_run(
 def begin(
     folder: Path,
     data: str,
-    settings: dict[str, Any],
+    settings: AskedTrainingDocument,
     photos: str = "",
     finished: int | None = None,
     keep: bool = False,
@@ -205,8 +208,10 @@ def begin(
     photos: a digest of them. finished: epochs of the run in `folder` that gets more of them; None for a new one. keep: this is
     the interrupted one itself, whose state stays.
     """
-    noted = {"data": data, "settings": settings, "photos": photos}
-    write_bytes(folder / RESUME, _readable(noted | ({} if finished is None else {"finished_epochs": finished})))
+    noted: ResumeDocument = {"data": data, "settings": settings, "photos": photos}
+    if finished is not None:
+        noted["finished_epochs"] = finished
+    write_bytes(folder / RESUME, _readable(noted))
     if not keep:
         (folder / CHECKPOINT).unlink(missing_ok=True)
 
@@ -248,27 +253,41 @@ def finish(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def _readable(document: dict[str, Any]) -> bytes:
+def _readable(document: Mapping[str, Any]) -> bytes:
     return (json.dumps(document, ensure_ascii=False, indent=2) + "\n").encode()
 
 
 @dataclass(frozen=True)
 class ValidationLogits:
-    """Answers for labelled photos. logits: float32 (N, C); targets: int64 (N,); names: paths relative to the data."""
+    """Answers for labelled photos. logits: float32 (N, C); targets: int64 (N,); names: paths relative to the data.
+
+    groups: where each photo stems from, as in the LabelledPhotos; () where nothing is known.
+    """
 
     logits: NDArray[np.float32]
     targets: NDArray[np.int64]
     names: tuple[str, ...]
+    groups: tuple[str, ...] = ()
 
 
 def _pack(evaluated: Mapping[str, ValidationLogits]) -> bytes:
     arrays: dict[str, NDArray[Any]] = {}
     for part, answers in evaluated.items():
         arrays |= {f"{part}_logits": answers.logits, f"{part}_targets": answers.targets}
-        arrays[f"{part}_names"] = np.frombuffer("\0".join(answers.names).encode("utf-8", "surrogateescape"), np.uint8)
+        arrays[f"{part}_names"] = _packed(answers.names)
+        if answers.groups:
+            arrays[f"{part}_groups"] = _packed(answers.groups)
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # type: ignore[arg-type]
     return buffer.getvalue()
+
+
+def _packed(texts: Sequence[str]) -> NDArray[np.uint8]:
+    return np.frombuffer("\0".join(texts).encode("utf-8", "surrogateescape"), np.uint8)
+
+
+def _unpacked(packed: NDArray[np.uint8]) -> tuple[str, ...]:
+    return tuple(packed.tobytes().decode("utf-8", "surrogateescape").split("\0"))
 
 
 def read_evaluated(folder: Path) -> dict[str, ValidationLogits]:
@@ -282,7 +301,8 @@ def read_evaluated(folder: Path) -> dict[str, ValidationLogits]:
                 part: ValidationLogits(
                     arrays[f"{part}_logits"],
                     arrays[f"{part}_targets"],
-                    tuple(arrays[f"{part}_names"].tobytes().decode("utf-8", "surrogateescape").split("\0")),
+                    _unpacked(arrays[f"{part}_names"]),
+                    _unpacked(arrays[f"{part}_groups"]) if f"{part}_groups" in arrays else (),
                 )
                 for part in ("val", "test")
                 if f"{part}_logits" in arrays

@@ -6,11 +6,14 @@ setting is one field here and its use.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, cast
 
 from edge_tl_runtime.core.errors import UsageError
 from edge_tl_runtime.core.settings import option
+
+if TYPE_CHECKING:
+    from edge_tl.training.documents import AskedTrainingDocument
 
 RECIPES = ("auto", "probe", "finetune")
 
@@ -118,6 +121,10 @@ class TrainSettings:
     seed: int = option(0, "Seed of splits, order and views.", low=0)
     device: str = option("auto", "Device to compute on; auto: a GPU if there is one.", "auto", "cpu", "cuda", "mps")
     finetune: FinetuneSettings = field(default_factory=FinetuneSettings)
+
+    def to_dict(self) -> AskedTrainingDocument:
+        """As they are stored; `from_dict` of it gives equal ones."""
+        return cast("AskedTrainingDocument", asdict(self))
 
     @classmethod
     def from_dict(cls, document: dict[str, Any]) -> TrainSettings:

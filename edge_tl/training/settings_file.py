@@ -15,7 +15,7 @@ from typing import Any
 
 from edge_tl.training.settings import FinetuneSettings, TrainSettings
 from edge_tl_runtime.core.errors import UsageError
-from edge_tl_runtime.core.settings import check_value
+from edge_tl_runtime.core.settings import check_value, fitting
 from edge_tl_runtime.core.text import UNPRINTABLE, one_line
 
 if sys.version_info >= (3, 11):
@@ -161,13 +161,9 @@ def _checked(key: str, value: Any, where: str) -> Any:
     default = item.default
     if default is None and value in (None, UNDECIDED):
         return None
-    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    wanted = bool if default is None else type(default)
-    if type(value) is not wanted:
-        kind = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}[wanted]
-        raise UsageError(f"{where}: {key} is {one_line(repr(value))}; it takes {kind}")
     try:
+        # What is decided later unless it is asked for is a matter of yes or no.
+        value = fitting(key, value, False if default is None else default)
         check_value(item, value, key)
     except UsageError as error:
         raise UsageError(f"{where}: {error}") from None

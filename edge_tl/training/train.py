@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +107,7 @@ def _train(
         if going_on is not None:
             further.refuse_other_photos(splits.train, listing, going_on.photos, folder)
         past = finished.epochs if finished else None
-        run.begin(folder, str(root.resolve()), asdict(settings), listing, past, keep=interrupted)
+        run.begin(folder, str(root.resolve()), settings.to_dict(), listing, past, keep=interrupted)
         done = state["epoch"] if state else past or 0
         journal = run.Journal(folder, None if going_on is None else done)
         try:
@@ -284,7 +284,9 @@ class _Trainer:
         val = features[1]
         self.network.set_head(torch.from_numpy(probe.weight), torch.from_numpy(probe.bias), self.splits.train.labels)
         logits = probe.logits(val.values)
-        evaluation = score(logits, val.targets, self.splits.train.labels, where_from(self.splits.val), val.skipped)
+        evaluation = score(
+            logits, val.targets, self.splits.train.labels, where_from(self.splits.val), val.skipped, groups=val.groups
+        )
         loss = mean_loss(logits, val.targets, evaluation)
         cv_loss = {f"{penalty:g}": round(value, 6) for penalty, value in probe.cv_loss.items()}
         self.metric(stage="probe", **figures(evaluation), val_loss=loss, penalty=probe.penalty, cv_loss=cv_loss)
@@ -471,7 +473,7 @@ class _Trainer:
         self.say(f"kept: {best.name}")
         return best
 
-    def _finish(self, features: tuple[Features, Features], standing: CandidateScore) -> TrainResult:
+    def _finish(self, features: tuple[Features, Features], kept: CandidateScore) -> TrainResult:
         outcome = Outcome(
             folder=self.folder,
             data=self.data,
@@ -481,7 +483,7 @@ class _Trainer:
             device=self.device,
             processes=self.group.size,
             features=features,
-            standing=standing,
+            kept=kept,
             decisions=tuple(self.decisions),
             mirrors=self.mirrors,
             hardening=self.hardening,

@@ -28,7 +28,7 @@ def mean_loss(logits: NDArray[np.float32], targets: NDArray[np.int64], evaluatio
 class Validator:
     """Scores networks on the same photos, the same bytes each time; several processes share the work.
 
-    The pixels are those that the device will see (`edge_tl_runtime.images.preprocess`).
+    The pixels are those that the device will see (`edge_tl_runtime.images.crop`).
     """
 
     def __init__(
@@ -62,7 +62,8 @@ class Validator:
         """The accuracy of `network` and its mean cross-entropy: over photos, or over classes where these are unequal."""
         rows, places = self.logits(network)
         targets = np.asarray(self.photos.targets, np.int64)[places]
-        evaluation = score(rows, targets, self.photos.labels, self.data, tuple(self.reader.skipped))
+        groups = [self.photos.groups[place] for place in places] if self.photos.groups else ()
+        evaluation = score(rows, targets, self.photos.labels, self.data, tuple(self.reader.skipped), groups=groups)
         return evaluation, mean_loss(rows, targets, evaluation)
 
     def _batches(self) -> list[tuple[NDArray[np.uint8], tuple[int, ...]]]:

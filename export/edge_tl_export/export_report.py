@@ -48,7 +48,7 @@ class ModelFile:
 
 @dataclass(frozen=True)
 class Changed:
-    """A evaluated photo whose label the quantized file changes. pixels: uint8 (H, W, 3), in the network's colour order."""
+    """An evaluated photo whose label the quantized file changes. pixels: uint8 (H, W, 3), in the network's colour order."""
 
     name: str
     truth: str

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edge_tl.adversarial.attacks.base import AttackState, Stop
 from edge_tl.adversarial.attacks.criteria import TargetedMisclassification
 from edge_tl.adversarial.attacks.norms import Norm, per_photo
-from edge_tl.adversarial.attacks.pgd import Climb, GradientAttack
+from edge_tl.adversarial.attacks.pgd import GradientAscent, GradientAttack
 
 FIRST_LENGTH = 2.0
 """Length of the first steps over epsilon."""
@@ -33,8 +33,8 @@ def checkpoints(steps: int) -> list[int]:
     return sorted(place for place in places if place <= steps)
 
 
-class AutoClimb(Climb):
-    """A climb with momentum whose step is halved, photo by photo, and which then goes back to the best point so far.
+class AutoAscent(GradientAscent):
+    """Gradient ascent with momentum, whose step is halved, photo by photo; it then goes back to the best point so far.
 
     The loss is that of the whole pixels, which is what the file gets, not of the point in between that they stand for.
     """
@@ -113,8 +113,8 @@ class APGD(GradientAttack):
 
     steps: int = 100
 
-    def _start(self, norm: Norm, epsilon: float, clean: torch.Tensor, difference: torch.Tensor) -> Climb:
-        return AutoClimb(norm, epsilon, clean, difference, self.steps)
+    def _start(self, norm: Norm, epsilon: float, clean: torch.Tensor, difference: torch.Tensor) -> GradientAscent:
+        return AutoAscent(norm, epsilon, clean, difference, self.steps)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +136,7 @@ class TargetedAPGD(APGD):
         for place, classes in enumerate(likeliest.T):
             for restart in range(self.restarts):
                 turn = place * self.restarts + restart
-                self._climb(search, keys, turn, stop, TargetedMisclassification(classes))
+                self._ascend(search, keys, turn, stop, TargetedMisclassification(classes))
 
 
 def likeliest_others(scores: NDArray[np.float32], classes: NDArray[np.int64], count: int) -> NDArray[np.int64]:

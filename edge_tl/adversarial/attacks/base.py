@@ -104,7 +104,7 @@ class AttackState:
         """What the file says of the photos as they are, float32 (N, C)."""
 
     def ask(self, photos: NDArray[np.int64], pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Let the file judge pixels for some of the photos, one query each; returns its scores.
+        """Ask the file about pixels for some of the photos, one query each; returns its scores.
 
         Successes leave `active`. The first success of a photo is kept; until then, the attempt that came nearest.
         """
@@ -151,7 +151,7 @@ class AttackState:
             self.active = self.active[~self._fooled[self.active]]
 
     def take_over(self, photos: NDArray[np.int64], adversarial: NDArray[np.uint8], queries: NDArray[np.int64]) -> None:
-        """Let the file judge what another search found, counting that search's queries instead of one."""
+        """Ask the file about what another search found, counting that search's queries instead of one."""
         before = self._queries[photos]
         self.ask(photos, adversarial)
         self._queries[photos] = before + queries

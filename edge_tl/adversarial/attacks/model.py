@@ -43,7 +43,7 @@ class AttackedModel:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Loss of each photo, (N,), and its gradient towards the pixels, (N, H, W, 3).
 
-        pixels: whole values, float32. scores: what the file said of them. loss: logits to (N,).
+        pixels: whole values, float32. scores: what the file answered for them. loss: logits to (N,).
         """
         inputs = pixels.detach().requires_grad_()
         losses = loss(self.logits(inputs, scores))

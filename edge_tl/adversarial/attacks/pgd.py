@@ -16,7 +16,7 @@ from edge_tl.adversarial.attacks.losses import LOSSES
 from edge_tl.adversarial.attacks.norms import Norm
 
 
-class Climb:
+class GradientAscent:
     """Where photos under attack stand, between whole pixels, and how they go on.
 
     clean: the photos, float32 (N, H, W, 3). difference: where each stands, less the photo; inside the ball and 0..255. length:
@@ -48,7 +48,7 @@ class Climb:
 
 @dataclass(frozen=True, kw_only=True)
 class GradientAttack(Attack):
-    """Climbs a loss by its gradient, from one or several starts.
+    """Raises a loss along its gradient, from one or several starts.
 
     Each step's pixels are whole numbers: the search moves in between, what the file is asked about and where the gradient is
     taken does not. steps: of each start. loss: a name in `LOSSES`. random_start: begin anywhere in the ball, else at the photo;
@@ -61,50 +61,50 @@ class GradientAttack(Attack):
     random_start: bool = True
 
     @abstractmethod
-    def _start(self, norm: Norm, epsilon: float, clean: torch.Tensor, difference: torch.Tensor) -> Climb:
-        """A climb from clean + difference."""
+    def _start(self, norm: Norm, epsilon: float, clean: torch.Tensor, difference: torch.Tensor) -> GradientAscent:
+        """An ascent from clean + difference."""
 
     def _search(self, search: AttackState, keys: NDArray[np.int64], stop: Stop) -> None:
         for turn in range(self.restarts):
-            self._climb(search, keys, turn, stop, search.criterion)
+            self._ascend(search, keys, turn, stop, search.criterion)
 
-    def _climb(self, search: AttackState, keys: NDArray[np.int64], turn: int, stop: Stop, wish: Criterion) -> None:
+    def _ascend(self, search: AttackState, keys: NDArray[np.int64], turn: int, stop: Stop, wish: Criterion) -> None:
         """One start of the photos that are left. wish: for all photos of the search, what the loss is of."""
         photos: NDArray[np.int64] = search.active
         model = search.model
         if not len(photos):
             return
-        climb = self._placed(search, keys, turn)
+        ascent = self._placed(search, keys, turn)
         for step in range(self.steps + 1):
             if stop():
                 search.unfinished()
                 return
-            pixels = climb.pixels()
+            pixels = ascent.pixels()
             known = step == 0 and not (self.random_start or turn)
             scores = search.clean_scores[photos] if known else search.ask(photos, as_bytes(pixels))
             left = np.isin(photos, search.active)
             if not left.all():
                 kept = torch.from_numpy(np.flatnonzero(left)).to(pixels.device)
                 photos, scores, pixels = photos[left], scores[left], pixels[kept]
-                climb.keep(kept)
+                ascent.keep(kept)
             if not len(photos) or step == self.steps:
                 return
 
             def objective(logits: torch.Tensor, part: Criterion = wish.take(photos)) -> torch.Tensor:
                 return LOSSES[self.loss](logits, part)
 
-            climb.step(*model.loss_and_gradient(pixels, scores, objective))
+            ascent.step(*model.loss_and_gradient(pixels, scores, objective))
 
-    def _placed(self, search: AttackState, keys: NDArray[np.int64], turn: int) -> Climb:
+    def _placed(self, search: AttackState, keys: NDArray[np.int64], turn: int) -> GradientAscent:
         clean = search.tensor(search.active)
         difference = torch.zeros_like(clean)
         if self.random_start or turn:
             shape = search.clean.shape[1:]
             drawn = [search.norm.random(shape, search.epsilon, self.rng(keys[i], turn)) for i in search.active]
             difference = torch.from_numpy(np.stack(drawn)).to(clean.device)
-        climb = self._start(search.norm, search.epsilon, clean, difference)
-        climb.difference = climb.inside(difference)
-        return climb
+        ascent = self._start(search.norm, search.epsilon, clean, difference)
+        ascent.difference = ascent.inside(difference)
+        return ascent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,9 +118,9 @@ class PGD(GradientAttack):
 
     relative_step: float | None = None
 
-    def _start(self, norm: Norm, epsilon: float, clean: torch.Tensor, difference: torch.Tensor) -> Climb:
+    def _start(self, norm: Norm, epsilon: float, clean: torch.Tensor, difference: torch.Tensor) -> GradientAscent:
         relative = 2.5 / self.steps if self.relative_step is None else self.relative_step
-        return Climb(norm, epsilon, clean, difference, epsilon * relative)
+        return GradientAscent(norm, epsilon, clean, difference, epsilon * relative)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,1 +1,3 @@
 """Pictures that a class likes best."""
+
+__all__ = ["dream", "files", "fourier"]

@@ -8,8 +8,8 @@ and Vedaldi 2015), a pull towards grey or a photo, and that the network sees it 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -24,6 +24,9 @@ from edge_tl_runtime.core.errors import BadModelError
 from edge_tl_runtime.core.progress import Progress
 from edge_tl_runtime.evaluation.evaluate import Logits
 from edge_tl_runtime.modelfile.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from edge_tl.adversarial.documents import DreamScoreDocument
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +43,14 @@ class DreamScore:
     best: str
     tv: float
 
-    def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "logit": round(self.logit, 4), "tv": round(self.tv, 6)}
+    def to_dict(self) -> DreamScoreDocument:
+        return {
+            "logit": round(self.logit, 4),
+            "confidence": self.confidence,
+            "rank": self.rank,
+            "best": self.best,
+            "tv": round(self.tv, 6),
+        }
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from edge_tl_runtime.core.errors import OutputError
 from edge_tl_runtime.core.files import make_folder, name_part, write_bytes
+from edge_tl_runtime.images.crop import crop_resize
 from edge_tl_runtime.images.decode import Frame, read_photo
-from edge_tl_runtime.images.preprocess import crop_resize
-from edge_tl_runtime.images.uncrop import framed
+from edge_tl_runtime.images.uncrop import uncrop
 from edge_tl_runtime.modelfile.spec import ResizeRule
 from edge_tl_runtime.robustness.corruptions.digital import recompressed
 
@@ -49,7 +49,7 @@ def store(
     places = (Path("clean", png), Path("adversarial", f"eps-{radius:g}", png))
     for place, picture in zip(places, pixels, strict=True):
         make_folder((folder / place).parent)
-        write_framed(folder / place, picture, rule, frame)
+        write_uncropped(folder / place, picture, rule, frame)
     read = crop_resize(read_photo(folder / places[1]), rule)
     if not np.array_equal(read, pixels[1]):
         raise OutputError(
@@ -63,9 +63,9 @@ def stem(number: int, name: str) -> str:
     return f"{number:04d}-{name_part(name)}"
 
 
-def write_framed(path: Path, pixels: NDArray[np.uint8], rule: ResizeRule, photo: Frame | None = None) -> None:
+def write_uncropped(path: Path, pixels: NDArray[np.uint8], rule: ResizeRule, photo: Frame | None = None) -> None:
     """Write pixels of the network, uint8 (H, W, 3), as a PNG that the runner's crop turns into them again."""
-    _, data = cv2.imencode(".png", framed(pixels, rule, photo))
+    _, data = cv2.imencode(".png", uncrop(pixels, rule, photo))
     write_bytes(path, data.tobytes())
 
 

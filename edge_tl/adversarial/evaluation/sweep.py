@@ -65,8 +65,9 @@ class AttackSweep:
     def run(self, name: str, route: str, kind: str, attack: Attack, model: AttackedModel) -> AttackRun:
         """One attack at every epsilon, cheapest order first.
 
-        Gradient attacks climb: what is fooled at one epsilon need not be tried at the next. Attacks that spend a budget on each
-        photo that resists descend: what resists a large epsilon is not tried at a smaller one and counts as robust there.
+        Gradient attacks go from small epsilons to large ones: what is fooled at one need not be tried at the next. Attacks that
+        spend a budget on each photo that resists go from large to small: what resists a large epsilon is not tried at a smaller
+        one and counts as robust there.
         """
         line = AttackRun(name, route, kind, attack)
         if attack.finds_smallest:

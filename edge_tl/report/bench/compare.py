@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edge_tl.report.bench import plots as plots
 from edge_tl.report.common.html import render
@@ -18,7 +18,10 @@ from edge_tl_runtime.core.documents import checked
 from edge_tl_runtime.core.errors import UsageError
 from edge_tl_runtime.core.files import write_text
 
-Rate = Mapping[str, Any]
+if TYPE_CHECKING:
+    from edge_tl.report.documents import BenchComparedDocument
+    from edge_tl_runtime.core.documents import RateDocument
+
 CLEAN = "0"
 
 
@@ -51,29 +54,29 @@ class BenchRow:
         return max((rate for rate in rates if rate is not None), default=None)
 
     @property
-    def top1(self) -> Rate | None:
-        found: Rate | None = self.parts.get("accuracy", {}).get("top1")
+    def top1(self) -> RateDocument | None:
+        found: RateDocument | None = self.parts.get("accuracy", {}).get("top1")
         return found
 
-    def left(self, part: str) -> Mapping[str, Rate]:
+    def left(self, part: str) -> dict[str, RateDocument]:
         """Accuracy left by epsilon, of "stored" or "square"."""
-        found: Mapping[str, Rate] = self.parts.get(part, {}).get("accuracy", {})
+        found: dict[str, RateDocument] = self.parts.get(part, {}).get("accuracy", {})
         return found
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> BenchComparedDocument:
         """One object of `edge-tl report --json`."""
         return {
             "result": self.name,
             "sha256": self.document["sha256"],
-            "model": dict(self.document["model"]),
+            "model": self.document["model"],
             "machine": self.document["machine"]["cpu"],
             "p50_ms": self.number("latency", "p50_ms"),
             "p99_ms": self.number("latency", "p99_ms"),
             "photos_per_second": self.photos_per_second,
             "top1": self.top1,
-            "stored": dict(self.left("stored")),
-            "square": dict(self.left("square")),
-            "pairs": {key: asdict(pair) for key, pair in self.pairs.items()},
+            "stored": self.left("stored"),
+            "square": self.left("square"),
+            "pairs": {key: pair.to_dict() for key, pair in self.pairs.items()},
             "unpaired": self.unpaired,
         }
 

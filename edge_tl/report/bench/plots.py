@@ -9,7 +9,7 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
 
-from edge_tl.report.common.html import BLUE, GREY, HALF, new_figure, styled, svg
+from edge_tl.report.common.html import BLUE, GREY, HALF, new_figure, short, styled, svg
 from edge_tl.report.robustness.plots import COLORS, UNITS
 
 MOST_LINES = 12
@@ -69,7 +69,7 @@ def accuracies(curves: Mapping[str, Mapping[str, Mapping[str, Any]]], norm: str,
         y = np.array([100 * rates[key]["rate"] for key in own])
         low, high = 100 * np.array([rates[key]["ci95"] for key in own]).reshape(-1, 2).T
         color = COLORS[place % len(COLORS)]
-        axes.plot(x, y, color=color, marker="osv^Dx"[place % 6], ms=4, lw=1.4, label=name)
+        axes.plot(x, y, color=color, marker="osv^Dx"[place % 6], ms=4, lw=1.4, label=short(name))
         axes.fill_between(x, low, high, color=color, alpha=0.1, lw=0)
     axes.set_xticks(range(len(keys)), [f"{float(key):g}" for key in keys])
     axes.set(xlabel=UNITS.get(norm, UNITS["l2"]), ylabel="accuracy, %", title=title, ylim=(-3, 103))
@@ -88,7 +88,7 @@ def speed_and_accuracy(points: Sequence[tuple[str, float, Mapping[str, Any]]]) -
         low, high = rate["ci95"]
         y = 100 * rate["rate"]
         color = COLORS[place % len(COLORS)] if len(points) <= MOST_LINES else GREY
-        label = name if len(points) <= MOST_LINES else None
+        label = short(name) if len(points) <= MOST_LINES else None
         axes.errorbar(
             [ms], [y], [[max(0, y - 100 * low)], [max(0, 100 * high - y)]], color=color, marker="o", label=label
         )

@@ -1,1 +1,3 @@
 """What every page is made of: templates, plots, pairs, documents."""
+
+__all__ = ["documents", "html", "pairs"]

@@ -17,6 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager
+from rich.cells import cell_len, set_cell_size
 
 from edge_tl.report.common.pairs import p_words
 from edge_tl_runtime.images.decode import Frame
@@ -52,6 +53,7 @@ STYLE: Any = {
     "svg.fonttype": "none",  # text stays text: any script, in the reader's own fonts
     "svg.hashsalt": "edge-tl",  # the same page for the same run
     "font.family": _families(),
+    "text.parse_math": False,  # a dollar in a label is a dollar
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -91,6 +93,14 @@ def styled(plot: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]
             return plot(*arguments, **named)
 
     return inside
+
+
+def short(label: str, cells: int = 24) -> str:
+    """A label for an axis or a legend: without its middle where it is wider than `cells` columns of a terminal."""
+    if cell_len(label) <= cells:
+        return label
+    end = set_cell_size(label[::-1], cells // 3)[::-1].lstrip()
+    return f"{set_cell_size(label, cells - cells // 3 - 1).rstrip()}…{end}"
 
 
 def new_figure(width: float, height: float) -> Figure:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_tl_runtime.core.statistics import discordant, mcnemar, paired_interval
+
+if TYPE_CHECKING:
+    from edge_tl.report.documents import PairedDocument
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,16 @@ class Pair:
     difference: float
     ci95: tuple[float, float]
     p: float
+
+    def to_dict(self) -> PairedDocument:
+        return {
+            "only_first": self.only_first,
+            "only_this": self.only_this,
+            "n": self.n,
+            "difference": self.difference,
+            "ci95": list(self.ci95),
+            "p": self.p,
+        }
 
 
 def p_words(p: float) -> str:

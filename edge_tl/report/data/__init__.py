@@ -1,1 +1,3 @@
 """The page of a data check."""
+
+__all__ = ["page"]

@@ -10,9 +10,9 @@ from edge_tl.audit.check import UNEVEN, Findings, Photo
 from edge_tl.report.common.html import picture, render
 from edge_tl_runtime.core.files import write_text
 from edge_tl_runtime.core.statistics import wilson
+from edge_tl_runtime.images.crop import crop_resize
 from edge_tl_runtime.images.datasets.tally import shown_path
 from edge_tl_runtime.images.decode import read_photo
-from edge_tl_runtime.images.preprocess import crop_resize
 from edge_tl_runtime.modelfile.spec import ResizeRule
 
 LIMIT = 60

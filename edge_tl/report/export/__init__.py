@@ -1,1 +1,3 @@
 """The page of an export."""
+
+__all__ = ["page"]

@@ -1,1 +1,3 @@
 """Pages and plots of attacks and dreams."""
+
+__all__ = ["compare", "dreams", "page", "pictures", "plots"]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,11 @@ from edge_tl.report.run.page import differing, flat
 from edge_tl_runtime.core.errors import UsageError
 from edge_tl_runtime.core.files import write_text
 
+if TYPE_CHECKING:
+    from edge_tl.adversarial.documents import AttackedModelDocument
+    from edge_tl.report.documents import AttackComparedDocument
+    from edge_tl_runtime.core.documents import RateDocument
+
 CLEAN = "0"
 """The epsilon of photos without an attack."""
 
@@ -29,10 +34,10 @@ class AttackRow:
     an alarm withholds it. pairs: by epsilon, against the first folder; unpaired: why some are missing."""
 
     name: str
-    model: Mapping[str, Any]
+    model: AttackedModelDocument
     threat: Mapping[str, Any]
-    clean: Mapping[str, Any]
-    robust: Mapping[str, Mapping[str, Any]]
+    clean: RateDocument
+    robust: Mapping[str, RateDocument]
     alarms: tuple[str, ...]
     settings: Mapping[str, Any]
     targeted: bool = False
@@ -53,15 +58,15 @@ class AttackRow:
         sign = ("≥ " if self.targeted else "≤ ") if rate.get("bound") else ""
         return f"{sign}{100 * rate['rate']:.1f} %"
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> AttackComparedDocument:
         """One object of `edge-tl report --json`."""
         return {
             "attack": self.name,
-            "model": dict(self.model),
-            "clean": dict(self.clean),
-            "robust": {key: dict(rate) for key, rate in self.robust.items()},
+            "model": self.model,
+            "clean": self.clean,
+            "robust": dict(self.robust),
             "alarms": list(self.alarms),
-            "pairs": {key: asdict(pair) for key, pair in self.pairs.items()},
+            "pairs": {key: pair.to_dict() for key, pair in self.pairs.items()},
             "unpaired": self.unpaired,
         }
 
@@ -128,19 +133,19 @@ def write_robustness_comparison(rows: Sequence[AttackRow], target: Path) -> Path
 
 def _pairs(first: Document, this: Document) -> tuple[dict[str, Pair], str]:
     """By epsilon; and why there are none, or fewer, or ""."""
-    ours, theirs = _outcomes(first), _outcomes(this)
-    if ours is None or theirs is None:
+    places, others = _outcomes(first), _outcomes(this)
+    if places is None or others is None:
         return {}, "the photos' outcomes were not kept"
-    if first["data"] != this["data"] or set(ours) != set(theirs):
+    if first["data"] != this["data"] or set(places) != set(others):
         return {}, "attacked on other photos than the first"
-    names = sorted(ours)
+    names = sorted(places)
     robust = [document["outcomes"]["model"]["robust"] for document in (first, this)]
     keys, why = [key for key in robust[0] if key in robust[1] and float(key) > 0], ""
     if first["withheld"] or this["withheld"]:
         keys, why = [], "withheld by an alarm: only the clean answers are compared"
     pairs = {}
     for key in (CLEAN, *keys):
-        before, now = (_bits(document, key, names, places) for document, places in ((first, ours), (this, theirs)))
+        before, now = (_bits(document, key, names, at) for document, at in ((first, places), (this, others)))
         pairs[key] = paired(before, now)
     return pairs, why
 

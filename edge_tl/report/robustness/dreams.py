@@ -10,9 +10,11 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from edge_tl.adversarial.document import DREAMS_DOCUMENT, DREAMS_FORMATS, in_words_of_now
+from edge_tl.adversarial.documents import DreamsDocument
 from edge_tl.report.common.documents import Needed, read_document
 from edge_tl.report.robustness import plots as plots
 from edge_tl.report.robustness.pictures import as_data, as_seen
+from edge_tl_runtime.core.documents import checked
 from edge_tl_runtime.core.errors import UsageError
 from edge_tl_runtime.modelfile.spec import ResizeRule
 
@@ -59,6 +61,10 @@ class Gallery:
 def read_gallery(folder: Path, model_sha256: str) -> Gallery:
     """The dreams of a folder of `edge-tl dream`. Raises UsageError for one that is none, or whose pictures are gone."""
     document = read_document(folder, DREAMS_DOCUMENT, DREAMS_FORMATS, _NEEDED, "edge-tl dream", in_words_of_now)
+    try:
+        checked(document, DreamsDocument)
+    except ValueError as error:
+        raise UsageError(f"{folder / DREAMS_DOCUMENT} is damaged: {error}; run `edge-tl dream` again") from None
     rule = ResizeRule(**document["resize"])
     dreams = tuple(_dreams(folder, document, rule))
     if not dreams:

@@ -19,7 +19,7 @@ from edge_tl.report.robustness import pictures as pictures
 from edge_tl.report.robustness import plots as plots
 from edge_tl.report.robustness.dreams import Gallery, read_gallery
 from edge_tl.report.run.page import flat
-from edge_tl_runtime.core.documents import checked
+from edge_tl_runtime.core.documents import RateDocument, checked
 from edge_tl_runtime.core.errors import UsageError
 from edge_tl_runtime.core.files import write_bytes, write_text
 from edge_tl_runtime.core.statistics import rate
@@ -131,7 +131,7 @@ def is_targeted(document: Document) -> bool:
     return document.get("success_rate") is not None
 
 
-def shown_rates(document: Document) -> Mapping[str, Mapping[str, Any]]:
+def shown_rates(document: Document) -> Mapping[str, RateDocument]:
     """The figure by epsilon; empty when an alarm withholds it."""
     if document["withheld"]:
         return {}

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from edge_tl.report.common.html import picture
 from edge_tl_runtime.core.errors import BadFrame, BadImage
+from edge_tl_runtime.images.crop import crop_resize
 from edge_tl_runtime.images.decode import Frame, read_photo
-from edge_tl_runtime.images.preprocess import crop_resize
 from edge_tl_runtime.modelfile.spec import ResizeRule
 
 Example = Mapping[str, Any]

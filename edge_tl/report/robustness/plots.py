@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from edge_tl.report.common.html import BLUE, GREY, HALF, ORANGE, new_figure, styled
+from edge_tl.report.common.html import BLUE, GREY, HALF, ORANGE, new_figure, short, styled
 from edge_tl.report.robustness.pictures import Heat
 
 Rates = Mapping[str, Mapping[str, Any]]
@@ -30,7 +30,7 @@ def worst(curves: Mapping[str, Rates], norm: str, targeted: bool, noise: Rates |
     figure = new_figure(*HALF)
     axes = figure.subplots()
     for place, (name, rates) in enumerate(curves.items()):
-        _curve(axes, rates, "^" if targeted else "v", label=name, **_style(place, len(curves)))
+        _curve(axes, rates, "^" if targeted else "v", label=short(name), **_style(place, len(curves)))
         low, high = np.array([rates[key]["ci95"] for key in _known(rates)]).reshape(-1, 2).T
         axes.fill_between(_points(rates)[0], 100 * low, 100 * high, color=COLORS[place % len(COLORS)], alpha=0.12, lw=0)
     if noise:
@@ -215,7 +215,7 @@ def climb(traces: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
     axes = figure.subplots()
     for place, (label, trace) in enumerate(traces.items()):
         steps, confidence = np.array([(point["step"], point["confidence"]) for point in trace]).T
-        axes.plot(steps, 100 * confidence, label=label, **_style(place, len(traces)))
+        axes.plot(steps, 100 * confidence, label=short(label), **_style(place, len(traces)))
     axes.set(xlabel="step", ylabel="confidence, %", ylim=(-3, 103), title="what the file says at each step")
     _legend(axes)
     return figure

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edge_tl.report.common.html import render
 from edge_tl.report.run import plots
@@ -17,12 +18,16 @@ from edge_tl_runtime.core.statistics import discordant, mcnemar
 from edge_tl_runtime.evaluation.evaluate import Evaluation, score
 from edge_tl_runtime.evaluation.reliability import reliability
 
+if TYPE_CHECKING:
+    from edge_tl.report.documents import RunComparedDocument
+    from edge_tl.training.documents import FiguresDocument
+
 
 @dataclass(frozen=True)
 class RunRow:
     """only_first, only_this: photos that only the first run or only this one gets right; p: of that difference.
 
-    p is None for the first run and for one that was evaluated on other photos.
+    p is None for the first run and for one that was evaluated on other photos; ece is NaN without stored answers.
     """
 
     name: str
@@ -36,19 +41,27 @@ class RunRow:
     only_this: int = 0
     p: float | None = None
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> RunComparedDocument:
         """One object of `edge-tl report --json`."""
-        return {
+        found: RunComparedDocument = {
             "run": self.name,
             "arch": self.arch,
             "size": self.size,
             "best": self.best,
-            **{part: {"top1": e.top1, "n": e.n, "ci95": list(e.ci95)} for part, e in self.parts.items()},
-            "ece": self.ece,
+            "ece": None if math.isnan(self.ece) else self.ece,
             "only_first": self.only_first,
             "only_this": self.only_this,
             "p": self.p,
         }
+        if "val" in self.parts:
+            found["val"] = _accuracy(self.parts["val"])
+        if "test" in self.parts:
+            found["test"] = _accuracy(self.parts["test"])
+        return found
+
+
+def _accuracy(evaluation: Evaluation) -> FiguresDocument:
+    return {"top1": evaluation.top1, "n": evaluation.n, "ci95": list(evaluation.ci95)}
 
 
 def compare(folders: Sequence[Path]) -> list[RunRow]:
@@ -57,7 +70,9 @@ def compare(folders: Sequence[Path]) -> list[RunRow]:
     first: ValidationLogits | None = None
     for folder in folders:
         run, evaluated = load_run(folder), read_evaluated(folder)
-        parts = {part: score(a.logits, a.targets, run.spec.labels, part) for part, a in evaluated.items()}
+        parts = {
+            part: score(a.logits, a.targets, run.spec.labels, part, groups=a.groups) for part, a in evaluated.items()
+        }
         answers = evaluated.get("test") or evaluated.get("val")
         ece, only_first, only_this, p = float("nan"), 0, 0, None
         if answers is not None:

@@ -20,8 +20,8 @@ from edge_tl_runtime.core.files import write_text
 from edge_tl_runtime.core.statistics import rate
 from edge_tl_runtime.evaluation.evaluate import Evaluation, score
 from edge_tl_runtime.evaluation.reliability import reliability
+from edge_tl_runtime.images.crop import crop_resize
 from edge_tl_runtime.images.decode import read_photo
-from edge_tl_runtime.images.preprocess import crop_resize
 from edge_tl_runtime.modelfile.spec import Scores
 
 MISTAKES = 12
@@ -108,7 +108,7 @@ def differing(settings: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
 
 
 def _evaluation(run: StoredRun, answers: ValidationLogits) -> Evaluation:
-    return score(answers.logits, answers.targets, run.spec.labels, "")
+    return score(answers.logits, answers.targets, run.spec.labels, "", groups=answers.groups)
 
 
 def _mistakes(run: StoredRun, answers: ValidationLogits, base: Path) -> Iterator[Mistake]:

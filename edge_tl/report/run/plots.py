@@ -10,7 +10,7 @@ from markupsafe import Markup
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from edge_tl.report.common.html import BLUE, GREY, HALF, ORANGE, new_figure, styled, svg
+from edge_tl.report.common.html import BLUE, GREY, HALF, ORANGE, new_figure, short, styled, svg
 from edge_tl_runtime.evaluation.reliability import BINS, Reliability
 
 Records = Sequence[Mapping[str, Any]]
@@ -34,7 +34,12 @@ def curves(runs: Mapping[str, Records]) -> Markup | None:
         numbers = [e["epoch"] for e in epochs]
         probe = next((r for r in runs[name] if r["stage"] == "probe"), None)
         left.plot(
-            numbers, [e["loss"] for e in epochs], color=color, marker="o", ms=3, label="train" if single else name
+            numbers,
+            [e["loss"] for e in epochs],
+            color=color,
+            marker="o",
+            ms=3,
+            label="train" if single else short(name),
         )
         left.plot(
             numbers,
@@ -48,7 +53,7 @@ def curves(runs: Mapping[str, Records]) -> Markup | None:
         if single:
             low, high = zip(*(e["ci95"] for e in epochs), strict=True)
             right.fill_between(numbers, 100 * np.array(low), 100 * np.array(high), color=color, alpha=0.12, lw=0)
-        right.plot(numbers, [100 * e["top1"] for e in epochs], color=color, marker="o", ms=3, label=name)
+        right.plot(numbers, [100 * e["top1"] for e in epochs], color=color, marker="o", ms=3, label=short(name))
         if probe:
             right.axhline(100 * probe["top1"], color=GREY if single else color, ls="--", lw=1)
     left.set(xlabel="epoch", ylabel="cross-entropy", title="" if len(tuned) == 1 else "dotted: validation")
@@ -70,6 +75,7 @@ def rate_search(records: Records) -> Markup | None:
     figure = new_figure(*HALF)
     axes = figure.subplots()
     axes.semilogx(found["rates"], found["losses"], color=BLUE)
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.axvline(found["suggestion"], color=ORANGE, ls="--", label=f"chosen: {found['suggestion']:.1e}")
     axes.set(xlabel="learning rate", ylabel="loss of the step")
     axes.legend()
@@ -96,15 +102,17 @@ def reliability_diagram(before: Reliability, after: Reliability, temperature: fl
 def confusion_matrix(confusion: NDArray[np.int64], labels: Sequence[str]) -> Markup:
     """Rows are the truth; counts are written where they can be read."""
     classes = len(labels)
-    side = min(10.0, 2.2 + 0.24 * classes if classes > 6 else 3.6)
+    widest = max(len(short(label)) for label in labels)
+    side = min(10.0, (0.24 * classes if classes > 6 else 1.8) + 0.9 + 0.08 * widest)
     figure = new_figure(side, side * 0.92)
     axes = figure.subplots()
     shares = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     axes.grid(False)
     axes.set(xlabel="answer", ylabel="truth", xticks=range(classes), yticks=range(classes))
-    axes.set_xticklabels(labels, rotation=90 if classes > 6 else 0)
-    axes.set_yticklabels(labels)
+    names = [short(label) for label in labels]
+    axes.set_xticklabels(names, rotation=90 if classes > 6 or max(map(len, names)) > 40 // classes else 0)
+    axes.set_yticklabels(names)
     if classes <= 50:
         for row, column in zip(*np.nonzero(confusion), strict=True):
             # Black or white, whichever of them differs more: no shade then leaves less than 4.5 to 1 (WCAG 2).

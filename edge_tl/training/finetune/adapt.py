@@ -1,4 +1,4 @@
-"""From a trained network to its edge-friendly variant, as near as weights can come to it before any of them is trained."""
+"""From a trained network to its edge-friendly variant, as near as the weights come without training."""
 
 from __future__ import annotations
 

@@ -64,7 +64,8 @@ def mirrored_pairs(
     some = some_of_each(photos)
     plain, mirrored, places = _descriptors(network, some, device, progress)
     targets = np.asarray(some.targets, np.int64)[places]
-    evaluated = _evaluated(plain, mirrored, targets, [some.name(i) for i in places], len(photos.labels))
+    read = some.subset(places.tolist(), some.split)
+    evaluated = _evaluated(plain, mirrored, targets, read.names, len(photos.labels), read.groups)
     return look_alike(*evaluated, targets, photos.labels)
 
 
@@ -97,9 +98,10 @@ def _evaluated(
     targets: NDArray[np.int64],
     names: list[str],
     classes: int,
+    groups: Sequence[str] = (),
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Scores of the photos and of their images, each (N, C)."""
-    folds = make_folds(targets, names)
+    """Scores of the photos and of their images, each (N, C). groups: as for `make_folds`."""
+    folds = make_folds(targets, names, groups=groups)
     scores = [np.zeros((len(targets), classes), np.float32) for _ in range(2)]
     # What a photo shares with its image, and what sets them apart: there the direction is not buried under everything else.
     deviation = plain.std(0) + 1e-6

@@ -1,22 +1,26 @@
 """Accuracy of the linear probe by cross-validation: what a handful of validation photos cannot say.
 
 Every photo, for training or validation, is evaluated by a probe that did not see it, penalty and rise of small classes found anew
-each time. Folds share their training photos, so their errors hang together: the interval is that of fewer photos than there are.
+each time. Folds share their training photos, so their errors hang together, and so do those of photos of one origin: the interval
+is that of fewer photos than there are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_tl.training.probe.balance import class_counts
 from edge_tl.training.probe.probe import FOLDS, fit_probe, make_folds
-from edge_tl_runtime.core.statistics import mean_of_rates, wilson
-from edge_tl_runtime.evaluation.evaluate import unequal
+from edge_tl_runtime.core.statistics import group_dependence, mean_of_rates, wilson
+from edge_tl_runtime.evaluation.evaluate import told_dependence, unequal
+
+if TYPE_CHECKING:
+    from edge_tl.training.documents import FiguresDocument
 
 FEW = 20
 """Validation photos of the smallest class below which the cross-validated figure is given too: an interval of all right photos
@@ -29,10 +33,14 @@ AT_MOST = 2000
 
 @dataclass(frozen=True)
 class CrossValidated:
-    """right: photos of each class that were named right; sizes: all of each class. Both int64 (C,), no class without photos."""
+    """right: photos of each class that were named right; sizes: all of each class. Both int64 (C,), no class without photos.
+
+    groups: how many photos count as one because photos of one origin are right or wrong together (`group_dependence`).
+    """
 
     right: NDArray[np.int64]
     sizes: NDArray[np.int64]
+    groups: float = 1.0
 
     @property
     def n(self) -> int:
@@ -43,27 +51,33 @@ class CrossValidated:
         return float(self.right.sum() / self.n)
 
     @property
+    def dependence(self) -> float:
+        """How many photos count as one, for they share training photos and origins."""
+        return DEPENDENCE * self.groups
+
+    @property
     def ci95(self) -> tuple[float, float]:
-        return wilson(self.right.sum() / DEPENDENCE, self.n / DEPENDENCE)
+        return wilson(self.right.sum() / self.dependence, self.n / self.dependence)
 
     @property
     def balanced(self) -> tuple[float, float, float]:
         """Balanced accuracy and its interval."""
-        return mean_of_rates(self.right / DEPENDENCE, self.sizes / DEPENDENCE)
+        return mean_of_rates(self.right / self.dependence, self.sizes / self.dependence)
 
     def describe(self) -> str:
         """`top-1 90.0 % (18 of 20 photos, 95 % interval 62.1 to 98.4)`; with the balanced accuracy where classes are unequal."""
         low, high = self.ci95
         text = (
             f"top-1 {100 * self.top1:.1f} % "
-            f"({self.right.sum()} of {self.n}, 95 % interval {100 * low:.1f} to {100 * high:.1f})"
+            f"({self.right.sum()} of {self.n}, {told_dependence(self.n, self.groups)}"
+            f"95 % interval {100 * low:.1f} to {100 * high:.1f})"
         )
         if unequal(self.sizes):
             rate, low, high = self.balanced
             text += f", balanced accuracy {100 * rate:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
         return text
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> FiguresDocument:
         """JSON values."""
         rate, low, high = self.balanced
         return {
@@ -104,4 +118,5 @@ def cross_validate(
         known = [names[i] for i in kept.tolist()], [groups[i] for i in kept.tolist()] if groups else ()
         probe = fit_probe(features[kept], targets[kept], known[0], classes, balance, groups=known[1])
         right[held] = probe.logits(features[held]).argmax(1) == targets[held]
-    return CrossValidated(np.bincount(targets[right], minlength=classes)[present], counts[present])
+    correct = np.bincount(targets[right], minlength=classes)
+    return CrossValidated(correct[present], counts[present], group_dependence(right, groups))

@@ -3,9 +3,8 @@
 Features are centred, Pareto-scaled (divided by the square root of their deviation: between raw and standardised, and with
 the lowest cross-validated loss over the three on hymenoptera, pets37 and cats-dogs) and rotated into the span of the
 training photos; an L2 penalty does not see the rotation, so the answer is that of the full problem at the cost of
-min(N, D) dimensions. The penalty is chosen by cross-validation on the
-training photos alone: the validation photos judge, they do not choose. Few photos choose badly, so a penalty far from the usual
-one must earn its place.
+min(N, D) dimensions. The penalty is chosen by cross-validation on the training photos alone; the validation photos only
+evaluate. Few photos choose badly, so a penalty far from the usual one must be clearly better.
 
 Where classes are unequal, photos weigh by the inverse of their class's size, which alone does little: a probe that separates its
 training photos has no errors to weigh. What hides the small class is that its few photos fit the probe more closely than a new

@@ -1,1 +1,6 @@
-"""The parts of `edge_tl_export.adoption.adopt`: reading a foreign ONNX file, understanding its two ends, and putting ours on."""
+"""Adopting a foreign ONNX file: read it, understand its input and its scores, and give it the ends of an edge-tl file."""
+
+__all__ = [
+    "adopt", "assembly", "deciding", "graph", "labels", "loading", "measuring", "notes", "picture", "preprocessing",
+    "reading", "reference", "scores", "settings", "tail",
+]  # fmt: skip

@@ -15,11 +15,10 @@ from edge_tl_export.adoption.measuring import CROPS, Asked, InputRecipe, Measure
 from edge_tl_export.adoption.preprocessing import check_channels, for_channels, name_of
 from edge_tl_runtime.core.errors import DataError
 from edge_tl_runtime.core.progress import Progress
+from edge_tl_runtime.images.crop import DEFAULT_RESAMPLE
 from edge_tl_runtime.images.datasets.csv_manifest import is_manifest
 from edge_tl_runtime.images.datasets.dataset import load_labelled
-from edge_tl_runtime.images.datasets.survey import survey, why_none_of
-from edge_tl_runtime.images.decode import require_folder
-from edge_tl_runtime.images.preprocess import DEFAULT_RESAMPLE
+from edge_tl_runtime.images.datasets.survey import require_folder, survey, why_none_of
 from edge_tl_runtime.modelfile.spec import ModelSpec, ResizeRule
 
 if TYPE_CHECKING:

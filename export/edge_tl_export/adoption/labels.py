@@ -16,20 +16,14 @@ from typing import Any
 from edge_tl_runtime.core.errors import UsageError
 from edge_tl_runtime.core.files import read_regular
 from edge_tl_runtime.core.strict_json import strict_json
-from edge_tl_runtime.core.text import UNPRINTABLE, one_line
-from edge_tl_runtime.images.datasets.labels import clean_label
+from edge_tl_runtime.core.text import UNPRINTABLE, one_line, without_invisible
+from edge_tl_runtime.images.datasets.labels import clean_label, unseen_inside
 
 MAX_BYTES = 4 * 2**20
 BACKGROUND = "background"
 
 _NUMBERED = re.compile(r"^(\d{1,6})\s*[:;,=.)\t ]\s*(\S.*)$")
 _NUMBER_BEHIND = re.compile(r"^(.*\S)\s*[:;,=\t]\s*(\d{1,6})$")
-_UNSEEN = re.compile(
-    "[\u00ad\u034f\u061c\u115f\u1160\u180b-\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff9-\ufffb"
-    "\U000e0000-\U000e007f]"
-)
-"""Marks of direction, letters of no width or no ink. Joiners are not among them: Persian, Hindi and emoji need these."""
-_JOINERS = re.compile("[\u200c\u200d\ufe00-\ufe0f]")
 _WORDNET = re.compile(r"^(n\d{8})[\s,;:]+(\S.*)$")
 _INDEX_COLUMNS = ("id", "index", "idx", "class_id", "class_index", "label_id", "class_idx", "number")
 _NAME_COLUMNS = ("name", "label", "class", "class_name", "label_name", "display_name", "category", "labels", "names")
@@ -99,7 +93,7 @@ def checked(
             raise UsageError(f"{origin}: label {index} is empty; give every class a name")
         if UNPRINTABLE.search(label):
             raise UsageError(f"{origin}: label {index}, {one_line(label, 60)!r}, has control characters; remove them")
-        if _UNSEEN.search(label):
+        if unseen_inside(label):
             raise UsageError(
                 f"{origin}: label {index}, {ascii(label)[:80]}, has characters that are not seen; remove them"
             )
@@ -110,7 +104,7 @@ def checked(
         )
     seen: dict[str, int] = {}
     for index, label in enumerate(labels):
-        first = seen.setdefault(_JOINERS.sub("", label), index)
+        first = seen.setdefault(without_invisible(label), index)
         if labels[first] != label:
             raise UsageError(
                 f"{origin}: labels {first} and {index}, {ascii(labels[first])[:60]} and {ascii(label)[:60]}, differ only in "

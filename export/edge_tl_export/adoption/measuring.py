@@ -16,10 +16,10 @@ from edge_tl_runtime.core.errors import BadImage, DataError
 from edge_tl_runtime.core.progress import Progress
 from edge_tl_runtime.core.statistics import discordant, mcnemar, significantly_more, wilson
 from edge_tl_runtime.core.threads import map_in_order
+from edge_tl_runtime.images.crop import DEFAULT_RESAMPLE, crop_resize
 from edge_tl_runtime.images.datasets.dataset import LabelledPhotos
 from edge_tl_runtime.images.datasets.survey import Unreadable
 from edge_tl_runtime.images.decode import read_photo
-from edge_tl_runtime.images.preprocess import DEFAULT_RESAMPLE, crop_resize
 from edge_tl_runtime.modelfile.spec import Accuracy, Normalization, ResizeRule
 
 CROPS = (0.875, 1.0)

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_tl_runtime.images.crop import crop_resize
 from edge_tl_runtime.images.decode import Frame
-from edge_tl_runtime.images.preprocess import crop_resize
 from edge_tl_runtime.modelfile.spec import ResizeRule
 
 GREYS = (0, 8, 32, 64, 96, 128, 160, 192, 224, 248, 255)

@@ -107,7 +107,7 @@ def _strip(proto: onnx.ModelProto) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the exporter's progress chatter off the person's terminal; failures are raised, not printed."""
+    """Keep the exporter's progress lines off the person's terminal; failures are raised, not printed."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

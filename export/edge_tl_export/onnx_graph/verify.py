@@ -134,7 +134,7 @@ def graph_parity(reference: Logits, rewritten: Logits, pixels: NDArray[np.uint8]
 def make_self_test(
     logits: Logits, spec: ModelSpec, candidates: Sequence[NDArray[np.uint8]], precision: str
 ) -> SelfTest:
-    """The candidate (uint8 (H, W, 3) each) whose thumbnail the file judges with the widest margin, with its answer.
+    """The candidate (uint8 (H, W, 3) each) whose thumbnail the file classifies with the widest margin, with its answer.
 
     Float kernels agree between CPUs to rounding, so the tolerance is tight; integer kernels need not, so INT8 logits may move
     by half the margin: the label may not change.

@@ -1,4 +1,4 @@
-"""The photos that quantization looks at: those that calibrate, and those that rank candidates. None of them judges."""
+"""The photos that quantization looks at: those that calibrate, and those that rank candidates. None of them evaluates."""
 
 from __future__ import annotations
 

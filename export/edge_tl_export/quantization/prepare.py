@@ -1,4 +1,4 @@
-"""The float graph rewritten so that integers can carry it: same function, other form."""
+"""The float graph rewritten in a form that integers can compute: the same function."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Post-training quantization: photos in, any number of candidate files out."""
+"""Post-training quantization: one float graph and calibration photos give any number of candidate files."""
 
 from __future__ import annotations
 

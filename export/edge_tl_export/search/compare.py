@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from edge_tl_export.settings import ExportSettings
 from edge_tl_runtime.core.progress import Progress
-from edge_tl_runtime.core.statistics import discordant, paired_interval
+from edge_tl_runtime.core.statistics import discordant, group_dependence
 from edge_tl_runtime.evaluation.accuracy_claim import AccuracyClaim
 from edge_tl_runtime.evaluation.evaluate import Evaluation, Logits, PixelReader, score
 from edge_tl_runtime.images.datasets.dataset import LabelledPhotos
+from edge_tl_runtime.images.datasets.splitting import photo_origins
 from edge_tl_runtime.images.datasets.survey import Unreadable
 from edge_tl_runtime.inference.classifier import INPUT_NAME, OUTPUT_NAME, SessionSettings, open_session
 from edge_tl_runtime.inference.ood import OODThresholds, fit_ood_thresholds
@@ -40,7 +41,7 @@ class PairedComparison:
     """Answers of a file against those of FP32 on the same n photos.
 
     only_fp32, only_this: photos that only one of the two gets right. agreement: share of equal labels. changed: places of the
-    photos with another label.
+    photos with another label. dependence: how many photos count as one in the interval (`group_dependence`).
     """
 
     n: int
@@ -48,10 +49,11 @@ class PairedComparison:
     only_this: int
     agreement: float
     changed: tuple[int, ...]
+    dependence: float = 1.0
 
     def claim(self, max_drop: float) -> AccuracyClaim:
         """What these photos show, where a loss of max_drop is allowed."""
-        return AccuracyClaim(self.only_fp32, self.only_this, self.n, max_drop)
+        return AccuracyClaim(self.only_fp32, self.only_this, self.n, max_drop, self.dependence)
 
     @property
     def drop(self) -> float:
@@ -61,7 +63,7 @@ class PairedComparison:
     @property
     def interval(self) -> tuple[float, float]:
         """Of the drop, paired, 95 %."""
-        return paired_interval(self.only_fp32, self.only_this, self.n)
+        return self.claim(0.0).interval
 
 
 @dataclass(frozen=True)
@@ -186,6 +188,7 @@ class FileEvaluator:
         self._photos, self._rule = photos, rule
         self._kept: list[NDArray[np.uint8]] | None = None
         self._targets: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._groups: tuple[str, ...] = ()
         self.indices: tuple[int, ...] = ()
         self.skipped: tuple[Unreadable, ...] = ()
         self.reference: NDArray[np.float32] | None = None
@@ -207,7 +210,7 @@ class FileEvaluator:
             rows.append(logits(pixels))
             progress(len(pixels))
         answers = np.concatenate(rows)
-        return score(answers, self._targets, self._photos.labels, self.data), answers
+        return score(answers, self._targets, self._photos.labels, self.data, groups=self._groups), answers
 
     def paired(self, answers: NDArray[np.float32]) -> PairedComparison:
         """Answers against those of `reference`, which must be there."""
@@ -221,6 +224,7 @@ class FileEvaluator:
             only_this=only_second,
             agreement=float((first == second).mean()),
             changed=tuple(int(i) for i in np.flatnonzero(first != second)),
+            dependence=group_dependence(right_first.astype(np.int64) - right_second, self._groups),
         )
 
     def pixels(self, place: int) -> NDArray[np.uint8]:
@@ -243,6 +247,7 @@ class FileEvaluator:
             return
         reader = PixelReader(self._photos, self._rule)
         rule, kept = self._rule, []
+        origins = self._photos.groups or photo_origins(self._photos)
         keep = len(self._photos) * rule.height * rule.width * 3 <= MAX_KEPT_BYTES
         indices: list[int] = []
         for batch in reader:
@@ -250,6 +255,7 @@ class FileEvaluator:
             if keep:
                 kept.append(batch.pixels)
             self._targets = np.asarray([self._photos.targets[i] for i in indices], np.int64)
+            self._groups = tuple(origins[i] for i in indices)
             yield batch.pixels
         self.indices, self.skipped = tuple(indices), tuple(reader.skipped)
         self._kept = kept if keep else None

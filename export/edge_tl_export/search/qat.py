@@ -21,9 +21,9 @@ Batches = Callable[[int], Iterable[tuple[NDArray[np.uint8], NDArray[np.int64]]]]
 """The photos of an epoch, by its number from 0: pixels, uint8 (N, H, W, 3), and targets, int64 (N,)."""
 
 HELD_OUT = 8
-"""One photo in so many judges and does not train."""
+"""One photo in so many evaluates and does not train."""
 MAX_HELD_OUT = 512
-JUDGED_AT_ONCE = 16
+EVALUATED_AT_ONCE = 16
 TEMPERATURE = 2.0
 LABEL_SHARE = 0.2
 """Of the loss; the rest is distillation. Labels alone fit a new classifier to few photos, one that agrees less with the old."""
@@ -61,9 +61,9 @@ def quantization_aware(
     """Train the integers and scales of a file of `qdq.quantized`; the epoch that agrees best with the teacher.
 
     teacher: the FP32 network. batches: the same photos each epoch, in any order; one in `HELD_OUT` of them, by a hash of its
-    pixels and the seed, judges instead of training. With photos that are changed at random the judges are so too, and a photo may
-    train in another guise than it judges in. learning_rate: what a weight moves at one batch at most, in steps of its integers;
-    a network of few and narrow layers bears 0.1, which ruins mobilenet_v2. device: as PyTorch names it.
+    pixels and the seed, evaluates instead of training. Where photos are changed at random, those are changed too, and a
+    photo may train in another form than it evaluates in. learning_rate: what a weight moves at one batch at most, in steps of
+    its integers; a network of few and narrow layers bears 0.1, which ruins mobilenet_v2. device: as PyTorch names it.
     The file given is one of the candidates, so that the result never agrees less on the photos held out.
 
     Loss: KL from the teacher at a temperature (Hinton, Vinyals and Dean 2015) and cross-entropy with the targets. Scales are
@@ -81,12 +81,12 @@ def quantization_aware(
     The same arguments give the same bytes on the same machine with the same number of threads.
     """
     keep_heap()
-    judges, count = _judges(batches, seed)
-    best = _Best(model, judges, teacher, progress)
+    held_out, count = _held_out(batches, seed)
+    best = _Best(model, held_out, teacher, progress)
     graph = DifferentiableGraph(model, trainable=True).to(device)
     if epochs < 1 or not count:
         return model
-    if _narrow(graph, torch.from_numpy(judges[:JUDGED_AT_ONCE]).to(device)):
+    if _narrow(graph, torch.from_numpy(held_out[:EVALUATED_AT_ONCE]).to(device)):
         best.consider(graph.to_model(), 0, math.nan)
     optimizer = torch.optim.AdamW(
         [
@@ -136,16 +136,18 @@ class _Best:
         self, model: bytes, photos: NDArray[np.uint8], teacher: Logits, progress: Callable[[QATEpoch], None]
     ) -> None:
         self._photos, self._progress = photos, progress
-        self._expected = in_batches(teacher, photos, JUDGED_AT_ONCE)
+        self._expected = in_batches(teacher, photos, EVALUATED_AT_ONCE)
         self._candidates: list[tuple[int, float, bytes]] = []
         self.consider(model, 0, math.nan)
 
     def consider(self, model: bytes, number: int, loss: float) -> None:
         # The file itself is evaluated, by the runtime that will run it.
-        logits = in_batches(open_model(model, "the file in training"), self._photos, JUDGED_AT_ONCE)
+        logits = in_batches(open_model(model, "the file in training"), self._photos, EVALUATED_AT_ONCE)
         agreed = int((logits.argmax(1) == self._expected.argmax(1)).sum())
-        ours, theirs = (functional.log_softmax(torch.from_numpy(x).double(), 1) for x in (logits, self._expected))
-        divergence = float(functional.kl_div(ours, theirs, reduction="batchmean", log_target=True))
+        log_student, log_teacher = (
+            functional.log_softmax(torch.from_numpy(x).double(), 1) for x in (logits, self._expected)
+        )
+        divergence = float(functional.kl_div(log_student, log_teacher, reduction="batchmean", log_target=True))
         self._candidates.append((agreed, divergence, model))
         self._progress(QATEpoch(number, loss, agreed / len(logits), divergence))
 
@@ -157,30 +159,30 @@ class _Best:
         )[2]
 
 
-def _judging(pixels: NDArray[np.uint8], seed: int) -> NDArray[np.bool_]:
+def _is_held_out(pixels: NDArray[np.uint8], seed: int) -> NDArray[np.bool_]:
     """Which photos are held out, bool (N,): known by their bytes, in whatever order and company they come."""
     return np.array([zlib.crc32(photo.tobytes(), seed) % HELD_OUT == 0 for photo in pixels], np.bool_)
 
 
-def _judges(batches: Batches, seed: int) -> tuple[NDArray[np.uint8], int]:
+def _held_out(batches: Batches, seed: int) -> tuple[NDArray[np.uint8], int]:
     """The photos held out, and the number of batches that others are left in. Where chance left none: the first batch."""
     chosen: list[NDArray[np.uint8]] = []
     first: NDArray[np.uint8] | None = None
     count = 0
     for pixels, _ in batches(0):
         first = pixels if first is None else first
-        evaluating = _judging(pixels, seed)
+        evaluating = _is_held_out(pixels, seed)
         count += not evaluating.all()
         chosen.append(pixels[evaluating])
     if first is None:
         raise ValueError("there are no photos to train on")
-    judges = np.concatenate(chosen)[:MAX_HELD_OUT]
-    return (judges if len(judges) else first), count
+    held_out = np.concatenate(chosen)[:MAX_HELD_OUT]
+    return (held_out if len(held_out) else first), count
 
 
 def _training(batches: Batches, epoch: int, seed: int) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
     for pixels, targets in batches(epoch):
-        kept = ~_judging(pixels, seed)
+        kept = ~_is_held_out(pixels, seed)
         if kept.any():
             yield np.ascontiguousarray(pixels[kept]), np.asarray(targets, np.int64)[kept]
 

@@ -1,1 +1,3 @@
 """An ONNX graph as a differentiable PyTorch module."""
+
+__all__ = ["elementwise", "equivalence", "module", "node", "operators", "plan", "shaping"]

@@ -107,8 +107,8 @@ def run_benchmark(
         stop=stop,
         progress=silent,
     )
-    measured, runs, absent = _measure(bench, ledger, parts, stage)
-    whole = all(part.get("complete", True) for part in measured.values()) and _LATE not in absent.values()
+    measured, runs, absent, in_time = _measure(bench, ledger, parts, stage)
+    whole = in_time and all(part.get("complete", True) for part in measured.values())
     ends = {"started": sittings[0], "ended": utc_now(), "sittings": len(sittings), "complete": whole}
     return with_digest({**document, **ends, "parts": measured, "runs": runs, "absent": absent}), ledger
 
@@ -123,21 +123,22 @@ def check_names(settings: BenchSettings, parts: Sequence[Part] = PARTS) -> None:
 
 def _measure(
     bench: Bench, ledger: DiskLedger, parts: Sequence[Part], stage: Stage
-) -> tuple[dict[str, Document], dict[str, PartRunDocument], dict[str, str]]:
-    """Documents of the parts, under what conditions each was measured, and why others were not."""
+) -> tuple[dict[str, Document], dict[str, PartRunDocument], dict[str, str], bool]:
+    """Documents of the parts, under what conditions each was measured, why others were not, and whether time was left for all."""
     wanted = bench.settings.wanted()
     # Asked of all before the first is measured: what is wrong with the request shows at once.
     absent = {part.name: _reason(part, bench, wanted) for part in parts}
     absent = {name: why for name, why in absent.items() if why}
     measured: dict[str, Document] = {}
     runs: dict[str, PartRunDocument] = {}
+    in_time = True
     for part in parts:
         if part.name in absent:
             continue
         stored = ledger.get(f"part {part.name}")
         if stored is None:
             if bench.stop():
-                absent[part.name] = _LATE
+                absent[part.name], in_time = _LATE, False
                 continue
             watch = Watch()
             with stage(part.title, part.pieces(bench)) as done:
@@ -147,7 +148,7 @@ def _measure(
             if document.get("complete", True):
                 ledger.put(f"part {part.name}", stored)
         measured[part.name], runs[part.name] = stored["document"], stored["run"]
-    return measured, runs, absent
+    return measured, runs, absent, in_time
 
 
 def _reason(part: Part, bench: Bench, wanted: Sequence[str]) -> str:

@@ -44,8 +44,8 @@ def square(part: Document) -> list[SummaryTable]:
         "" if (found := part["queries_to_success"].get(r, {}).get("median")) is None else f"{found:.0f}" for r in radii
     ]
     rows = [
-        [f"Square, {part['queries']} questions", *(_share(part["accuracy"][radius]) for radius in radii)],
-        ["  questions to success, median", *asked],
+        [f"Square, {part['queries']} queries", *(_share(part["accuracy"][radius]) for radius in radii)],
+        ["  queries to success, median", *asked],
     ]
     return [SummaryTable("", [_heading(part), *radii], rows)]
 
@@ -78,7 +78,7 @@ def corruption_mean(part: Document) -> list[str]:
 
 
 def _heading(part: Document) -> str:
-    return f"% left, {part['norm']} epsilon{' /255' if part['norm'] == 'linf' else ''}"
+    return f"% right, {part['norm']} epsilon{' /255' if part['norm'] == 'linf' else ''}"
 
 
 def _interval(share: Document) -> str:

@@ -65,6 +65,7 @@ def write_together(files: Mapping[Path, bytes]) -> None:
 
 
 def write_text(target: Path, text: str) -> None:
+    """Replace `target` by `text`, as UTF-8, in one step."""
     write_bytes(target, text.encode("utf-8"))
 
 
@@ -131,6 +132,7 @@ def _require_regular(status: os.stat_result) -> None:
 
 
 def sha256(data: bytes) -> str:
+    """The digest in hexadecimal."""
     return hashlib.sha256(data).hexdigest()
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from edge_tl_runtime.core.errors import UsageError
+from edge_tl_runtime.core.text import one_line
 
 _Settings = TypeVar("_Settings")
 
@@ -45,16 +46,10 @@ def option(
     a type, SIZE, DURATION, MEGABYTES or FLAG. metavar: what stands for the value in the help. env: a variable of the
     environment that gives it. bare: the value of the option without one. plugins: the kind of plugins that the help lists.
     """
-    rules: dict[str, Any] = {
-        "help": text,
-        "choices": choices,
-        "low": low,
-        "high": high,
-        "rare": rare,
-        "name": name,
-        "flags": flags,
-    }
-    rules |= {"kind": kind, "metavar": metavar, "env": env, "bare": bare, "plugins": plugins}
+    rules = {
+        "help": text, "choices": choices, "low": low, "high": high, "rare": rare, "name": name, "flags": flags, "kind": kind,
+        "metavar": metavar, "env": env, "bare": bare, "plugins": plugins,
+    }  # fmt: skip
     return field(default=default, metadata=rules)
 
 
@@ -79,12 +74,12 @@ def assembled(kind: type[_Settings], values: Mapping[str, Any]) -> _Settings:
         if nested is not None:
             given[item.name] = assembled(nested, values)
         elif name in values:
-            given[item.name] = _fitting(name, values[name], item.default)
+            given[item.name] = fitting(name, values[name], item.default)
     return kind(**given)
 
 
-def _fitting(name: str, value: Any, default: Any) -> Any:
-    """The value as its field stores it. Raises UsageError for another type."""
+def fitting(name: str, value: Any, default: Any) -> Any:
+    """The value as a field with this default stores it; any value for a default of None. Raises UsageError for another type."""
     if default is None or default is MISSING:
         return value
     if isinstance(default, bool) or isinstance(value, bool):
@@ -101,8 +96,8 @@ def _fitting(name: str, value: Any, default: Any) -> Any:
             return tuple(value)
     elif isinstance(value, (str, os.PathLike)):
         return Path(value) if isinstance(default, Path) else os.fspath(value)
-    kinds = {bool: "True or False", int: "a whole number", float: "a number", str: "a text", tuple: "a list"}
-    raise UsageError(f"{name} is {value!r}; it takes {kinds.get(type(default), 'a path')}")
+    kinds = {bool: "true or false", int: "a whole number", float: "a number", str: "text", tuple: "a list"}
+    raise UsageError(f"{name} is {one_line(repr(value))}; it takes {kinds.get(type(default), 'a path')}")
 
 
 def check(settings: Any) -> None:

@@ -1,4 +1,4 @@
-"""JSON from elsewhere, read so that nothing that is made of it later fails or means two things."""
+"""JSON from files and servers that are not trusted: what is ambiguous, or would fail later, is refused."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import unicodedata
 from pathlib import Path
 
 from edge_tl_runtime.core.errors import EdgeTLError
@@ -11,6 +12,18 @@ from edge_tl_runtime.core.errors import EdgeTLError
 UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters (Unicode's Cc), which terminals obey; line breaks; marks that turn the direction of the rest;
 and lone surrogates, which cannot be encoded."""
+
+INVISIBLE = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f"
+    "\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
+"""What nobody sees: Unicode's Default_Ignorable_Code_Point, and the empty pattern of Braille. Inside a word some of them change
+its shape (Persian, Hindi, emoji) and are kept; two names that differ only in them are one to a person."""
+
+
+def without_invisible(text: str) -> str:
+    """What is seen of a text: NFC, without letters of no width and spaces around it. "" where nothing is."""
+    return unicodedata.normalize("NFC", INVISIBLE.sub("", text)).strip()
 
 
 def one_line(value: object, limit: int = 200) -> str:

@@ -8,8 +8,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 _Item = TypeVar("_Item")
-
-
 _Result = TypeVar("_Result")
 
 

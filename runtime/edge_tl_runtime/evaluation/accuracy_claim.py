@@ -36,13 +36,15 @@ class AccuracyClaim:
     """What n photos show of a loss of top-1.
 
     drop: top-1 of the first minus that of this one, a fraction; interval: its paired 95 % interval. allowed: the loss that is
-    accepted, a fraction. only_first, only_this: photos that only one of the two gets right.
+    accepted, a fraction. only_first, only_this: photos that only one of the two gets right. dependence: how many photos count as
+    one, since on photos of one origin the two differ together (`group_dependence`).
     """
 
     only_first: int
     only_this: int
     n: int
     allowed: float
+    dependence: float = 1.0
 
     @property
     def drop(self) -> float:
@@ -50,7 +52,12 @@ class AccuracyClaim:
 
     @property
     def interval(self) -> tuple[float, float]:
-        return paired_interval(self.only_first, self.only_this, self.n)
+        first, this = self.only_first / self.dependence, self.only_this / self.dependence
+        return paired_interval(first, this, self._effective)
+
+    @property
+    def _effective(self) -> float:
+        return self.n / self.dependence
 
     @property
     def is_within(self) -> bool:
@@ -69,7 +76,8 @@ class AccuracyClaim:
 
     @property
     def photos_needed(self) -> int | None:
-        """About how many photos could show that the accuracy is kept; None where that is shown or refuted, or no number would do.
+        """About how many photos, of different origins, could show that the accuracy is kept; None where that is shown or refuted,
+        or no number would do.
 
         Where the interval is wider than what is allowed: as many as make its half-width what is allowed, if the two are equally
         good and disagree as often as here. Where it is not: as many as tell the loss seen from the loss allowed.
@@ -78,10 +86,9 @@ class AccuracyClaim:
             return None
         low, high = self.interval
         margin = self.allowed if (high - low) / 2 > self.allowed else self.allowed - self.drop
-        disagreement = (self.only_first + self.only_this + ASSUMED_DISAGREEMENT * ASSUMED_PHOTOS) / (
-            self.n + ASSUMED_PHOTOS
-        )
-        return photos_for(margin, disagreement, self.n)
+        differ = (self.only_first + self.only_this) / self.dependence
+        disagreement = (differ + ASSUMED_DISAGREEMENT * ASSUMED_PHOTOS) / (self._effective + ASSUMED_PHOTOS)
+        return photos_for(margin, disagreement, int(self._effective))
 
     @property
     def words(self) -> str:
@@ -96,6 +103,8 @@ class AccuracyClaim:
         needed = self.photos_needed
         could = "no number of photos could" if needed is None else f"about {_about(needed)} could"
         cannot = f"{plural(self.n, 'photo')} cannot tell"
+        if self.dependence > 1:
+            cannot = f"{plural(self.n, 'photo')}, which say as much as {self._effective:.0f} of different origins, cannot tell"
         if self.claim == LOWER:
             return f"{lost} less accurate ({low:.1f} to {high:.1f}); {cannot} whether more than {allowed} are lost, {could}"
         return f"not shown to be worse; {cannot}, {could}"

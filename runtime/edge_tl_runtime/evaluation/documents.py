@@ -99,6 +99,8 @@ class ClassDocument(TypedDict):
 class EvaluationDocument(TypedDict):
     """Accuracy on the photos of a folder.
 
+    effective_n: how many photos of different origins would say as much; below n where photos stem from bursts or videos. The
+    intervals are for it.
     balanced_accuracy: mean recall over the classes that have photos.
     top5: null below six classes.
     confusion: rows are the truth, columns the answer; null above 100 classes.
@@ -112,6 +114,7 @@ class EvaluationDocument(TypedDict):
 
     top1: Share
     n: AtLeastOne
+    effective_n: float
     ci95: Interval
     balanced_accuracy: Share
     balanced_ci95: Interval

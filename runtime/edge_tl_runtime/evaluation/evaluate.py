@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edge_tl_runtime.core.errors import BadFrame, BadImage, DataError
 from edge_tl_runtime.core.html import html_table
 from edge_tl_runtime.core.progress import Progress, silent
-from edge_tl_runtime.core.statistics import mean_of_rates, wilson
+from edge_tl_runtime.core.statistics import group_dependence, mean_of_rates, wilson
 from edge_tl_runtime.core.text import percent
 from edge_tl_runtime.core.threads import map_in_order
 from edge_tl_runtime.evaluation.reliability import Reliability, reliability
@@ -25,13 +25,14 @@ from edge_tl_runtime.evaluation.training_overlap import (
     what_is_known,
 )
 from edge_tl_runtime.evaluation.unknown import KnownLogits, UnknownCount
+from edge_tl_runtime.images.crop import crop_resize
 from edge_tl_runtime.images.datasets.dataset import LabelledPhotos, load_labelled
 from edge_tl_runtime.images.datasets.grouping import Grouping
+from edge_tl_runtime.images.datasets.splitting import photo_origins
 from edge_tl_runtime.images.datasets.survey import Unreadable
 from edge_tl_runtime.images.datasets.tally import by_note
 from edge_tl_runtime.images.decode import decode_noted, read_file
 from edge_tl_runtime.images.fingerprint import ROLES, Role, SeenPhotos
-from edge_tl_runtime.images.preprocess import crop_resize
 from edge_tl_runtime.modelfile.spec import Accuracy, ModelSpec, ResizeRule, Scores
 
 if TYPE_CHECKING:
@@ -75,9 +76,10 @@ class Evaluation:
     """confusion[i, j]: photos of class i named class j, int64 (C, C). top5 is a fraction, or None below six classes.
 
     reliability: of the probabilities, None where the model did not say how logits become probabilities.
-    overlap: what the photos were to the model, None where that was not asked. adjusted: names of photos whose pixels had to be
+    overlap: which photos the model has seen, None where that was not asked. adjusted: names of photos whose pixels had to be
     changed to be read, by what was done (`images.formats.pixels`). unknown: how many would be called unknown; None where that
-    was not asked.
+    was not asked. dependence: how many photos count as one in the intervals, since those of one origin are right or wrong
+    together (`group_dependence`).
     """
 
     labels: tuple[str, ...]
@@ -89,6 +91,7 @@ class Evaluation:
     overlap: TrainingOverlap | None = None
     adjusted: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     unknown: UnknownCount | None = None
+    dependence: float = 1.0
 
     @property
     def n(self) -> int:
@@ -104,7 +107,12 @@ class Evaluation:
 
     @property
     def ci95(self) -> tuple[float, float]:
-        return wilson(self.correct, self.n)
+        return wilson(self.correct / self.dependence, self.effective_n)
+
+    @property
+    def effective_n(self) -> float:
+        """How many photos of different origins would say as much."""
+        return self.n / self.dependence
 
     @property
     def unequal(self) -> bool:
@@ -118,7 +126,8 @@ class Evaluation:
 
     @property
     def balanced_ci95(self) -> tuple[float, float]:
-        return mean_of_rates(*self._recalls)[1:]
+        right, sizes = self._recalls
+        return mean_of_rates(right / self.dependence, sizes / self.dependence)[1:]
 
     @property
     def _recalls(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -130,7 +139,8 @@ class Evaluation:
         low, high = self.ci95
         text = (
             f"top-1 {100 * self.top1:.1f} % "
-            f"({self.correct} of {self.n}, 95 % interval {100 * low:.1f} to {100 * high:.1f})"
+            f"({self.correct} of {self.n}, {told_dependence(self.n, self.dependence)}"
+            f"95 % interval {100 * low:.1f} to {100 * high:.1f})"
         )
         if not self.unequal:
             return text
@@ -159,6 +169,7 @@ class Evaluation:
         return {
             "top1": round(self.top1, 6),
             "n": self.n,
+            "effective_n": round(self.effective_n, 3),
             "ci95": [round(x, 6) for x in self.ci95],
             "balanced_accuracy": round(self.balanced_accuracy, 6),
             "balanced_ci95": [round(x, 6) for x in self.balanced_ci95],
@@ -311,8 +322,9 @@ def evaluate_model(
 ) -> Evaluation:
     """Evaluate a model on photos that it was not trained on; on all of them where `split` asks for "train" or "all".
 
-    name: of the data, for the person. left_out: names of photos that were left out before. `Evaluation.overlap` says what was
-    left out and what the others were to the model. Raises DataError when nothing could be read, or the model was trained on all.
+    name: of the data, for the person. left_out: names of photos that were left out before. `Evaluation.overlap` says which
+    photos were left out and which of the others the model has seen. Raises DataError when nothing could be read, or the model
+    was trained on all.
     """
     seen = SeenPhotos.of(spec.training_images)
     reader = PixelReader(
@@ -337,7 +349,9 @@ def _evaluate(logits: Logits, reader: PixelReader, data: str, scores: Scores | N
         rows.append(logits(batch.pixels))
         targets += [reader.photos.targets[i] for i in batch.indices]
     answers, truth = np.concatenate(rows), np.asarray(targets, np.int64)
-    evaluation = score(answers, truth, reader.photos.labels, data, tuple(reader.skipped), scores)
+    known = reader.photos.groups or photo_origins(reader.photos)
+    groups = [known[place] for place in reader.roles]
+    evaluation = score(answers, truth, reader.photos.labels, data, tuple(reader.skipped), scores, groups)
     evaluation = replace(evaluation, adjusted=reader.adjusted())
     return evaluation, (answers.argmax(1) == truth).tolist()
 
@@ -349,8 +363,9 @@ def score(
     data: str,
     skipped: tuple[Unreadable, ...] = (),
     scores: Scores | None = None,
+    groups: Sequence[str] = (),
 ) -> Evaluation:
-    """Compare logits, float32 (N, C), with targets, int64 (N,)."""
+    """Compare logits, float32 (N, C), with targets, int64 (N,). groups: origins, as in `group_dependence`."""
     classes = len(labels)
     confusion = np.zeros((classes, classes), np.int64)
     np.add.at(confusion, (targets, logits.argmax(1)), 1)
@@ -359,4 +374,10 @@ def score(
         best = np.argpartition(-logits, 5, axis=1)[:, :5]
         top5 = round(float((best == targets[:, None]).any(1).mean()), 6)
     evaluated = None if scores is None else reliability(scores.probabilities(logits), targets)
-    return Evaluation(labels, confusion, top5, data, skipped, evaluated)
+    dependence = group_dependence(logits.argmax(1) == targets, groups)
+    return Evaluation(labels, confusion, top5, data, skipped, evaluated, dependence=dependence)
+
+
+def told_dependence(n: int, dependence: float) -> str:
+    """For the middle of a line: `which say as much as 12 of different origins, `; "" where photos count one by one."""
+    return "" if dependence <= 1 else f"which say as much as {n / dependence:.0f} of different origins, "

@@ -1,4 +1,4 @@
-"""Evaluation photos that a model has seen: left out, or counted and said, so that no figure hides them."""
+"""Evaluation photos that a model has seen: they are left out, or counted and named, so that no figure hides them."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ Choose = Callable[[LabelledPhotos], LabelledPhotos]
 
 @dataclass(frozen=True, slots=True)
 class TrainingOverlap:
-    """What the photos of an evaluation were to the model.
+    """Which photos of an evaluation the model has seen in training or validation.
 
-    unknown: why nothing is known of that, "" where it is. listed, copies: shares of its training photos of which the file, and a
+    unknown: why that is not known, "" where it is. listed, copies: shares of its training photos of which the file, and a
     copy, would be recognised, in [0, 1]. left_out: names of photos that it was trained on and that were not used. counts: photos
     used, and correct: those of them it got right, by role; correct is {} where that was not asked.
     """
@@ -165,7 +165,7 @@ def unseen(
     choose: Choose = lambda photos: photos,
     otherwise: str = ASK,
 ) -> tuple[LabelledPhotos, TrainingOverlap]:
-    """The photos that `choose` takes from those the model was not trained on, and what they were to it.
+    """The photos that `choose` takes from those the model was not trained on, and which of them it has seen.
 
     split: "train" and "all" ask for training photos, which then stay. Photos are looked at as long as a chosen one has to be
     replaced, each once; one that cannot be read stays, for the caller to list. Raises DataError when none is left; otherwise:
@@ -207,6 +207,7 @@ def asks_for_training_photos(split: str) -> bool:
 
 
 def counted(roles: Sequence[Role]) -> dict[Role, int]:
+    """How many photos have each role."""
     return {role: roles.count(role) for role in ROLES}
 
 

@@ -1,3 +1,3 @@
 """Pictures in files: what a folder holds, what each file is, and how it becomes pixels."""
 
-__all__ = ["datasets", "decode", "documents", "fingerprint", "formats", "headers", "preprocess", "uncrop"]
+__all__ = ["crop", "datasets", "decode", "documents", "fingerprint", "formats", "headers", "uncrop"]

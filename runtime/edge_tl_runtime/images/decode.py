@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_tl_runtime.core.errors import BadImage, DataError
+from edge_tl_runtime.core.errors import BadImage
 from edge_tl_runtime.core.files import read_regular
 from edge_tl_runtime.images.formats.kinds import Damaged
 from edge_tl_runtime.images.formats.pixels import Decoded, as_opencv_reads
@@ -104,17 +104,6 @@ def _decoded_jpeg(data: bytes) -> Decoded:
         if unusual:
             raise BadImage(f"{unusual}, which is not read here; save it as a plain JPEG or a PNG") from None
         raise
-
-
-def require_folder(root: Path) -> Path:
-    """Raises DataError unless `root` is a folder that can be listed."""
-    if not root.exists():
-        raise DataError(f"no folder at {root}; check the path")
-    if not root.is_dir():
-        raise DataError(f"{root} is a file; give the folder that holds one sub-folder of photos for each class")
-    if not os.access(root, os.R_OK | os.X_OK):
-        raise DataError(f"cannot list the folder {root}: permission denied")
-    return root
 
 
 def _check_scans(data: bytes) -> None:

@@ -32,7 +32,7 @@ from edge_tl_runtime.modelfile.training_images import (
 )
 
 Role = Literal["trained_on", "validation", "new"]
-"""What a photo was to a model: one that taught it, one that chose among recipes, or neither as far as is known."""
+"""Whether a model was trained on a photo, chosen by it (validation), or has not seen it as far as is known."""
 ROLES: tuple[Role, ...] = ("trained_on", "validation", "new")
 
 SIDE = 32
@@ -180,7 +180,7 @@ def fingerprint_photos(files: SeenFiles, earlier: Sequence[TrainingImages] = ())
         both = np.unique(np.concatenate([hashes[place], *old]), axis=0)
         alike.append(both[~_among(both, hashes[place])])
         hashes[place] = both
-    radius = telling_radius(np.concatenate(alike))
+    radius = safe_radius(np.concatenate(alike))
     if radius < 0:
         hashes = [part[:0] for part in hashes]
     # Those that were not looked at are supposed to have a hash each.
@@ -201,7 +201,7 @@ def fingerprint_photos(files: SeenFiles, earlier: Sequence[TrainingImages] = ())
     return TrainingImages(method=METHOD, radius=radius, trained_on=sections[0], validation=sections[1])
 
 
-def telling_radius(hashes: NDArray[np.uint8]) -> int:
+def safe_radius(hashes: NDArray[np.uint8]) -> int:
     """The largest radius, at most MAX_RADIUS, within which few photos of a set look like another one of it; -1 for none.
 
     Frames of a camera that does not move differ in few bits, and a new frame would be taken for an old one. Where that is so, the

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tl_runtime.core.errors import UsageError
+from edge_tl_runtime.images.crop import RESAMPLES, centre_crop, three_channels
 from edge_tl_runtime.images.decode import MAX_MEGAPIXELS, Frame
-from edge_tl_runtime.images.preprocess import RESAMPLES, _centre, three_channels
 from edge_tl_runtime.modelfile.spec import ResizeRule
 
 
-def framed(pixels: NDArray[np.uint8], rule: ResizeRule, photo: Frame | None = None) -> Frame:
-    """A picture that the device's own crop turns into `pixels` again, bit for bit: `crop_resize(framed(p, rule), rule) == p`.
+def uncrop(pixels: NDArray[np.uint8], rule: ResizeRule, photo: Frame | None = None) -> Frame:
+    """A picture that the device's own crop turns into `pixels` again, bit for bit: `crop_resize(uncrop(p, rule), rule) == p`.
 
     pixels: uint8 (rule.height, rule.width, 3) in `rule.color_order`, as the network takes them.
     photo: frame of any size whose surroundings of the centre crop, at the scale of the crop, fill the border. Where the photo
@@ -50,7 +50,7 @@ def canvas_size(rule: ResizeRule) -> tuple[int, int]:
         )
     for rows in _from(scale, rule.height):
         for columns in _from(scale, rule.width):
-            crop = _centre(np.broadcast_to(np.uint8(0), (rows, columns, 3)), rule)
+            crop = centre_crop(np.broadcast_to(np.uint8(0), (rows, columns, 3)), rule)
             if crop.shape[:2] == (rule.height, rule.width):
                 return rows, columns
     raise AssertionError(rule)
@@ -64,7 +64,7 @@ def _from(scale: float, side: int) -> Iterator[int]:
 
 def _surroundings(photo: Frame, rule: ResizeRule, border: tuple[int, int, int, int]) -> Frame:
     """The photo's centre crop with `border` pixels above, below, left and right of it, at the network's scale."""
-    crop = _centre(photo, rule)
+    crop = centre_crop(photo, rule)
     sides = []
     for axis, target, before, after in ((0, rule.height, *border[:2]), (1, rule.width, *border[2:])):
         size, length = photo.shape[axis], crop.shape[axis]

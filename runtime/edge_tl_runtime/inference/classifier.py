@@ -18,8 +18,8 @@ from edge_tl_runtime.core.errors import BadModelError, EdgeTLError, UsageError
 from edge_tl_runtime.core.html import html_table
 from edge_tl_runtime.core.text import one_line, percent, plural
 from edge_tl_runtime.core.threads import usable_cores
+from edge_tl_runtime.images.crop import crop_resize
 from edge_tl_runtime.images.decode import Frame
-from edge_tl_runtime.images.preprocess import crop_resize
 from edge_tl_runtime.inference.ood import KEPT, OODDetector, ood_detector_of
 from edge_tl_runtime.inference.providers import PROVIDERS, find_provider
 from edge_tl_runtime.inference.settings import PredictSettings

@@ -13,9 +13,9 @@ import random
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,9 +28,12 @@ from edge_tl_runtime.inference.classifier import Classifier, SessionSettings
 from edge_tl_runtime.inference.providers import computing_providers, find_provider
 from edge_tl_runtime.machine.cpu import OtherPrograms, memory
 from edge_tl_runtime.machine.settings import TuneSettings
-from edge_tl_runtime.machine.tuning_profile import Machine, Profile, TunedChoice
+from edge_tl_runtime.machine.tuning_profile import Machine, Profile, TunedChoice, settings_document
 from edge_tl_runtime.modelfile.onnx import parse_spec, read_model
 from edge_tl_runtime.modelfile.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from edge_tl_runtime.machine.documents import CallsDocument, MeasuredSettingsDocument, TuneDocument
 
 BATCH = 8
 """Photos of a batch; a few more or less do not change which configuration is fastest."""
@@ -73,7 +76,7 @@ class Timing:
     cpu_ms: float
     calls: int
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> CallsDocument:
         return {"median_ms": round(self.median_ms, 4), "cpu_ms": round(self.cpu_ms, 4), "calls": self.calls}
 
 
@@ -89,12 +92,14 @@ class Measured:
     batch: Timing | None = None
     note: str = ""
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> MeasuredSettingsDocument:
         return {
             "file": self.file,
             "precision": self.precision,
-            **asdict(self.settings),
-            **{task.name: None if (timing := getattr(self, task.name)) is None else timing.to_dict() for task in TASKS},
+            **settings_document(self.settings),
+            "frame": None if self.frame is None else self.frame.to_dict(),
+            "row": None if self.row is None else self.row.to_dict(),
+            "batch": None if self.batch is None else self.batch.to_dict(),
             "note": self.note,
         }
 
@@ -112,7 +117,7 @@ class Tuning:
     seconds: float
     others: float
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> TuneDocument:
         """The document of `edge-tl tune --json`; the profile's own keys and what was left out of it."""
         return {
             **self.profile.to_dict(),

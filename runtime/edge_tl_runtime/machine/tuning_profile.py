@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Final
 
 import onnxruntime
 
 from edge_tl_runtime.core.errors import OutputError
 from edge_tl_runtime.core.files import read_regular, sha256, write_text
+from edge_tl_runtime.core.formats import format_problem
+from edge_tl_runtime.core.strict_json import strict_json
 from edge_tl_runtime.core.text import error_line, one_line
 from edge_tl_runtime.core.threads import usable_cores
 from edge_tl_runtime.inference.classifier import SessionSettings
@@ -25,7 +26,16 @@ from edge_tl_runtime.inference.providers import computing_providers, find_provid
 from edge_tl_runtime.machine.cpu import cpu_name, this_target
 from edge_tl_runtime.modelfile.onnx import read_model
 
-PROFILE_VERSION = 2
+if TYPE_CHECKING:
+    from edge_tl_runtime.machine.documents import (
+        MachineDocument,
+        MeasuredSettingsDocument,
+        ProfileDocument,
+        SessionSettingsDocument,
+        TunedChoiceDocument,
+    )
+
+PROFILE_VERSION: Final = 2
 MAX_PROFILE_BYTES = 2**20
 
 
@@ -49,6 +59,15 @@ class Machine:
             providers=computing_providers(),
         )
 
+    def to_dict(self) -> MachineDocument:
+        return {
+            "cpu": self.cpu,
+            "cores": self.cores,
+            "target": self.target,
+            "onnxruntime": self.onnxruntime,
+            "providers": list(self.providers),
+        }
+
     def differences(self, other: Machine) -> str:
         """What differs, in words: "onnxruntime 1.24.1 is now 1.32.0"; "" when nothing does."""
         pairs = ((item.name, getattr(self, item.name), getattr(other, item.name)) for item in fields(self))
@@ -63,9 +82,16 @@ class TunedChoice:
     median_ms: float
     cpu_ms: float
 
-    def to_dict(self) -> dict[str, Any]:
-        figures = {"median_ms": round(self.median_ms, 4), "cpu_ms": round(self.cpu_ms, 4)}
-        return {**asdict(self.settings), **figures}
+    def to_dict(self) -> TunedChoiceDocument:
+        return {
+            **settings_document(self.settings),
+            "median_ms": round(self.median_ms, 4),
+            "cpu_ms": round(self.cpu_ms, 4),
+        }
+
+
+def settings_document(settings: SessionSettings) -> SessionSettingsDocument:
+    return {"threads": settings.threads, "spin": settings.spin, "provider": settings.provider}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,19 +109,19 @@ class Profile:
     row: TunedChoice
     batch: TunedChoice
     batch_size: int
-    measured: tuple[Mapping[str, Any], ...] = ()
+    measured: tuple[MeasuredSettingsDocument, ...] = ()
     seconds: float = 0.0
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> ProfileDocument:
         return {
             "version": PROFILE_VERSION,
             "model": self.model,
             "sha256": self.sha256,
-            "machine": asdict(self.machine),
+            "machine": self.machine.to_dict(),
             "frame": self.frame.to_dict(),
             "row": self.row.to_dict(),
             "batch": {**self.batch.to_dict(), "photos": self.batch_size},
-            "measured": [dict(row) for row in self.measured],
+            "measured": list(self.measured),
             "seconds": round(self.seconds, 2),
         }
 
@@ -132,15 +158,17 @@ def profiled_settings(model: Path, task: str = "frame") -> tuple[SessionSettings
     except OSError as error:
         return None, f"{path} is ignored: {error.strerror}; {_AGAIN}"
     try:
-        document = json.loads(data)
-        if document["version"] != PROFILE_VERSION:
-            raise ValueError(f"version {document['version']!r}")
+        document = strict_json(data.decode("utf-8"))
+        if not isinstance(document, dict):
+            raise TypeError("no object")
+        if problem := format_problem(document.get("version"), (PROFILE_VERSION,), _AGAIN):
+            return None, f"{path} is ignored: it {problem}"
         machine = Machine(**{**document["machine"], "providers": tuple(document["machine"]["providers"])})
         choice = document[task]
         settings = SessionSettings(threads=choice["threads"], spin=choice["spin"], provider=choice["provider"])
         _check(machine, settings)
         digest = document["sha256"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         return None, f"{path} is ignored: not a profile this edge-tl reads ({error_line(error)}); {_AGAIN}"
     differences = machine.differences(Machine.here())
     if differences:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from edge_tl_runtime.core.errors import BadModelError, UnknownSpecVersion
 from edge_tl_runtime.core.strict_json import strict_json
-from edge_tl_runtime.core.text import one_line
+from edge_tl_runtime.core.text import one_line, without_invisible
 from edge_tl_runtime.modelfile.sections import (
     MAX_HISTORY,
     Background,
@@ -60,7 +60,7 @@ class ResizeRule(Section):
 
     height, width: pixels of the network's input.
     crop_pct: side of the crop over the side of the largest centred rectangle of the target's aspect ratio, in (0, 1].
-    resample: name of a rule in `edge_tl_runtime.images.preprocess`.
+    resample: name of a rule in `edge_tl_runtime.images.crop`.
     color_order: channel order the network expects; frames arrive as OpenCV decodes them, BGR.
     """
 
@@ -175,6 +175,16 @@ def spread(thumbnail: NDArray[np.uint8], rule: ResizeRule) -> NDArray[np.uint8]:
     return np.ascontiguousarray(thumbnail[rows][:, columns])[None]
 
 
+def _require_seen(labels: tuple[str, ...]) -> None:
+    """No label without a letter that is seen, no two that are one to whoever reads them: the rule of folders and lists too."""
+    seen: dict[str, str] = {}
+    for label in labels:
+        shown = without_invisible(label)
+        require(bool(shown), f"the label {label!a} has no letter that can be seen; rename the class")
+        other = seen.setdefault(shown, label)
+        require(other == label, f"the labels {other!a} and {label!a} differ only in what is not seen; rename one")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
     """What a model file says of itself. Equality means: interchangeable on the device.
@@ -220,6 +230,7 @@ class ModelSpec:
         require(all(isinstance(x, str) and x.strip() for x in self.labels), "a label is empty")
         duplicates = sorted(label for label, count in Counter(self.labels).items() if count > 1)
         require(not duplicates, f"labels appear twice: {', '.join(label[:40] for label in duplicates[:5])}")
+        _require_seen(self.labels)
         for label in self.labels:
             require(
                 len(label) <= MAX_LABEL, f"a label has {len(label)} characters, more than {MAX_LABEL}: {label[:40]}"

@@ -1,4 +1,4 @@
-"""Another model while the run goes on: the file is watched, and a new one takes over once it has passed its self-test."""
+"""Reload the model while a run goes on: its file is watched, and a new one is used once it has passed its self-test."""
 
 from __future__ import annotations
 

@@ -21,6 +21,8 @@ Probabilities = NDArray[np.floating[Any]]
 
 
 class Smoother(Protocol):
+    """Steadies the probabilities of one source, frame after frame."""
+
     def update(self, probabilities: Probabilities, now: float) -> tuple[Probabilities, int]:
         """Take in the probabilities, (C,), of a frame captured at `now` seconds; give the steadied ones and the index of the
         label to show. The label is the best of the steadied ones unless hysteresis holds on to another."""

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tl_runtime.core.errors import BadFrame, UsageError
+from edge_tl_runtime.images.crop import crop_resize
 from edge_tl_runtime.images.decode import Frame
-from edge_tl_runtime.images.preprocess import crop_resize
 from edge_tl_runtime.inference.classifier import Classifier, Prediction
 from edge_tl_runtime.inference.settings import PredictSettings
 from edge_tl_runtime.pipeline.decision import Decider, Decision

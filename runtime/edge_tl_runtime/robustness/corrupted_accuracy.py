@@ -16,10 +16,10 @@ from edge_tl_runtime.core.progress import Progress, silent
 from edge_tl_runtime.core.statistics import discordant, paired_interval, wilson
 from edge_tl_runtime.core.threads import map_in_order
 from edge_tl_runtime.evaluation.evaluate import Logits
+from edge_tl_runtime.images.crop import crop_resize
 from edge_tl_runtime.images.datasets.dataset import LabelledPhotos
 from edge_tl_runtime.images.datasets.survey import Unreadable
 from edge_tl_runtime.images.decode import Frame, read_photo
-from edge_tl_runtime.images.preprocess import crop_resize
 from edge_tl_runtime.modelfile.spec import ResizeRule
 from edge_tl_runtime.robustness.corruptions import CAMERA, IMAGENET_C, MIN_SIDE, corrupt, find_corruption
 

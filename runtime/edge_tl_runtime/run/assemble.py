@@ -49,7 +49,7 @@ def default_settings(plan: RunPlan) -> SessionSettings:
 
 
 def pace(plan: RunPlan) -> str:
-    """Which choice of a profile is for this run."""
+    """Which choice of a profile this run follows: "frame", "row" or "batch"."""
     return "frame" if plan.live else "row" if plan.batch == 1 else "batch"
 
 

@@ -94,6 +94,7 @@ class RunPlan:
     @property
     def live(self) -> bool:
         """Whether frames come at somebody else's pace; a pipe's writer has one, whatever it writes."""
-        from edge_tl_runtime.sources import is_live, source_kind  # brings OpenCV, which a list of options does without
+        # Brings OpenCV, which a list of options does without.
+        from edge_tl_runtime.sources import STANDARD_INPUT, is_live, source_kind
 
-        return is_live(self.source, self.realtime) or source_kind(self.source) == "standard input"
+        return is_live(self.source, self.realtime) or source_kind(self.source) == STANDARD_INPUT

@@ -9,19 +9,6 @@ from edge_tl_runtime.sinks.text import Changes, Csv, FileTarget, JsonLines, Log,
 from edge_tl_runtime.sinks.window import Window, window_obstacle
 
 __all__ = [
-    "Changes",
-    "Csv",
-    "FileTarget",
-    "JsonLines",
-    "Log",
-    "Mqtt",
-    "QueuedSink",
-    "Record",
-    "Sink",
-    "SinkClosed",
-    "Snapshots",
-    "StreamTarget",
-    "Window",
-    "kept",
-    "window_obstacle",
-]
+    "Changes", "Csv", "FileTarget", "JsonLines", "Log", "Mqtt", "QueuedSink", "Record", "Sink", "SinkClosed",
+    "Snapshots", "StreamTarget", "Window", "kept", "window_obstacle",
+]  # fmt: skip

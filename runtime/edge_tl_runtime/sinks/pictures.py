@@ -15,8 +15,8 @@ import numpy as np
 
 from edge_tl_runtime.core.errors import OutputError, UsageError
 from edge_tl_runtime.core.files import make_folder, name_part, write_bytes
+from edge_tl_runtime.images.crop import three_channels
 from edge_tl_runtime.images.decode import Frame
-from edge_tl_runtime.images.preprocess import three_channels
 from edge_tl_runtime.pipeline.stream import Result
 from edge_tl_runtime.sinks.base import Sink
 from edge_tl_runtime.sinks.draw.overlay import Overlay
@@ -180,7 +180,7 @@ class Snapshots(Sink):
         self._total += len(data)
 
     def _free(self, name: str) -> Path:
-        """A path that is nobody's: a label may come back within the same millisecond."""
+        """A path that no file has: a label may come back within the same millisecond."""
         for number in itertools.count(1):
             path = self.folder / (f"{name}.jpg" if number == 1 else f"{name}-{number}.jpg")
             if not path.exists():

@@ -268,17 +268,8 @@ def captured_at(result: Result) -> str:
 
 
 CSV_COLUMNS = (
-    "time",
-    "source",
-    "frame",
-    "seconds",
-    "label",
-    "confidence",
-    "known",
-    "raw_label",
-    "raw_confidence",
-    "latency_ms",
-)
+    "time", "source", "frame", "seconds", "label", "confidence", "known", "raw_label", "raw_confidence", "latency_ms",
+)  # fmt: skip
 
 
 class Csv(TextSink):

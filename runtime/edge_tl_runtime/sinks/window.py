@@ -14,8 +14,8 @@ from typing import Any
 import cv2
 
 from edge_tl_runtime.core.errors import UsageError
+from edge_tl_runtime.images.crop import three_channels
 from edge_tl_runtime.images.decode import Frame
-from edge_tl_runtime.images.preprocess import three_channels
 from edge_tl_runtime.pipeline.decision import Decision
 from edge_tl_runtime.pipeline.stream import Result
 from edge_tl_runtime.sinks.draw.overlay import Overlay

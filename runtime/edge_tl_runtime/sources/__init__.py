@@ -29,22 +29,9 @@ from edge_tl_runtime.sources.v4l import camera_path, found_cameras
 from edge_tl_runtime.sources.video import Video
 
 __all__ = [
-    "SOURCES",
-    "VIDEO_ENDINGS",
-    "Counts",
-    "FrameRecord",
-    "LiveOptions",
-    "Patience",
-    "Photos",
-    "Source",
-    "StandardInput",
-    "State",
-    "Video",
-    "is_live",
-    "mask_credentials",
-    "open_source",
-    "source_kind",
-]
+    "SOURCES", "VIDEO_ENDINGS", "Counts", "FrameRecord", "LiveOptions", "Patience", "Photos", "Source", "StandardInput",
+    "State", "Video", "is_live", "mask_credentials", "open_source", "source_kind",
+]  # fmt: skip
 
 VIDEO_ENDINGS = frozenset(
     {".mp4", ".m4v", ".mkv", ".avi", ".mov", ".webm", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp"}
@@ -171,19 +158,22 @@ def _is_stills(name: str) -> bool:
     return path.is_dir() or not path.exists() or path.suffix.lower() in LISTS or is_still(path)
 
 
+STANDARD_INPUT, VIDEO, VIDEO_AT_URL = "standard input", "video", "video at a URL"
+"""Kinds of source that other places ask about."""
+
 # In order: the first whose test says yes opens the string.
 SOURCES: tuple[tuple[str, Callable[[str], bool], Callable[[str, LiveOptions], Source]], ...] = (
-    ("standard input", lambda name: descriptor(name) is not None, _standard_input),
+    (STANDARD_INPUT, lambda name: descriptor(name) is not None, _standard_input),
     ("pipe", is_pipe, _live("pipe")),
     ("test pattern", lambda name: name.lower().startswith("test://"), _live("test")),
     ("Pi camera", lambda name: bool(re.match(r"(?i)rpicam:", name)), _live("rpicam")),
     ("camera", _is_camera, _live("camera")),
     ("plugin", lambda name: bool(added_name(name)), _added),
-    ("video at a URL", _is_video_url, _video),
+    (VIDEO_AT_URL, _is_video_url, _video),
     ("HTTP stream", lambda name: bool(re.match(r"(?i)https?://", name)), _address("http")),
     ("stream", lambda name: bool(_URL.match(name)), _address("stream")),
     ("photos", _is_stills, _photos),
-    ("video", lambda name: True, _video),
+    (VIDEO, lambda name: True, _video),
 )
 LIVE_KINDS = frozenset({"pipe", "test pattern", "Pi camera", "camera", "HTTP stream", "stream", "plugin"})
 
@@ -216,7 +206,7 @@ def _check(name: str) -> None:
 def is_live(name: str, realtime: bool = False) -> bool:
     """Whether a string names a source that gives its newest frame. realtime: as in LiveOptions."""
     kind = source_kind(name)
-    return kind in LIVE_KINDS or (realtime and (kind.startswith("video") or kind == "standard input"))
+    return kind in LIVE_KINDS or (realtime and kind in (STANDARD_INPUT, VIDEO, VIDEO_AT_URL))
 
 
 def open_source(name: str, options: LiveOptions | None = None) -> Source:

@@ -15,23 +15,16 @@ SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "srt", "udp", "tcp
 """Addresses that are handed to the HTTP client or to FFmpeg."""
 _HOSTLESS = ("udp://", "rtp://", "tcp://", "srt://")
 _OTHERS = {
-    "csi": "the camera module of a Raspberry Pi is rpicam:{number}",
-    "nvarguscamera": "the camera module of a Raspberry Pi is rpicam:{number}",
-    "libcamera": "the camera module of a Raspberry Pi is rpicam:{number}",
-    "picamera": "the camera module of a Raspberry Pi is rpicam:{number}",
+    **dict.fromkeys(
+        ("csi", "nvarguscamera", "libcamera", "picamera"), "the camera module of a Raspberry Pi is rpicam:{number}"
+    ),
     "v4l2": "a camera is given by its path: /dev/video{number}",
-    "webcam": "a camera is given by its index: {number}",
-    "usb": "a camera is given by its index: {number}",
+    **dict.fromkeys(("webcam", "usb"), "a camera is given by its index: {number}"),
     "onvif": "ONVIF is not spoken; the camera's own page shows its rtsp:// address",
     "webrtc": "WebRTC is not spoken; most such servers offer RTSP or MJPEG as well",
-    "ws": "WebSocket is not spoken; most such servers offer RTSP or MJPEG as well",
-    "wss": "WebSocket is not spoken; most such servers offer RTSP or MJPEG as well",
-    "ftp": "files are not fetched; copy them here first",
-    "sftp": "files are not fetched; copy them here first",
-    "smb": "mount the share, then give the folder",
-    "nfs": "mount the share, then give the folder",
-    "s3": "files are not fetched; copy them here first",
-    "gs": "files are not fetched; copy them here first",
+    **dict.fromkeys(("ws", "wss"), "WebSocket is not spoken; most such servers offer RTSP or MJPEG as well"),
+    **dict.fromkeys(("ftp", "sftp", "s3", "gs"), "files are not fetched; copy them here first"),
+    **dict.fromkeys(("smb", "nfs"), "mount the share, then give the folder"),
     "mqtt": "MQTT is where results can go (--mqtt); frames come from a camera, a stream or files",
     "data": "give a file",
 }

@@ -34,19 +34,9 @@ _STEP = re.compile(r"(\d+)|(grey|bgra|colour|hang|end|refuse|freeze)|(size)=(\d+
 
 
 def _bars(frame: Frame, number: int) -> None:
-    colours = np.array(
-        [
-            (255, 255, 255),
-            (0, 255, 255),
-            (255, 255, 0),
-            (0, 255, 0),
-            (255, 0, 255),
-            (0, 0, 255),
-            (255, 0, 0),
-            (0, 0, 0),
-        ],
-        np.uint8,
-    )
+    colours = np.array([
+        (255, 255, 255), (0, 255, 255), (255, 255, 0), (0, 255, 0), (255, 0, 255), (0, 0, 255), (255, 0, 0), (0, 0, 0),
+    ], np.uint8)  # fmt: skip
     width = frame.shape[1]
     columns = ((np.arange(width) + 2 * number) % width) * 8 // width
     frame[:] = colours[columns]
@@ -101,7 +91,7 @@ class Pattern(Device):
         except ValueError:
             raise UsageError(f"{self._name}: give size=WIDTHxHEIGHT, fps=NUMBER and frames=NUMBER") from None
         if not (1 <= self._width <= 8192 and 1 <= self._height <= 8192 and 0 < self._fps <= 10_000):
-            raise UsageError(f"{self._name}: a size of up to 8192x8192 and up to 10000 frames a second, please")
+            raise UsageError(f"{self._name}: give a size of at most 8192x8192 and at most 10000 frames a second")
         stages = options.get("script", "").split(";")
         self._steps = self._parse(stages[request.attempt % len(stages)])
         self._channels, self._number = 3, request.first_index

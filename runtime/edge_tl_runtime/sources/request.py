@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 from edge_tl_runtime.core.errors import UsageError
 
@@ -82,10 +81,6 @@ class Opened:
     pixel_format: str = ""
     stable: str = ""
     every: float = 0.0
-
-    @classmethod
-    def from_dict(cls, document: dict[str, Any]) -> Opened:
-        return cls(**document)
 
     def differences(self, request: CaptureRequest) -> str:
         """What was asked for and not obtained, in words; "" when all was."""

@@ -41,9 +41,10 @@ _MAX_SKIPPED = 8
 """Frames in a row that are passed over when the reader is late; then one is given, be it not the newest."""
 _KEPT_LINES = 40
 
+_NO_SUCH_CAMERA = r"selected camera is not available"
 _REASONS = (
     (r"no cameras available", "no camera is found; check the ribbon cable at both ends, then restart the Pi"),
-    (r"selected camera is not available", "there is no camera of that number"),
+    (_NO_SUCH_CAMERA, "there is no camera of that number"),
     (
         r"in use by another process|failed to acquire camera|[Dd]evice or resource busy",
         "another program uses the camera; end that one first",
@@ -267,7 +268,7 @@ class PiCamera(WatchingDevice):
         code = self._process.poll()
         name = os.path.basename(str(self._process.args[0]))  # type: ignore[index]
         reason = failure(list(self._lines))
-        if "no camera of that number" in reason:
+        if any(re.search(_NO_SUCH_CAMERA, line) for line in self._lines):
             found = pi_cameras()
             reason += f"; there are: {', '.join(map(str, found))}" if found else ""
         how = f"signal {-code}" if code is not None and code < 0 else f"code {code}"

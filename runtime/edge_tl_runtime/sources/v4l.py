@@ -8,7 +8,10 @@ import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edge_tl_runtime.sources.documents import CameraDocument, PiCameraDocument
 
 from edge_tl_runtime.core.files import text_or_empty
 
@@ -30,7 +33,7 @@ class CameraInfo:
     stable: str
     readable: bool
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> CameraDocument:
         return {"path": self.path, "name": self.name, "by_id": self.stable, "readable": self.readable}
 
 
@@ -45,7 +48,7 @@ class PiCameraInfo:
     def __str__(self) -> str:
         return f"{self.source} ({' '.join(text for text in (self.model, self.size) if text)})"
 
-    def to_dict(self) -> dict[str, str]:
+    def to_dict(self) -> PiCameraDocument:
         return {"source": self.source, "model": self.model, "size": self.size}
 
 

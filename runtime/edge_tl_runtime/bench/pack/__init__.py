@@ -1,3 +1,3 @@
 """Benchmark packs: photos, their adversarial versions and what was measured on the workstation, in one file."""
 
-__all__ = ["archive", "pack"]
+__all__ = ["archive", "documents", "pack"]

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from edge_tl_runtime.bench.parts.part import Bench, Document, Part
 from edge_tl_runtime.core.errors import BadFrame, BadImage
 from edge_tl_runtime.core.files import sha256
+from edge_tl_runtime.images.crop import crop_resize
 from edge_tl_runtime.images.datasets.choosing import spread_over
 from edge_tl_runtime.images.decode import Frame, read_photo
-from edge_tl_runtime.images.preprocess import crop_resize
 from edge_tl_runtime.robustness.corrupted_accuracy import CleanPhoto, camera_frame
 
 if TYPE_CHECKING:

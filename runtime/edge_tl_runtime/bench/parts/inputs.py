@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from edge_tl_runtime.bench.parts.part import Bench
 from edge_tl_runtime.core.errors import BadImage
+from edge_tl_runtime.images.crop import crop_resize
 from edge_tl_runtime.images.decode import Frame, read_photo
-from edge_tl_runtime.images.preprocess import crop_resize
 
 DIFFERENT = 32
 """Pictures that take turns: more than caches remember, few enough for the memory of a small board."""

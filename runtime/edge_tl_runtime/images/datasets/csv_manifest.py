@@ -25,20 +25,8 @@ _SOME = re.compile(r"\s*[,/&+]\s*|\s+")
 _LIST = re.compile(r"^[\[({].*[\])}]$")
 _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 _LISTS = (
-    ".txt",
-    ".json",
-    ".jsonl",
-    ".ndjson",
-    ".xlsx",
-    ".xls",
-    ".ods",
-    ".parquet",
-    ".xml",
-    ".yaml",
-    ".yml",
-    ".lst",
-    ".dat",
-)
+    ".txt", ".json", ".jsonl", ".ndjson", ".xlsx", ".xls", ".ods", ".parquet", ".xml", ".yaml", ".yml", ".lst", ".dat",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +50,7 @@ class Listing:
 
 
 def is_manifest(path: Path) -> bool:
+    """Whether a path is a file named as a list of photos is."""
     return path.suffix.lower() in SUFFIXES and path.is_file()
 
 
@@ -108,7 +97,8 @@ def read_manifest(path: Path, group: str = "") -> Listing:
         if why:
             skipped.append(Unreadable(photo, f"{why} (listed in {path.name})"))
             continue
-        row = Row(photo, label, _split(path, line, columns), _group(line, columns), line.number)
+        group_name = "" if columns.group is None else line.cells[columns.group].strip()
+        row = Row(photo, label, _split(path, line, columns), group_name, line.number)
         known = first.setdefault(os.path.normpath(photo), row)
         if known is row:
             rows.append(row)
@@ -154,10 +144,6 @@ def _split(path: Path, line: TableLine, columns: Columns) -> str:
     if part is None:
         raise DataError(f"line {line.number} of {path} has split {value!r}; there are train, val and test")
     return part
-
-
-def _group(line: TableLine, columns: Columns) -> str:
-    return "" if columns.group is None else line.cells[columns.group].strip()
 
 
 def _refuse_twice(path: Path, known: Row, row: Row) -> None:

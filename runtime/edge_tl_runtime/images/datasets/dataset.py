@@ -34,18 +34,11 @@ from edge_tl_runtime.images.datasets.splitting import (
     split_three,
     straddling,
 )
-from edge_tl_runtime.images.datasets.survey import survey, why_none_of
-from edge_tl_runtime.images.decode import require_folder
+from edge_tl_runtime.images.datasets.survey import require_folder, survey, why_none_of
 
 __all__ = [
-    "LabelledPhotos",
-    "Splits",
-    "load_labelled",
-    "load_splits",
-    "load_training",
-    "load_unlabelled",
-    "split_photos",
-]
+    "LabelledPhotos", "Splits", "load_labelled", "load_splits", "load_training", "load_unlabelled", "split_photos",
+]  # fmt: skip
 
 _INDEXED = re.compile(r"^(\d{3,6})_")
 
@@ -86,7 +79,7 @@ def load_splits(
         train, val = (_with_origins(parts[name], group) for name in ("train", "val"))
         train = replace(train, how="; ".join(filter(None, (train.how, told))))
     if fraction == 0.0 and test:
-        held = load_labelled(Path(str(test)), train.labels, "all").as_split("test")
+        held = replace(load_labelled(Path(str(test)), train.labels, "all"), split="test")
     if held is None or not len(held):
         held = parts.get("test")
     for part in (val, held):

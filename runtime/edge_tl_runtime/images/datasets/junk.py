@@ -29,27 +29,12 @@ _FOLDER_ENDINGS = (
     ".cosessiondb",  # Capture One
     ".photoslibrary",  # macOS Photos: the originals are to be exported
 )
-_FILES = frozenset(
-    {
-        "desktop.ini",
-        "ehthumbs.db",
-        "ehthumbs_vista.db",
-        "icon\r",
-        "picasa.ini",
-        "thumbs.db",
-        "thumbs.db:encryptable",
-        "folder.jpg:encryptable",
-        "zbthumbnail.info",
-        "thumbnails-digikam.db",
-        "digikam4.db",
-        "recognition.db",
-        "similarity.db",
-        "sync.ffs_db",
-        "synologyphoto_thumb_xl.jpg",
-        "synologyphoto_thumb_m.jpg",
-        "synologyphoto_thumb_sm.jpg",
-    }
-)
+_FILES = frozenset({
+    "desktop.ini", "ehthumbs.db", "ehthumbs_vista.db", "icon\r", "picasa.ini", "thumbs.db", "thumbs.db:encryptable",
+    "folder.jpg:encryptable", "zbthumbnail.info", "thumbnails-digikam.db", "digikam4.db", "recognition.db",
+    "similarity.db", "sync.ffs_db", "synologyphoto_thumb_xl.jpg", "synologyphoto_thumb_m.jpg",
+    "synologyphoto_thumb_sm.jpg",
+})  # fmt: skip
 _FILE_STARTS = ("~$", "synofile_thumb", "synophoto_thumb")
 _FILE_ENDINGS = (".lrcat", ".lrcat-journal", ".lrcat.lock", ".ffs_db", ".crdownload", ".part~")
 

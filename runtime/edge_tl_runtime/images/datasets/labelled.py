@@ -45,10 +45,6 @@ class LabelledPhotos:
     def names(self) -> list[str]:
         return [self.name(index) for index in range(len(self))]
 
-    def as_split(self, split: str) -> LabelledPhotos:
-        """The same photos under another name."""
-        return replace(self, split=split)
-
     def subset(self, indices: Sequence[int], split: str) -> LabelledPhotos:
         return replace(
             self,

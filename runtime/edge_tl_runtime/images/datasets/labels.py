@@ -8,10 +8,12 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
 from edge_tl_runtime.core.errors import DataError
-from edge_tl_runtime.core.text import UNPRINTABLE, one_line
+from edge_tl_runtime.core.text import INVISIBLE, UNPRINTABLE, one_line
 
-_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")
-"""Letters of no width. Inside a word some of them change its shape (Persian, Hindi, emoji), so labels keep them there."""
+_SHAPES = re.compile("[\ufe00-\ufe0f\U000e0020-\U000e007f\U000e0100-\U000e01ef]")
+"""Invisible letters that belong to the one before them, also at the end of a name: variation selectors, the tags of flags."""
+_MEANT = re.compile("[\u200c\u200d\ufe00-\ufe0f\U000e0100-\U000e01ef]|\U0001f3f4[\U000e0020-\U000e007f]+")
+"""Joiners and variation selectors, which Persian, Hindi, Mongolian and emoji need, and the tags behind a black flag."""
 
 
 def clean_label(name: str) -> str:
@@ -20,14 +22,26 @@ def clean_label(name: str) -> str:
     macOS stores the names of folders decomposed (NFD), so the same folder copied through it has another name in bytes.
     """
     text = unicodedata.normalize("NFC", name).strip()
-    while text and (_INVISIBLE.match(text[0]) or _INVISIBLE.match(text[-1])):
-        text = text.strip().strip("\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\ufeff").strip()
+    while text and _is_unseen(text[0]):
+        text = text[1:].strip()
+    while text and _is_unseen(text[-1]) and not _SHAPES.match(text[-1]):
+        text = text[:-1].strip()
     return text
+
+
+def _is_unseen(letter: str) -> bool:
+    """Of those that are dropped; marks that turn the direction of a line are not: whoever checks the name refuses them."""
+    return bool(INVISIBLE.match(letter)) and not UNPRINTABLE.match(letter)
+
+
+def unseen_inside(label: str) -> bool:
+    """Whether a clean label holds letters that nobody sees and that change the shape of no word: they came by mistake."""
+    return bool(INVISIBLE.search(_MEANT.sub("", label)))
 
 
 def alike(label: str) -> str:
     """Equal for labels that a person reads as the same: those that differ in case, normalisation, or in what is not seen."""
-    text = unicodedata.normalize("NFKC", _INVISIBLE.sub("", label))
+    text = unicodedata.normalize("NFKC", INVISIBLE.sub("", label))
     return " ".join(unicodedata.normalize("NFC", text.lower()).split())
 
 
@@ -37,6 +51,8 @@ def refuse_unusable(name: str, what: str) -> None:
         raise DataError(f"{what} '{one_line(name)}' has control characters, or a name that is not UTF-8; rename it")
     if not clean_label(name):
         raise DataError(f"{what} {name!a} has no letter that can be seen; rename it")
+    if unseen_inside(clean_label(name)):
+        raise DataError(f"{what} {name!a} has letters that are not seen; rename it")
 
 
 def refuse_look_alikes(names: Mapping[str, str] | Iterable[str], where: str) -> None:
@@ -84,7 +100,7 @@ def unknown_label(name: str, labels: Sequence[str], where: str) -> DataError:
 
 def ascii_where_needed(name: str) -> str:
     """The name in quotes; letters that are not seen are written out."""
-    return ascii(name) if _INVISIBLE.search(name) or name != name.strip() else f"'{one_line(name)}'"
+    return ascii(name) if INVISIBLE.search(name) or name != name.strip() else f"'{one_line(name)}'"
 
 
 def _spelled(name: str, first: str, second: str) -> str:
@@ -99,6 +115,6 @@ def _difference(first: str, second: str) -> str:
         return "spaces or invisible letters around them"
     if clean_label(first).lower() == clean_label(second).lower():
         return "upper and lower case"
-    if _INVISIBLE.sub("", first).lower() == _INVISIBLE.sub("", second).lower():
+    if INVISIBLE.sub("", first).lower() == INVISIBLE.sub("", second).lower():
         return "letters that are not seen"
     return "spaces, case or the form of their letters"

@@ -227,11 +227,13 @@ def _refuse_siblings(node: Folder, classes: Sequence[Folder]) -> None:
             holders.setdefault(name, []).append(place)
     for place, names in enumerate(inside):
         shared = sorted(name for name in names if len(holders[name]) > 1)
-        telling = [name for name in shared if name not in _PLAIN]
-        whole = bool(telling) and len(shared) == len(names) and any(len(inside[p]) > 1 for p in holders[telling[0]])
+        class_names = [name for name in shared if name not in _PLAIN]
+        whole = (
+            bool(class_names) and len(shared) == len(names) and any(len(inside[p]) > 1 for p in holders[class_names[0]])
+        )
         if len(shared) < 2 and not whole:
             continue
-        alike = [one_line(classes[p].name) for p in holders[(telling or shared)[0]]]
+        alike = [one_line(classes[p].name) for p in holders[(class_names or shared)[0]]]
         alike = sorted({*alike, one_line(classes[place].name)})
         what = ", ".join(alike[:4]) + (", ..." if len(alike) > 4 else "")
         same = ", ".join(shared[:4]) + (", ..." if len(shared) > 4 else "")

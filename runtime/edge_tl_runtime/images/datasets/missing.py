@@ -1,4 +1,4 @@
-"""A file that is not there: whether a word was meant as one, and what lies nearby that it may have been."""
+"""Files that do not exist: whether a word was meant as a file, and the nearest name that does exist."""
 
 from __future__ import annotations
 

@@ -30,10 +30,10 @@ def part_of(name: str) -> str | None:
     if name.lower().replace("-", "_") in ("hold_out", "held_out"):
         return "test"
     words = [word.lower() for word in _WORD.findall(name)]
-    telling = [word for word in words if word not in _FILLERS and not word.isdigit()]
-    if len(telling) != 1:
+    meaningful = [word for word in words if word not in _FILLERS and not word.isdigit()]
+    if len(meaningful) != 1:
         return None
-    word = telling[0]
+    word = meaningful[0]
     if word in _PART_OF:
         return _PART_OF[word]
     glued = _GLUED.match(word)

@@ -208,6 +208,7 @@ def _below_class(photos: LabelledPhotos) -> list[str]:
 def refuse_lacking(
     root: Path, whole: LabelledPhotos, parts: Iterable[LabelledPhotos | None], keys: Sequence[str], group: str
 ) -> None:
+    """Raises DataError for a class of `whole` that one of the parts has no photo of, with the reason. keys: their groups."""
     for index, label in enumerate(whole.labels):
         if all(part is None or index in part.targets for part in parts):
             continue

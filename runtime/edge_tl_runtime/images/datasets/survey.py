@@ -7,10 +7,11 @@ import os
 import stat
 import struct
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from edge_tl_runtime.core.errors import DataError
 from edge_tl_runtime.core.text import one_line, plural
 from edge_tl_runtime.images.datasets.junk import is_junk
 from edge_tl_runtime.images.formats.kinds import (
@@ -24,66 +25,32 @@ from edge_tl_runtime.images.formats.kinds import (
     Damaged,
     FileGroup,
     Kind,
-    is_plain,
     kind_of,
 )
 
 if TYPE_CHECKING:
     from edge_tl_runtime.images.documents import SkippedDocument
 
-RAW_SUFFIXES = frozenset(
-    {
-        ".3fr",
-        ".arw",
-        ".cr2",
-        ".dcr",
-        ".dng",
-        ".erf",
-        ".iiq",
-        ".kdc",
-        ".mef",
-        ".mos",
-        ".nef",
-        ".nrw",
-        ".pef",
-        ".rwl",
-        ".sr2",
-        ".srf",
-        ".srw",
-    }
-)
+RAW_SUFFIXES = frozenset({
+    ".3fr", ".arw", ".cr2", ".dcr", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mos", ".nef", ".nrw", ".pef", ".rwl",
+    ".sr2", ".srf", ".srw",
+})  # fmt: skip
 """Of camera raw that looks like a TIFF. The content decides first; where it says TIFF, these names say which kind."""
-PICTURE_SUFFIXES = frozenset(
-    {
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".png",
-        ".bmp",
-        ".dib",
-        ".webp",
-        ".tif",
-        ".tiff",
-        ".heic",
-        ".heif",
-        ".avif",
-        ".pnm",
-        ".pgm",
-        ".ppm",
-        ".pbm",
-    }
-)
+PICTURE_SUFFIXES = frozenset({
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".heic", ".heif", ".avif",
+    ".pnm", ".pgm", ".ppm", ".pbm",
+})  # fmt: skip
 """Names that promise a photo: a file called so that is none deserves more words than one called notes.txt."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A file that was passed over, and why."""
+    """A file that was passed over, and why. plain: it is only something else than a photo, and nothing is to be done."""
 
     path: Path
     reason: str
     group: FileGroup = FileGroup.UNREADABLE
+    plain: bool = field(default=False, compare=False)
 
     def __str__(self) -> str:
         return f"{self.path}: {self.reason}"
@@ -98,6 +65,17 @@ class Survey(NamedTuple):
 
     photos: tuple[Path, ...]
     passed_over: tuple[Unreadable, ...]
+
+
+def require_folder(root: Path) -> Path:
+    """Raises DataError unless `root` is a folder that can be listed."""
+    if not root.exists():
+        raise DataError(f"no folder at {root}; check the path")
+    if not root.is_dir():
+        raise DataError(f"{root} is a file; give the folder that holds one sub-folder of photos for each class")
+    if not os.access(root, os.R_OK | os.X_OK):
+        raise DataError(f"cannot list the folder {root}: permission denied")
+    return root
 
 
 def survey(root: Path) -> Survey:
@@ -127,9 +105,9 @@ def look(path: Path) -> Unreadable | None:
     if kind.group is FileGroup.PHOTO:
         return None
     reason, suffix = kind.reason, path.suffix.lower()
-    if is_plain(reason) and suffix in PICTURE_SUFFIXES:
-        reason = f"{reason}, though it is named {suffix}; fetch it again"
-    return Unreadable(path, reason, kind.group)
+    if kind.plain and suffix in PICTURE_SUFFIXES:
+        return Unreadable(path, f"{reason}, though it is named {suffix}; fetch it again", kind.group)
+    return Unreadable(path, reason, kind.group, kind.plain)
 
 
 def file_kind(path: Path) -> Kind | Unreadable:
@@ -171,7 +149,11 @@ def count_reasons(items: Iterable[Unreadable]) -> list[tuple[str, list[Unreadabl
     grouped: dict[str, list[Unreadable]] = {}
     for item in items:
         grouped.setdefault(item.reason, []).append(item)
-    return sorted(grouped.items(), key=lambda pair: (is_plain(pair[0]) + 2 * (pair[0] == SYSTEM.reason), -len(pair[1])))
+    return sorted(grouped.items(), key=lambda pair: (_rank(pair[1][0]), -len(pair[1])))
+
+
+def _rank(item: Unreadable) -> int:
+    return 2 if item.group is FileGroup.SYSTEM else int(item.plain)
 
 
 def why_none_of(passed_over: Sequence[Unreadable]) -> str:

@@ -1,4 +1,4 @@
-"""What a person is told at the end: how many photos were used, what was passed over, and whose pixels had to be changed."""
+"""What a person is told at the end: how many photos were used, which were passed over, and which had their pixels changed."""
 
 from __future__ import annotations
 

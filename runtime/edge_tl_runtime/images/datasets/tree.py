@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edge_tl_runtime.images.datasets.junk import is_junk
-from edge_tl_runtime.images.datasets.survey import Unreadable, survey
-from edge_tl_runtime.images.decode import require_folder
+from edge_tl_runtime.images.datasets.survey import Unreadable, require_folder, survey
 from edge_tl_runtime.images.formats.kinds import FileGroup
 
 _SIDE_FILES = frozenset({

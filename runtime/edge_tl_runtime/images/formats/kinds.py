@@ -35,14 +35,13 @@ class FileGroup(str, Enum):
 
 
 class Kind(NamedTuple):
-    """name: in words, "JPEG". reason: why it is passed over and what to do next, "" for photos."""
+    """name: in words, "JPEG". reason: why it is passed over and what to do next, "" for photos. plain: it is only something else,
+    such as a text beside the photos: there is nothing to be done."""
 
     name: str
     group: FileGroup
     reason: str = ""
-
-
-_PLAIN = "not a photo ("
+    plain: bool = False
 
 
 def _photo(name: str) -> Kind:
@@ -61,12 +60,7 @@ def _video(name: str) -> Kind:
 
 
 def _none(name: str, reason: str = "") -> Kind:
-    return Kind(name, FileGroup.NO_PICTURE, reason or f"{_PLAIN}{name})")
-
-
-def is_plain(reason: str) -> bool:
-    """Whether the reason is only that a file is something else, such as a text beside the photos: nothing to be done."""
-    return reason.startswith(_PLAIN) and reason.endswith(")")
+    return Kind(name, FileGroup.NO_PICTURE, reason or f"not a photo ({name})", plain=not reason)
 
 
 def _pointer(name: str, command: str) -> Kind:

@@ -125,17 +125,6 @@ def _picture(frame: Pixels) -> Pixels:
 
 
 __all__ = [
-    "CAMERA",
-    "CORRUPTIONS",
-    "GROUPS",
-    "IMAGENET_C",
-    "MIN_SIDE",
-    "SETS",
-    "SEVERITIES",
-    "Corruption",
-    "checked_corruption",
-    "corrupt",
-    "find_corruption",
-    "named_corruptions",
-    "named_severities",
-]
+    "CAMERA", "CORRUPTIONS", "GROUPS", "IMAGENET_C", "MIN_SIDE", "SETS", "SEVERITIES", "Corruption",
+    "checked_corruption", "corrupt", "find_corruption", "named_corruptions", "named_severities",
+]  # fmt: skip

@@ -207,6 +207,6 @@ def open_font(file: FontFile) -> Font | None:
 
 
 @functools.cache
-def shelf() -> FontCollection:
+def machine_fonts() -> FontCollection:
     """The fonts of this machine, shared by all that draws."""
     return FontCollection()

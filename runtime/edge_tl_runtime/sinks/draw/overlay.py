@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tl_runtime.images.decode import Frame
-from edge_tl_runtime.sinks.draw import text_layout as lettering
+from edge_tl_runtime.sinks.draw import text_layout
 from edge_tl_runtime.sinks.draw.text_layout import TextMask
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -37,7 +37,7 @@ class Overlay:
     """
 
     def __init__(self, labels: Sequence[str]) -> None:
-        self.obstacle = lettering.obstacle(labels)
+        self.obstacle = text_layout.obstacle(labels)
 
     def draw(self, frame: Frame, label: str, index: int, confidence: float, status: str) -> Frame:
         """Draw in place on `frame`, uint8 (H, W, 3), BGR, any H, W >= 1; returns it.
@@ -53,7 +53,7 @@ class Overlay:
         number = _GAP + _advance("100 %")
         label_em = _fit(em, _advance(name) + number, width)
         name = _cut(name, _WIDTH_USED * width / label_em - number)
-        status = lettering.cleaned(status)
+        status = text_layout.cleaned(status)
         status = status if _is_drawable(status) else _ascii(status)
         status_em = _fit(max(round(_STATUS_EM * em), _LEAST_EM), _advance(status), width)
         shown = status and 3 * em < height and _advance(status) * status_em < width
@@ -70,7 +70,7 @@ class Overlay:
 
 def drawable(label: str, index: int) -> str:
     """The label as far as it fits in a line, or, where not all its letters can be drawn, the number of the class."""
-    label = lettering.cleaned(label)
+    label = text_layout.cleaned(label)
     if len(label) > _LONGEST:
         label = label[: _LONGEST - 3] + "..."
     if label and _is_drawable(label):
@@ -79,7 +79,7 @@ def drawable(label: str, index: int) -> str:
 
 
 def _is_drawable(text: str) -> bool:
-    return lettering.advance(text) is not None or (text.isascii() and text.isprintable())
+    return text_layout.advance(text) is not None or (text.isascii() and text.isprintable())
 
 
 def _ascii(text: str) -> str:
@@ -129,19 +129,19 @@ def _paint(panel: NDArray[np.uint8], text: str, em: int, strength: float, pen: i
 @functools.lru_cache(maxsize=64)
 def _ink(text: str, em: int, strength: float) -> tuple[NDArray[np.uint8], TextMask]:
     """The mask as uint8 (H, W, 3), which OpenCV multiplies with a picture at once."""
-    line = lettering.letter(text, em) or _opencv_letter(text, em)
+    line = text_layout.text_mask(text, em) or _opencv_mask(text, em)
     mask = (line.mask * strength).astype(np.uint8)
     return np.repeat(mask[..., None], 3, axis=2), line
 
 
 def _advance(text: str) -> float:
     """Width in ems."""
-    ems = lettering.advance(text)
-    return _opencv_letter(text, 100).advance / 100 if ems is None else ems
+    ems = text_layout.advance(text)
+    return _opencv_mask(text, 100).advance / 100 if ems is None else ems
 
 
 @functools.lru_cache(maxsize=64)
-def _opencv_letter(text: str, em: int) -> TextMask:
+def _opencv_mask(text: str, em: int) -> TextMask:
     """A line in OpenCV's own font, which has ASCII only."""
     scale = _CAPITAL * em / _FONT_CAPITAL_PX
     thickness = max(1, round(scale * 2))

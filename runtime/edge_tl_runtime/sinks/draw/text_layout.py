@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_tl_runtime.sinks.draw.fonts import INSTALL, Font, engine, engine_obstacle, shelf
+from edge_tl_runtime.sinks.draw.fonts import INSTALL, Font, engine, engine_obstacle, machine_fonts
 
 _MARKS_OF_DIRECTION = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _JOINER = "\u200d"
@@ -72,9 +72,9 @@ class _Run:
     script: str | None
 
 
-def letter(text: str, em_px: int) -> TextMask | None:
+def text_mask(text: str, em_px: int) -> TextMask | None:
     """The text with an em of `em_px` >= 1 pixels; None where it cannot be drawn as it should be, `obstacle` says why."""
-    return _letter(cleaned(text), em_px)
+    return _text_mask(cleaned(text), em_px)
 
 
 def advance(text: str) -> float | None:
@@ -91,11 +91,11 @@ def obstacle(labels: Iterable[str]) -> str:
     if engine_obstacle():
         letters = [letter for text in rest for letter in text if not letter.isascii()]
         return f"labels {_scripts(letters)[0]} cannot be drawn in pictures: {engine_obstacle()}; run: {INSTALL}"
-    missing = [cluster for text in rest for cluster in _clusters(text) if shelf().find(cluster) is None]
+    missing = [cluster for text in rest for cluster in _clusters(text) if machine_fonts().find(cluster) is None]
     if not missing:
         return ""
-    telling = [cluster for cluster in missing if not cluster.isascii()] or missing
-    what, where = _scripts([cluster[0] for cluster in telling])
+    shown = [cluster for cluster in missing if not cluster.isascii()] or missing
+    what, where = _scripts([cluster[0] for cluster in shown])
     return f"labels {what} cannot be drawn in pictures: no font here has their letters; run: {where}"
 
 
@@ -130,7 +130,7 @@ def _listed(names: Iterable[str]) -> str:
 
 
 @functools.lru_cache(maxsize=128)
-def _letter(text: str, em_px: int) -> TextMask | None:
+def _text_mask(text: str, em_px: int) -> TextMask | None:
     line = _line(text)
     if line is None:
         return None
@@ -154,7 +154,7 @@ def _letter(text: str, em_px: int) -> TextMask | None:
 @functools.lru_cache(maxsize=256)
 def _line(text: str) -> _Line | None:
     """The glyphs of a cleaned text from left to right; None where some letter has no font."""
-    if engine_obstacle() or any(shelf().find(cluster) is None for cluster in _clusters(text)):
+    if engine_obstacle() or any(machine_fonts().find(cluster) is None for cluster in _clusters(text)):
         return None
     glyphs: list[_Glyph] = []
     pen = 0.0
@@ -184,7 +184,7 @@ def _shape(run: _Run, font: Font, pen: float, glyphs: list[_Glyph]) -> float:
 def _pieces(text: str) -> list[tuple[str, Font]]:
     """Cut a run by font: one piece where a font has it all, else neighbours of the same font together."""
     clusters = _clusters(text)
-    fonts = [font for font in map(shelf().find, clusters) if font is not None]
+    fonts = [font for font in map(machine_fonts().find, clusters) if font is not None]
     for font in dict.fromkeys(fonts):
         if font.covers(text):
             return [(text, font)]

@@ -1,4 +1,4 @@
-"""What the page shows, between the threads of the run, which put it here, and the server's event loop, which takes it away."""
+"""What the page shows: the threads of the run write it, the server's event loop reads it."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Feed:
         self._picture: EncodedFrame | None = None
         self._result: Result | None = None
         self._result_at = 0.0
-        self._status: dict[str, Any] = {"state": "CONNECTING"}
+        self.status: dict[str, Any] = {"state": "CONNECTING"}
         self._changes: deque[dict[str, Any]] = deque(maxlen=CHANGES)
         self._points: deque[dict[str, Any]] = deque(maxlen=POINTS)
         self._numbers = ViewerPosition()
@@ -111,11 +111,11 @@ class Feed:
             "state": state,
         }
         with self._lock:
-            if state in _IDLE and state != self._status.get("state"):
+            if state in _IDLE and state != self.status.get("state"):
                 # What was seen before is not seen now: the timeline has a gap, and the next result is news again.
                 self._label = None
                 self._change(None, None, False, str(document.get("source", "")), state)
-            self._status = document
+            self.status = document
             self._points.append(point)
             self._numbers.status += 1
         self._wake()
@@ -158,10 +158,6 @@ class Feed:
         """Wait until something is put here. Look first, then wait: what comes between the two rings after the wait began."""
         await self._news.wait()
 
-    @property
-    def status(self) -> dict[str, Any]:
-        return self._status
-
     def picture(self, after: int = 0) -> EncodedFrame | None:
         """The newest one if it is newer than number `after`."""
         found = self._picture
@@ -191,7 +187,7 @@ class Feed:
             if now.result > seen.result:
                 parts.append(self._result_event())
             if now.status > seen.status:
-                parts += [event("status", self._status), event("point", self._points[-1])]
+                parts += [event("status", self.status), event("point", self._points[-1])]
             seen.result, seen.status, seen.change = now.result, now.status, now.change
         return b"".join(parts)
 

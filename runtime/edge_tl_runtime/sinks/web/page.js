@@ -137,7 +137,7 @@ function showStatus() {
     ["rejected or torn", whole((status.rejected || 0) + (status.torn || 0))],
     ["files passed over", whole(status.skipped), status.skipped > 0],
     ["reconnections", whole(status.reconnects)],
-    ["model replaced", whole(status.model_reloads)],
+    ["model reloaded", whole(status.model_reloads)],
   ]);
   rows("machine", [
     ["temperature", known(status.temperature_c) ? `${number(status.temperature_c)} °C` : "no sensor", status.throttled],
@@ -246,9 +246,8 @@ function showTimeline() {
   const sorted = [...shares].sort((a, b) => b[1].seconds - a[1].seconds);
   const total = sorted.reduce((sum, [, share]) => sum + share.seconds, 0);
   const shown = sorted.slice(0, LEGEND).map(([label, share]) => {
-    const item = element("li", "", `${label} `);
-    item.prepend(swatch(share.fill));
-    item.append(element("span", "soft small", total ? percent(share.seconds / total) : ""));
+    const item = element("li");
+    item.append(swatch(share.fill), element("bdi", "", label), " ", element("span", "soft small", total ? percent(share.seconds / total) : ""));
     return item;
   });
   if (sorted.length > LEGEND) shown.push(element("li", "soft", `and ${sorted.length - LEGEND} more`));
@@ -264,7 +263,7 @@ function swatch(fill) {
 function showChanges() {
   const recent = page.changes.slice(-LISTED).reverse().map((change) => {
     const item = element("li"), gap = change.label === null;
-    const name = element("span", gap ? "soft" : "", gap ? change.state.toLowerCase() : change.label);
+    const name = element("bdi", gap ? "soft" : "", gap ? change.state.toLowerCase() : change.label);
     const time = element("time", "", clock(change.t));
     item.append(time, swatch(gap ? "var(--line)" : changeColor(change)), name, element("span", "value soft", gap ? "" : percent(change.confidence)));
     return item;

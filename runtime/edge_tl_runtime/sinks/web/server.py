@@ -1,4 +1,7 @@
-"""The HTTP side of the live page: what there is to look at, the guard before it, and the thread that serves it."""
+"""The HTTP side of the live page: its endpoints, the guard before them, and the thread that serves them.
+
+Needs starlette and uvicorn; `WebPage` imports it.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +14,17 @@ import threading
 from collections.abc import AsyncGenerator, Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from edge_tl_runtime.core.errors import UsageError
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
 from edge_tl_runtime.sinks.web.access import Access
 from edge_tl_runtime.sinks.web.feed import EncodedFrame, Feed, ViewerPosition, event
-
-if TYPE_CHECKING:
-    from starlette.requests import Request
-    from starlette.responses import Response
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MAX_PICTURES = 20
 MAX_EVENTS = 40
@@ -30,7 +34,6 @@ EVENTS_S = 0.1
 FRESH_S = 0.5
 """How long a new viewer waits for a new picture before it gets the last one."""
 CLOSE_S = 0.4
-_INSTALL = "the web page needs starlette and uvicorn; run: pip install 'edge-tl[web]'"
 _HEADERS = (
     (b"content-security-policy", b"default-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'"),
     (b"x-content-type-options", b"nosniff"),
@@ -47,17 +50,8 @@ _FILES = {
 _ENTRY = b'<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="0;url=./"><title>edge-tl</title>'
 
 
-def require() -> None:
-    """Raises UsageError when the server's libraries are not installed."""
-    try:
-        import starlette.applications  # noqa: F401
-        import uvicorn  # noqa: F401
-    except ImportError:
-        raise UsageError(_INSTALL) from None
-
-
 class Guard:
-    """Before everything else: refuses whom it must, adds the headers that every answer has."""
+    """Stands before the endpoints: refuses requests without access, and adds the headers that every answer has."""
 
     def __init__(self, app: ASGIApp, access: Access) -> None:
         self._app, self._access = app, access
@@ -72,10 +66,7 @@ class Guard:
             await (self._answer(scope) or self._app)(scope, receive, guarded)
 
     def _answer(self, scope: Scope) -> ASGIApp | None:
-        """What is said instead of what was asked for; None: all is well."""
-        from starlette.requests import Request
-        from starlette.responses import Response
-
+        """The refusal of a request, or None where it may pass."""
         request, access = Request(scope), self._access
         if request.method not in ("GET", "HEAD"):
             return Response("only GET and HEAD\n", 405, {"allow": "GET, HEAD"}, "text/plain")
@@ -93,8 +84,6 @@ class Guard:
 
     def _entry(self) -> Response:
         """Puts the token into a cookie and leads on to the page without it."""
-        from starlette.responses import Response
-
         answer = Response(_ENTRY, media_type="text/html")
         answer.set_cookie(*self._access.cookie, httponly=True, samesite="strict")
         return answer
@@ -145,9 +134,6 @@ class Pages:
         self._files = {path: ((folder / name).read_bytes(), kind) for path, (name, kind) in _FILES.items()}
 
     def app(self) -> ASGIApp:
-        from starlette.applications import Starlette
-        from starlette.routing import Route
-
         dynamic = {
             "/picture": self._picture,
             "/events": self._events,
@@ -159,25 +145,17 @@ class Pages:
         return Starlette(routes=[*files, *(Route(path, endpoint) for path, endpoint in dynamic.items())])
 
     async def _file(self, request: Request) -> Response:
-        from starlette.responses import Response
-
         body, kind = self._files[request.url.path]
         return Response(body, media_type=kind)
 
     async def _status(self, request: Request) -> Response:
-        from starlette.responses import Response
-
         return Response(json.dumps(self._feed.status), media_type="application/json")
 
     async def _healthz(self, request: Request) -> Response:
-        from starlette.responses import PlainTextResponse
-
         state = str(self._feed.status.get("state"))
         return PlainTextResponse(state + "\n", 200 if state in ("LIVE", "ENDED") else 503)
 
     async def _snapshot(self, request: Request) -> Response:
-        from starlette.responses import PlainTextResponse, Response
-
         self._feed.watching += 1
         try:
             found = await self._first_picture(2 * FRESH_S)
@@ -188,15 +166,11 @@ class Pages:
         return Response(found.jpeg, media_type="image/jpeg")
 
     async def _picture(self, request: Request) -> Response | Streaming:
-        from starlette.responses import PlainTextResponse
-
         if self._feed.watching >= MAX_PICTURES:
             return PlainTextResponse(f"{MAX_PICTURES} viewers watch already; try again later\n", 503)
         return Streaming("multipart/x-mixed-replace; boundary=frame", partial(self._picture_parts, _viewer(request)))
 
     async def _events(self, request: Request) -> Response | Streaming:
-        from starlette.responses import PlainTextResponse
-
         if self._feed.listening >= MAX_EVENTS:
             return PlainTextResponse(f"{MAX_EVENTS} viewers listen already; try again later\n", 503)
         return Streaming("text/event-stream; charset=utf-8", partial(self._event_parts, _viewer(request)))
@@ -266,8 +240,6 @@ class Server:
     """uvicorn with an event loop of its own in a thread; signals and logs stay the runner's."""
 
     def __init__(self, feed: Feed, access: Access, listener: socket.socket) -> None:
-        import uvicorn
-
         self._feed, self._listener = feed, listener
         config = uvicorn.Config(
             Guard(Pages(feed).app(), access),
@@ -292,7 +264,7 @@ class Server:
         self._server.should_exit = True
         self._thread.join(CLOSE_S)
         if self._thread.is_alive() and self._loop is not None:
-            # Who has not taken the end of a stream by now is not waited for; nor is uvicorn's word on that of use to anybody.
+            # A viewer that has not taken the end of its stream by now is not waited for; uvicorn's message on that helps nobody.
             logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
             self._server.force_exit = True
             with contextlib.suppress(RuntimeError):

@@ -10,14 +10,13 @@ from typing import Any
 import cv2
 import numpy as np
 
-from edge_tl_runtime.core.errors import OutputError
+from edge_tl_runtime.core.errors import OutputError, UsageError
+from edge_tl_runtime.images.crop import three_channels
 from edge_tl_runtime.images.decode import Frame
-from edge_tl_runtime.images.preprocess import three_channels
 from edge_tl_runtime.pipeline.stream import Result
 from edge_tl_runtime.sinks.base import Sink
 from edge_tl_runtime.sinks.web.access import Access, is_loopback, listen, public_host
 from edge_tl_runtime.sinks.web.feed import Feed
-from edge_tl_runtime.sinks.web.server import Server, require
 
 
 class Pace:
@@ -54,24 +53,25 @@ class WebPage(Sink):
         token: str = "",
         title: str = "",
         labels: Sequence[str] = (),
-        quality: int = 80,
         max_fps: float = 15,
-        max_side: int = 960,
         every: bool = False,
     ) -> None:
         """port: 0 for any that is free. token: made up where others than this machine can connect and none is given. title,
-        labels: of the model. quality: of the JPEG, 1 to 100. max_fps, max_side: of the picture. every: take each frame while
+        labels: of the model. max_fps: of the picture. every: take each frame while
         somebody watches, though at most max_fps are shown, so that the last photo of a run is there at its end.
 
         Raises UsageError when the server's libraries are missing or it cannot listen there.
         """
-        require()
+        try:
+            from edge_tl_runtime.sinks.web.server import Server
+        except ImportError:
+            raise UsageError("the web page needs starlette and uvicorn; run: pip install 'edge-tl[web]'") from None
         listener = listen(host, port)
         address, bound = listener.getsockname()[:2]
         local = is_loopback(address)
         self._access = Access(token or ("" if local else secrets.token_urlsafe(16)), local, bound)
         self._place = f"http://{public_host(host)}:{bound}/"
-        self._quality, self._max_side, self._every = quality, max_side, every
+        self._every = every
         self._pace = Pace(max_fps)
         self._held: Result | None = None
         self._feed = Feed(title, labels)
@@ -124,12 +124,12 @@ class WebPage(Sink):
     def _show_held(self) -> None:
         result, self._held = self._held, None
         if result is not None:
-            jpeg = encode(result.record.frame, self._quality, self._max_side)
+            jpeg = encode(result.record.frame)
             self._feed.show_picture(jpeg, result.record.captured)
 
 
-def encode(frame: Frame, quality: int, max_side: int) -> bytes:
-    """The frame as JPEG, made smaller where its longer side is above max_side."""
+def encode(frame: Frame, quality: int = 80, max_side: int = 960) -> bytes:
+    """The frame as JPEG of a quality of 1 to 100, made smaller where its longer side is above max_side."""
     frame = three_channels(frame)
     height, width = frame.shape[:2]
     scale = max_side / max(height, width)

@@ -59,7 +59,7 @@ class Camera(Device):
         backend = cv2.CAP_V4L2 if real.startswith("/dev/") else cv2.CAP_ANY
         if not self._capture.open(int(path) if path.isdigit() else real, backend):
             raise SourceError(
-                f"cannot open {shown_address(self.request.name)}: it is busy or no camera; {found_cameras()}"
+                f"cannot open {shown_address(self.request.name)}: it is busy, or it is no camera; {found_cameras()}"
             )
         self._configure()
         get = self._capture.get

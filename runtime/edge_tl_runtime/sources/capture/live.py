@@ -108,7 +108,7 @@ class CaptureProcess:
         if kind == "ring":
             self.ring = Ring(self._handles.popleft())
         elif kind == "opened":
-            self.opened = Opened.from_dict(event)
+            self.opened = Opened(**event)
         elif kind == "note":
             self.notes.append(str(event["message"]))
         elif kind == "rejected":

@@ -43,7 +43,7 @@ _MAX_REQUEST_BYTES = 65536
 
 
 class Link:
-    """The way to the runner."""
+    """The connection to the runner."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._socket = connection
@@ -71,7 +71,7 @@ class Link:
 
 
 class Recorder:
-    """Frames of a device into the ring, which is made anew when a frame is larger than its slots."""
+    """Puts the frames of a device into the ring, which is made anew when a frame is larger than its slots."""
 
     def __init__(self, device: Device, link: Link, request: CaptureRequest) -> None:
         self.device, self.link = device, link
@@ -208,6 +208,7 @@ def serve(link: Link) -> None:
 
 
 def main() -> None:
+    """The capture process: talks over the socket whose descriptor is its argument."""
     # Ctrl-C reaches the whole group; the runner ends this process in good order.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)

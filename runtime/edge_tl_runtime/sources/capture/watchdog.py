@@ -52,6 +52,8 @@ class Patience:
 
 
 class Verdict(enum.Enum):
+    """What to do with a connection."""
+
     WAIT = enum.auto()
     """Nothing to do."""
     START = enum.auto()

@@ -59,7 +59,7 @@ _ANSWERS = {
     "401": "the user name or the password is wrong (401); put the address in quotes, so that the shell leaves it alone",
     "403": "this user may not see this stream (403); give the user that right, or take another one",
     "404": "it has no stream at {path} (404); the camera's manual or its page names the path",
-    "453": "it has not the bandwidth for one more viewer ({line}); end another one, or ask for its smaller stream",
+    "453": "it has no bandwidth for one more viewer ({line}); end another one, or ask for its smaller stream",
     "454": "it forgot the session ({line}); try again",
     "461": "it offers the stream neither over TCP nor over UDP (461)",
     "503": "it is too busy ({line}); end other viewers of it, or wait",

@@ -1,4 +1,4 @@
-"""Whether a video file is all there: what its container says of its own size, and gaps between the times of its frames."""
+"""Whether a video file is complete: what its container says of its own size, and gaps between the times of its frames."""
 
 from __future__ import annotations
 

@@ -221,7 +221,8 @@ class Client:
         try:
             return self._reply(request)
         except urllib.error.URLError as error:
-            if isinstance(error.reason, ssl.SSLCertVerificationError) and _is_private(self.address.host):
+            private = _is_private(self.address.host) and not self._note
+            if private and isinstance(error.reason, ssl.SSLCertVerificationError):
                 # No authority signs addresses of a home network, and cameras sign their own.
                 unchecked = ssl.create_default_context()
                 unchecked.check_hostname, unchecked.verify_mode = False, ssl.CERT_NONE
@@ -229,13 +230,7 @@ class Client:
                     self._make(unchecked),
                     "its certificate is its own, so who answers is not certain",
                 )
-                return self._again(request)
-            raise SourceError(f"{self.shown}: {_reason(error.reason)}") from None
-
-    def _again(self, request: urllib.request.Request) -> Reply:
-        try:
-            return self._reply(request)
-        except urllib.error.URLError as error:
+                return self.get(headers)
             raise SourceError(f"{self.shown}: {_reason(error.reason)}") from None
 
     def _reply(self, request: urllib.request.Request) -> Reply:
@@ -270,7 +265,7 @@ class Client:
             return f"{said}: it leads on to {one_line(mask_credentials(error.headers.get('Location', '?')), 120)}; give that"
         if error.code in (429, 503):
             return f"{said}: it is busy or has too many viewers"
-        return f"{said}: the camera's own fault; restart it" if error.code >= 500 else said
+        return f"{said}: the camera itself failed; restart it" if error.code >= 500 else said
 
     def _make(self, context: ssl.SSLContext) -> urllib.request.OpenerDirector:
         passwords = urllib.request.HTTPPasswordMgrWithDefaultRealm()

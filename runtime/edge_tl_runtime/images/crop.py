@@ -36,7 +36,7 @@ def crop_resize(frame: NDArray[np.uint8], rule: ResizeRule, out: NDArray[np.uint
         raise BadModelError(
             f"resampling rule {rule.resample!r} is unknown to this edge-tl; upgrade it, or export again"
         )
-    crop = _centre(three_channels(frame), rule)
+    crop = centre_crop(three_channels(frame), rule)
     resized = resample(crop, rule.height, rule.width)
     if out is None:
         out = np.empty((rule.height, rule.width, 3), np.uint8)
@@ -121,7 +121,7 @@ def three_channels(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
     raise BadFrame(f"a frame has 1, 3 or 4 channels, not {channels}")
 
 
-def _centre(frame: NDArray[np.uint8], rule: ResizeRule) -> NDArray[np.uint8]:
+def centre_crop(frame: NDArray[np.uint8], rule: ResizeRule) -> NDArray[np.uint8]:
     """The centred rectangle of the target's aspect ratio, `crop_pct` of the largest that fits; at least one pixel."""
     rows, columns = frame.shape[:2]
     scale = min(rows / rule.height, columns / rule.width) * rule.crop_pct

@@ -1,4 +1,4 @@
-"""A framed picture, cropped by the device's own rule, is the network's input again."""
+"""A picture made by `uncrop`, cropped by the device's own rule, is the network's input again."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_tl_runtime.core.errors import UsageError
+from edge_tl_runtime.images.crop import crop_resize
 from edge_tl_runtime.images.decode import read_photo
-from edge_tl_runtime.images.preprocess import crop_resize
-from edge_tl_runtime.images.uncrop import canvas_size, framed
+from edge_tl_runtime.images.uncrop import canvas_size, uncrop
 from edge_tl_runtime.modelfile.spec import ResizeRule
 
 RULE = ResizeRule(height=32, width=32, crop_pct=0.875, resample="area-cubic")
@@ -39,13 +39,13 @@ def rules(longest: int) -> st.SearchStrategy[ResizeRule]:
 @given(rules(400))
 def test_the_crop_gives_every_pixel_back(rule: ResizeRule) -> None:
     pixels = noise(rule.height, rule.width)
-    assert np.array_equal(crop_resize(framed(pixels, rule), rule), pixels)
+    assert np.array_equal(crop_resize(uncrop(pixels, rule), rule), pixels)
 
 
 @given(rules(90), st.integers(1, 300), st.integers(1, 300))
 def test_so_it_does_with_the_surroundings_of_any_photo(rule: ResizeRule, rows: int, columns: int) -> None:
     pixels = noise(rule.height, rule.width)
-    assert np.array_equal(crop_resize(framed(pixels, rule, noise(rows, columns, 1)), rule), pixels)
+    assert np.array_equal(crop_resize(uncrop(pixels, rule, noise(rows, columns, 1)), rule), pixels)
 
 
 @given(rules(12))
@@ -72,7 +72,7 @@ def test_usual_sizes(side: int, crop_pct: float) -> None:
 def test_without_a_crop_there_is_no_border() -> None:
     rule = dataclasses.replace(RULE, crop_pct=1.0)
     pixels = noise(32, 32)
-    assert np.array_equal(framed(pixels, rule), pixels[..., ::-1])
+    assert np.array_equal(uncrop(pixels, rule), pixels[..., ::-1])
 
 
 def test_a_canvas_larger_than_a_photo_is_refused() -> None:
@@ -87,7 +87,7 @@ def test_the_border_repeats_the_edge() -> None:
     rows, columns = canvas_size(RULE)
     top, left = (rows - 32) // 2, (columns - 32) // 2
     expected = np.pad(pixels[..., ::-1], ((top, rows - 32 - top), (left, columns - 32 - left), (0, 0)), mode="edge")
-    assert np.array_equal(framed(pixels, RULE), expected)
+    assert np.array_equal(uncrop(pixels, RULE), expected)
 
 
 @pytest.mark.parametrize("shape", [(480, 640), (640, 480), (120, 640), (31, 47), (1080, 1080)])
@@ -97,7 +97,7 @@ def test_the_border_continues_the_photo(shape: tuple[int, int]) -> None:
     waves = np.cos(np.arange(max(shape)) * 2 * np.pi / (0.5 * min(shape)))
     photo = np.empty((*shape, 3), np.uint8)
     photo[...] = (127 + 60 * waves[: shape[0], None] + 60 * waves[None, : shape[1]])[..., None].round()
-    canvas = framed(crop_resize(photo, rule), rule, photo)
+    canvas = uncrop(crop_resize(photo, rule), rule, photo)
     rows, columns = canvas.shape[:2]
     # The whole canvas by another road: the largest centred rectangle of the photo, resized at once.
     side = min(shape)
@@ -112,11 +112,11 @@ def test_the_border_continues_the_photo(shape: tuple[int, int]) -> None:
 
 def test_it_survives_a_png(tmp_path: Path) -> None:
     pixels = noise(32, 32)
-    path = tmp_path / "framed.png"
-    path.write_bytes(cv2.imencode(".png", framed(pixels, RULE, noise(100, 80)))[1].tobytes())
+    path = tmp_path / "uncropped.png"
+    path.write_bytes(cv2.imencode(".png", uncrop(pixels, RULE, noise(100, 80)))[1].tobytes())
     assert np.array_equal(crop_resize(read_photo(path), RULE), pixels)
 
 
 def test_pixels_of_another_size_are_a_mistake_of_the_caller() -> None:
     with pytest.raises(ValueError, match=r"\(32, 32, 3\)"):
-        framed(noise(32, 31), RULE)
+        uncrop(noise(32, 31), RULE)
