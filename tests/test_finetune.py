@@ -25,9 +25,10 @@ from stopwatch import HANGING
 from edge_tl.cli.console import silent
 from edge_tl.data.surfaces import write_surfaces
 from edge_tl.models import WeightsSource, build_network, find_backbone
+from edge_tl.training.finetune.choices import default_epochs
 from edge_tl.training.finetune.crops import Canvases, Views, sample
 from edge_tl.training.finetune.distill import Teacher
-from edge_tl.training.finetune.finetune import Finetuner, default_epochs
+from edge_tl.training.finetune.finetune import Finetuner
 from edge_tl.training.finetune.mixing import UNLABELLED, Targets, hard_loss, mix, taught_loss
 from edge_tl.training.finetune.optimize import blend, make_optimizer, rate_factor, snapshot
 from edge_tl.training.run_folder import load_run, read_metrics

@@ -22,6 +22,7 @@ from videos import moving, plain_yuv, texture, write_video  # noqa: E402
 from edge_tl_runtime.core.errors import SourceError  # noqa: E402
 from edge_tl_runtime.sources import LiveOptions, Video, open_source  # noqa: E402
 from edge_tl_runtime.sources.decoding.opencv_reader import UNWRITTEN, OpenCvReader  # noqa: E402
+from edge_tl_runtime.sources.decoding.pyav_reader import Decoder  # noqa: E402
 from edge_tl_runtime.sources.decoding.reader import open_reader  # noqa: E402
 
 
@@ -462,3 +463,30 @@ def test_the_command_line_without_pyav_invents_no_frame_either(color_model, tmp_
     if not labels:
         assert done.returncode == 1
         assert "cannot decode 12 frames" in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("gone", [14, 17, 20])
+def test_live_h265_whose_reference_never_came_is_rejected_up_to_the_next_key_frame(tmp_path, gone):
+    """A server that leaves frames out over TCP: only FFmpeg's log tells, and what is built on them must be counted."""
+    wanted = moving(48)
+    options = {"x265-params": "bframes=0:ref=1:log-level=none"}
+
+    def damage(number: int, data: bytes) -> bytes | None:
+        return None if number == gone else data
+
+    path = _packets(tmp_path / "a.mkv", "libx265", wanted, damage, options=options)
+    reader = Decoder(str(path), live=True)
+    try:
+        frames = []
+        while not reader.ended:
+            if reader.grab():
+                frame = reader.retrieve(None)
+                assert frame is not None
+                frames.append(frame)
+        rejected = sum(reader.rejections.values())
+    finally:
+        reader.close()
+    assert rejected == 24 - gone - 1
+    assert len(frames) == 24 + gone
+    for frame, whole in zip(frames, wanted[:gone] + wanted[24:], strict=True):
+        assert psnr(frame, whole) > 19

@@ -15,7 +15,8 @@ from edge_tl.data.grouping import finder
 from edge_tl.data.named import resolve
 from edge_tl.models import Network, WeightsSource, build_network, find_backbone
 from edge_tl.training.devices import pick_device
-from edge_tl.training.finetune.finetune import Finetuner, default_epochs
+from edge_tl.training.finetune.choices import default_epochs
+from edge_tl.training.finetune.finetune import Finetuner
 from edge_tl.training.probe.features import FeatureExtractor, Features
 from edge_tl.training.probe.probe import fit_probe
 from edge_tl.training.settings import FinetuneSettings, TrainSettings

@@ -24,12 +24,12 @@ from edge_tl.models import Network
 from edge_tl.training.distributed import ProcessGroup
 from edge_tl.training.finetune.adversarial_training import Robust, epsilon_warmup, harden
 from edge_tl.training.finetune.batch_norm import accept_single_values
+from edge_tl.training.finetune.choices import amp_type, loss_weights, seed_everything, set_dropout
 from edge_tl.training.finetune.crops import Canvases, Views
 from edge_tl.training.finetune.distill import Teacher
 from edge_tl.training.finetune.lr_schedule import RangeTest
 from edge_tl.training.finetune.mixing import UNLABELLED, hard_loss, mix, taught_loss
 from edge_tl.training.finetune.optimize import State, blend, is_head, make_optimizer, rate_factor, set_rate, snapshot
-from edge_tl.training.probe.balance import class_counts, class_weights, weighs
 from edge_tl.training.settings import FinetuneSettings
 from edge_tl.training.validation import Validator
 from edge_tl_export import PixelModel
@@ -112,20 +112,20 @@ class Finetuner:
         self.begun = 0
         """Epochs that an earlier training had done, of which this is the continuation; its schedule starts after them."""
         self.steps = len(self._order(0))
-        self._weights = _class_weights(self.targets, len(train.labels), settings.balance, device)
+        self._weights = loss_weights(self.targets, len(train.labels), settings.balance, device)
         self._model = PixelModel(network.module, network.backbone.normalization)
         self._model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         accept_single_values(self._model)
         self.hardening = harden(settings, self._model, evaluator, device, seed)
         self._optimizer = make_optimizer(network, settings)
-        self._amp = _amp_type(settings.precision, device)
+        self._amp = amp_type(settings.precision, device)
         self._scaler = torch.amp.GradScaler(device.type, enabled=self._amp is torch.float16)
         self._start = snapshot(network)
         self._ema = {name: tensor.detach().clone() for name, tensor in self._tensors()} if settings.ema else None
         self._swa: State | None = None
         self._swa_count = 0
         self._best_loss, self._stale = math.inf, 0
-        _set_dropout(network, settings.dropout)
+        set_dropout(network, settings.dropout)
 
     @property
     def start(self) -> State:
@@ -178,7 +178,7 @@ class Finetuner:
         Meant for a tuner made with a learning rate of 1, which is of no use afterwards.
         """
         model = self._prepare(head_only=False)
-        _seed_everything(self.seed, 0, self.group.rank)
+        seed_everything(self.seed, 0, self.group.rank)
         batches = [batch for number in range(-(-RANGE_STEPS // self.steps)) for batch in self._order(number)]
         points: list[tuple[float, float]] = []
         for position, batch in enumerate(batches[:RANGE_STEPS]):
@@ -243,7 +243,7 @@ class Finetuner:
         head_only = number <= self.settings.head_epochs
         self.group.meet()
         step_model = self._prepare(head_only)
-        _seed_everything(self.seed, number, self.group.rank)
+        seed_everything(self.seed, number, self.group.rank)
         total, count = torch.zeros((), device=self.device), 0
         batches = self._order(number)
         shares = [batch[self.group.rank :: self.group.size] for batch in batches]
@@ -385,38 +385,3 @@ class Finetuner:
             self._swa_count += 1
             now = snapshot(self.network)
             self._swa = now if self._swa is None else blend(self._swa, now, 1 / self._swa_count)
-
-
-def default_epochs(photos: int, adversarial: bool = False) -> int:
-    """Six for few photos, four for many: more of them made the validation loss worse (docs/decisions/0005-recipes.md).
-    Twice as many under attack, half of which go by while it grows."""
-    return max(4, min(6, round(1000 / max(1, photos)) + 2)) * (2 if adversarial else 1)
-
-
-def _amp_type(precision: str, device: torch.device) -> torch.dtype | None:
-    """The type of mixed precision, None for float32. On CPUs bf16 measured no faster than float32: auto leaves it."""
-    if precision == "auto":
-        return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else None
-    return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
-
-
-def _class_weights(targets: NDArray[np.int64], classes: int, balance: str, device: torch.device) -> torch.Tensor | None:
-    """Weights of the loss by class, None for none; photos without a label have no say."""
-    counts = class_counts(targets[targets != UNLABELLED], classes)
-    if balance == "sampling" or not weighs(balance, counts):
-        return None
-    return torch.from_numpy(class_weights(counts)).float().to(device)
-
-
-def _set_dropout(network: Network, rate: float) -> None:
-    """Give the layer before the head this rate of dropout, where the network has one; add none where it has not."""
-    for layer in network.module.modules():
-        if isinstance(layer, nn.Dropout):
-            layer.p = rate
-    if isinstance(getattr(network.module, "drop_rate", None), float):
-        setattr(network.module, "drop_rate", rate)  # noqa: B010  # timm applies it in its forward pass
-
-
-def _seed_everything(seed: int, epoch: int, rank: int) -> None:
-    """Dropout and its like draw from torch's generator, which an interruption would otherwise put out of step."""
-    torch.manual_seed(int(np.random.SeedSequence((seed, epoch, rank)).generate_state(1)[0]))

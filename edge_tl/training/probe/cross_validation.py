@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tl.training.probe.balance import class_counts
-from edge_tl.training.probe.probe import FOLDS, fit_probe, make_folds
+from edge_tl.training.probe.probe import FOLDS, classes_of_one_group, fit_probe, make_folds
 from edge_tl_runtime.core.statistics import group_dependence, mean_of_rates, wilson
 from edge_tl_runtime.evaluation.evaluate import told_dependence, unequal
 
@@ -27,6 +27,8 @@ FEW = 20
 then begins below 84 %."""
 DEPENDENCE = FOLDS * (1 / FOLDS + 1 / (FOLDS - 1))
 """How many dependent photos count as one: Nadeau and Bengio 2003 multiply the variance of K folds' mean by 1 + K / (K - 1)."""
+NAMED = 5
+"""Classes that a line names."""
 AT_MOST = 2000
 """Photos above which it is not done: so many validation photos speak for themselves, and the fits would take minutes."""
 
@@ -120,3 +122,25 @@ def cross_validate(
         right[held] = probe.logits(features[held]).argmax(1) == targets[held]
     correct = np.bincount(targets[right], minlength=classes)
     return CrossValidated(correct[present], counts[present], group_dependence(right, groups))
+
+
+def told_few(
+    validation: NDArray[np.int64], targets: NDArray[np.int64], groups: Sequence[str], labels: Sequence[str]
+) -> str:
+    """The line that says why there is a cross-validated figure. validation, targets: classes of those that validate, of all."""
+    counts = np.bincount(validation, minlength=len(labels))
+    least = min(np.flatnonzero(counts).tolist(), key=lambda target: counts[target])
+    return (
+        f"{len(validation)} validation photos, of which {counts[least]} of {labels[least]!r}, are few: the probe is "
+        f"cross-validated on all {len(targets)} photos{_in_groups(targets, groups, labels)}"
+    )
+
+
+def _in_groups(targets: NDArray[np.int64], groups: Sequence[str], labels: Sequence[str]) -> str:
+    """How groups (bursts, videos) are held out, for the end of a line; "" without groups."""
+    several = len(groups) - groups.count("") - len(set(groups) - {""})
+    if not several:
+        return ""
+    alone = [repr(labels[target]) for target in classes_of_one_group(targets, groups)]
+    but = f", but the photos of {', '.join(alone[:NAMED])}, which are one group, one by one" if alone else ""
+    return f", groups held out whole{but}"

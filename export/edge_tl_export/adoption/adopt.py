@@ -6,13 +6,13 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
 from edge_tl_export.adoption import assembly, scores
+from edge_tl_export.adoption.answers import adopted_runner, precision_of
 from edge_tl_export.adoption.graph import graphs, prune
 from edge_tl_export.adoption.loading import LoadedFile, load, load_bytes, opset
 from edge_tl_export.adoption.notes import Notes
@@ -34,7 +34,7 @@ from edge_tl_export.onnx_graph.verify import make_self_test
 from edge_tl_runtime.core.errors import BadModelError, EdgeTLError, UsageError
 from edge_tl_runtime.core.files import atomic_path
 from edge_tl_runtime.core.text import one_line
-from edge_tl_runtime.inference.classifier import INPUT_NAME, OUTPUT_NAME, Classifier, SessionSettings, open_session
+from edge_tl_runtime.inference.classifier import Classifier
 from edge_tl_runtime.modelfile.onnx import with_checksum
 from edge_tl_runtime.modelfile.spec import ModelSpec, Normalization
 
@@ -100,7 +100,7 @@ class Original:
             self.notes.changed.append(
                 "colours become grey inside: 0.299 red + 0.587 green + 0.114 blue, as by Pillow and OpenCV, not rounded"
             )
-        self.precision = _precision(proto)
+        self.precision = precision_of(proto)
         self.inside = None if self.picture.whole else inside(proto.graph, self.picture.name)
         self._reference = Reference(proto, self.picture, [item for c in found for item in c.watched], name)
         self._understand(found, choices, labels)
@@ -195,7 +195,7 @@ class Original:
             notes.changed.append(
                 f"probabilities that sum to {sums.min():.3g} .. {sums.max():.3g} were divided by their sum"
             )
-        elif reading.total != 1:
+        elif abs(reading.total - 1) > 1e-3:
             notes.changed.append(f"probabilities that sum to {reading.total:g} were divided by it")
         if chosen.tail.parts > 1 and reading.meaning == "logits":
             notes.unknown.append(
@@ -205,7 +205,7 @@ class Original:
         if reading.meaning in ("logits", "odds") and answers.min() >= 0 and answers.max() <= 1:
             notes.unknown.append(
                 "all scores seen lie in 0..1: if they are probabilities already, say --scores "
-                + ("probabilities" if reading.two_of_one else "sigmoid")
+                + ("probabilities" if reading.two_of_one or np.allclose(sums, 1, atol=1e-3) else "sigmoid")
             )
         if np.ptp(answers, axis=0).max() == 0:
             notes.unknown.append("every test picture got the same scores: check that the file holds trained weights")
@@ -250,7 +250,7 @@ class Original:
         values = picture.values(tried, spec.resize.color_order, spec.normalization)
         expected = self._reference.scores(values, self._candidate.tensor)
         model, difference = self._made(spec, tried, expected)
-        logits = _runner(model, self.name)
+        logits = adopted_runner(model, self.name)
         spec = replace(spec, self_test=make_self_test(logits, spec, list(tried), spec.precision))
         notes = self.notes
         notes.measured.append(
@@ -314,7 +314,7 @@ class Original:
         line: str,
     ) -> tuple[bytes, str]:
         model = made.SerializeToString(deterministic=True)
-        logits = _runner(model, self.name)
+        logits = adopted_runner(model, self.name)
         together = logits(pixels)
         alone = np.concatenate([logits(pixels[i : i + 1]) for i in range(len(pixels))])
         for answer in (together, alone):
@@ -384,26 +384,3 @@ def write_adopted(adopted: Adopted, target: Path) -> None:
         except EdgeTLError as error:
             reason = str(error).replace(str(temporary), "it")
             raise ExportError(f"the file made for {target} would not open ({reason}); nothing was written") from None
-
-
-def _precision(proto: onnx.ModelProto) -> str:
-    kinds = {node.op_type for graph in graphs(proto.graph) for node in graph.node}
-    if kinds & set(QUANTIZED) or any(kind.startswith(("QLinear", "QGemm", "DynamicQuantize")) for kind in kinds):
-        return "int8"
-    half = sum(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in proto.graph.initializer)
-    return "fp16" if 2 * half >= max(1, len(proto.graph.initializer)) else "fp32"
-
-
-def _runner(model: bytes, name: str) -> Any:
-    session = open_session(model, name, SessionSettings())
-
-    def logits(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        try:
-            return np.asarray(session.run([OUTPUT_NAME], {INPUT_NAME: pixels})[0], np.float32)
-        except Exception as error:  # noqa: BLE001  # onnxruntime raises unrelated types
-            reason = one_line(str(error).splitlines()[0], 160)
-            raise BadModelError(
-                f"{name} does not run on {len(pixels)} pictures: {reason}; export it with a free batch"
-            ) from None
-
-    return logits

@@ -207,6 +207,13 @@ def _cannot_be_told(candidate: ScoreOutput, answers: Array, name: str) -> str:
 
 def _wanted(wanted: str, single: bool, answers: Array, candidate: ScoreOutput, name: str) -> Reading:
     range_ = f"{name}: the scores go from {answers.min():.3g} to {answers.max():.3g}"
+    sums_to_one = not single and answers.min() >= 0 and np.allclose(answers.sum(1), 1, atol=1e-3)
+    altered = any(node.op_type in ALTERING for node in candidate.through)
+    if wanted in ("logits", "sigmoid") and candidate.activation == "softmax" and sums_to_one and not altered:
+        raise UsageError(
+            f"{range_} and sum to 1, and it ends in a softmax: they are probabilities, and another softmax would make every "
+            "answer unsure; leave --scores out"
+        )
     if wanted == "logits":
         if candidate.negative and candidate.activation == "log-softmax":
             raise UsageError(

@@ -40,6 +40,8 @@ are no key frames. Only decoders that withhold frames they cannot restore are tr
 MAX_HELD = 64
 """Frames that a decoder may hold."""
 _WITHHOLD = ("h264", "hevc")
+_LOST_REFERENCE = "Could not find ref with POC"
+"""FFmpeg's word for an H.265 frame that refers to one that never came: it is left out, and only the log tells."""
 _LOST_PACKETS = re.compile(r"missed -?\d+ packets|jitter buffer full|max delay reached|packets? lost", re.IGNORECASE)
 # For a network stream. TCP first, UDP where the server offers nothing else; a short look at the stream, of which every packet is
 # kept: with nobuffer, FFmpeg throws the first key frame away while it looks.
@@ -302,7 +304,8 @@ class Decoder:
             self._decoded += 1
             self._damage()
             return
-        self._decoded += len(frames)
+        torn = any(_LOST_REFERENCE in text for _, _, text in self._log)
+        self._decoded += len(frames) + torn
         for frame in frames:
             if frame.is_corrupt:
                 self._damage()
@@ -312,6 +315,8 @@ class Decoder:
                 self.rejections[TOO_LARGE] += 1
             else:
                 self._ready.extend((whole, frame.key_frame) for whole in self._unwoven(frame))
+        if torn:  # the frames just given came before
+            self._damage()
 
     def _damage(self) -> None:
         self.rejections[DAMAGED] += 1
