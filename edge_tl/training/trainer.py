@@ -376,7 +376,7 @@ class Trainer:
         self.say(f"kept: {best.name}")
         return best
 
-    def _finish(self, features: tuple[Features, Features], standing: CandidateScore) -> TrainResult:
+    def _finish(self, features: tuple[Features, Features], kept: CandidateScore) -> TrainResult:
         outcome = Outcome(
             folder=self.folder,
             data=self.data,
@@ -386,7 +386,7 @@ class Trainer:
             device=self.device,
             processes=self.group.size,
             features=features,
-            standing=standing,
+            kept=kept,
             decisions=tuple(self.decisions),
             mirrors=self.mirrors,
             hardening=self.hardening,

@@ -13,7 +13,7 @@ from edge_tl_export.detection.trials import (
     BLURRED,
     BLURRED_PHOTOS,
     FOREIGN,
-    Trial,
+    DetectionTrial,
     blurred,
     empty_pictures,
     seen_by_model,
@@ -47,15 +47,15 @@ class Detection:
     model: bytes = field(repr=False)
     features: FeatureOutput
     ood_score: OODScore
-    trials: tuple[Trial, ...]
-    kept: Trial
+    trials: tuple[DetectionTrial, ...]
+    kept: DetectionTrial
 
     def describe(self) -> str:
         noticed = ", ".join(trial.describe() for trial in self.trials)
         return f"calls unknown: {noticed}; keeps {self.kept.describe()}"
 
     @property
-    def missed(self) -> tuple[Trial, ...]:
+    def missed(self) -> tuple[DetectionTrial, ...]:
         return tuple(trial for trial in self.trials if not trial.all_noticed)
 
     def to_dict(self) -> DetectionDocument:
@@ -149,9 +149,10 @@ class Fitting:
             return int((detector.scores(features) >= least).sum())
 
         trials = tuple(
-            Trial(kind, len(pixels) - known(self._open[name](pixels)), len(pixels)) for kind, pixels in strange.items()
+            DetectionTrial(kind, len(pixels) - known(self._open[name](pixels)), len(pixels))
+            for kind, pixels in strange.items()
         )
-        kept = Trial("photos it was not trained on", known(held), len(held))
+        kept = DetectionTrial("photos it was not trained on", known(held), len(held))
         return Detection(model, FeatureOutput(output=FEATURES, size=width), detector.section(), trials, kept)
 
 

@@ -22,7 +22,7 @@ BLURRED = 50
 
 
 @dataclass(frozen=True)
-class Trial:
+class DetectionTrial:
     """How many of so many pictures of a kind a file calls unknown. kind: for a person."""
 
     kind: str

@@ -1,3 +1,3 @@
 """How often a model is right: accuracy and its intervals, reliability of confidences, photos it was trained on."""
 
-__all__ = ["accuracy_claim", "documents", "evaluate", "reliability", "settings", "training_overlap"]
+__all__ = ["accuracy_claim", "documents", "evaluate", "reliability", "settings", "training_overlap", "unknown"]
