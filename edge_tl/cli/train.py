@@ -137,6 +137,8 @@ def command(
         return
     assert folder is not None
     with _stoppable(folder) as ready:
+        import edge_tl.report.run.page
+        import edge_tl.training.train  # noqa: F401  # all that training loads, before a signal may interrupt it
         from edge_tl.api.reporter import Reporter
         from edge_tl.api.runs import resume_and_show, train_and_show
 
