@@ -23,6 +23,7 @@ import numpy as np
 from measure import Spread
 from numpy.typing import NDArray
 from ratios import record
+from unknown import auroc, halves, numbers, rate
 
 from edge_tl_runtime.core.statistics import wilson
 from edge_tl_runtime.evaluation.evaluate import PixelReader
@@ -35,15 +36,6 @@ Array = NDArray[np.float64]
 RESAMPLES = 300
 
 
-def numbers(text: str) -> set[int]:
-    """{1, 5, 6, 7} of "1,5-7"."""
-    found: set[int] = set()
-    for part in filter(None, text.split(",")):
-        first, _, last = part.partition("-")
-        found |= set(range(int(first), int(last or first) + 1))
-    return found
-
-
 def answers(classifier: Classifier, photos: LabelledPhotos) -> tuple[Array, list[int]]:
     """Logits, (N, C), and the places of the photos that could be read."""
     rows, places = [], []
@@ -51,19 +43,6 @@ def answers(classifier: Classifier, photos: LabelledPhotos) -> tuple[Array, list
         rows.append(classifier.logits(batch.pixels))
         places += batch.indices
     return np.concatenate(rows).astype(np.float64), places
-
-
-def halves(targets: NDArray[np.int64]) -> NDArray[np.int64]:
-    """0 or 1 for each photo: those of a class take turns."""
-    half = np.zeros(len(targets), np.int64)
-    for target in np.unique(targets):
-        (places,) = np.nonzero(targets == target)
-        half[places] = np.arange(len(places)) % 2
-    return half
-
-
-def auroc(known: Array, unknown: Array) -> float:
-    return float(np.mean((known[:, None] > unknown) + 0.5 * (known[:, None] == unknown)))
 
 
 def resampled_gain(known: Array, unknown: Array, usual_known: Array, usual_unknown: Array) -> Spread:
@@ -76,11 +55,6 @@ def resampled_gain(known: Array, unknown: Array, usual_known: Array, usual_unkno
     low, high = np.percentile(gains, (2.5, 97.5))
     gain = auroc(known, unknown) - auroc(usual_known, usual_unknown)
     return {"ratio": 100 * gain, "low": 100 * float(low), "high": 100 * float(high)}
-
-
-def rate(count: int, n: int) -> str:
-    low, high = wilson(count, n)
-    return f"{100 * count / n:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
 
 
 def crossed(known: Array, unknown: Array, half: NDArray[np.int64], keep: float) -> tuple[int, int]:
@@ -140,7 +114,7 @@ def main() -> None:
     what, against = f"known photos kept by energy, {pair}", f"the {100 * KEEP[0]:g} % asked for"
     record(what, against, kept, low=low, high=high, better="higher", note="95 %", kind="points")
     ood_thresholds = ood_thresholds_of(spec)
-    if ood_thresholds is not None:
+    if ood_thresholds is not None and ood_thresholds.score == "energy":
         found = [
             rate(sum(not ood_thresholds.is_known(row, keep) for row in unknown), len(unknown)) + f" at {100 * keep:g} %"
             for keep in KEEP
