@@ -19,6 +19,7 @@ from stripes import SPEC, Made, patches
 import edge_tl as et
 from edge_tl.cli import cli
 from edge_tl.cli.console import silent
+from edge_tl.report.export.page import write_export_page
 from edge_tl_export import ExportSettings, export_model
 from edge_tl_export.detection.trials import blurred, empty_pictures
 from edge_tl_export.onnx_graph.feature_output import with_features, without_features
@@ -254,3 +255,11 @@ def test_a_contract_that_names_features_that_the_graph_lacks_is_refused(exported
     path.write_bytes(with_checksum(with_features(stripes.graph)[0], replace(spec, features=None, ood_score=None)))
     with pytest.raises(BadModelError, match="output does not fit"):
         Classifier(path)
+
+
+def test_the_page_of_an_export_shows_what_is_called_unknown(exported):
+    page = write_export_page(exported, SPEC).read_text("utf-8")
+    for file in exported.files:
+        for trial in file.detection.trials:
+            assert f"<td>{trial.kind}</td>" in page
+            assert f">{trial.noticed} of {trial.n}</td>" in page
