@@ -52,7 +52,7 @@ class Detection:
 
     def describe(self) -> str:
         noticed = ", ".join(trial.describe() for trial in self.trials)
-        return f"calls unknown: {noticed}; keeps {self.kept.describe()}"
+        return f"calls unknown: {noticed}; keeps the label of {self.kept.describe()}"
 
     @property
     def missed(self) -> tuple[DetectionTrial, ...]:
@@ -152,7 +152,7 @@ class Fitting:
             DetectionTrial(kind, len(pixels) - known(self._open[name](pixels)), len(pixels))
             for kind, pixels in strange.items()
         )
-        kept = DetectionTrial("photos it was not trained on", known(held), len(held))
+        kept = DetectionTrial("photos that placed the threshold", known(held), len(held))
         return Detection(model, FeatureOutput(output=FEATURES, size=width), detector.section(), trials, kept)
 
 
