@@ -115,7 +115,7 @@ def test_the_tutorial_leads_where_it_says(data_dir, tmp_path, monkeypatch, capfd
         *("dreams/0281-tabby.png", "attacked/robustness.html", "runs/tuned/model.onnx"),
     ):
         assert (tmp_path / name).stat().st_size > 100
-    assert "What the model believes" in (tmp_path / "attacked" / "robustness.html").read_text("utf-8")
+    assert "What the model takes for each class" in (tmp_path / "attacked" / "robustness.html").read_text("utf-8")
     assert next((tmp_path / "dog-cat" / "adversarial").rglob("*.png"))
 
 
