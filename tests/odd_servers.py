@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import fcntl
 import hashlib
 import re
 import socket
 import ssl
+import struct
+import termios
 import threading
 from collections.abc import Callable, Iterator
 
@@ -49,6 +52,11 @@ class Visit:
 
     def send(self, *parts: bytes) -> None:
         self._connection.sendall(b"".join(parts))
+
+    def has_arrived(self) -> bool:
+        """Whether all that was sent lies at the other side, read or not."""
+        unsent = struct.unpack("i", fcntl.ioctl(self._connection, termios.TIOCOUTQ, b"\0" * 4))[0]
+        return bool(unsent == 0)
 
     def answer(self, status: str, *headers: str, body: bytes = b"", protocol: str = "HTTP/1.1") -> None:
         self.send("\r\n".join([f"{protocol} {status}", *headers, "", ""]).encode(), body)

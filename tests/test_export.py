@@ -10,9 +10,9 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from tiny import SPEC, silent, tiny
-from tiny import network as network
-from tiny import photos as photos
+from tiny_network import SPEC, silent, tiny
+from tiny_network import network as network
+from tiny_network import photos as photos
 from torch import nn
 
 from edge_tl_export import (

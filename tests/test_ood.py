@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from scipy.special import logsumexp
-from tiny import SPEC, silent, tiny
+from tiny_network import SPEC, silent, tiny
 
 from edge_tl.cli.inspect import command
 from edge_tl_export import Comparison, ExportSettings, FileEvaluator, export_model, quantize, to_onnx

@@ -19,9 +19,9 @@ from schema_checks import assert_fits, valid, validator
 from stripes import packed as packed
 from stripes import pair as pair
 from stripes import whole as whole
-from tiny import SPEC
-from tiny import network as network
-from tiny import photos as photos
+from tiny_network import SPEC
+from tiny_network import network as network
+from tiny_network import photos as photos
 
 from edge_tl.audit.check import check
 from edge_tl.cli import invoke as run

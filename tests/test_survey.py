@@ -346,7 +346,8 @@ def test_every_command_tells_the_same_counts_of_the_same_folder(mixed, color_mod
         )
         assert done.returncode == 0, done.stderr
         at = done.stderr.index("used ")
-        return done.stdout, done.stderr[at:].split("\n  1: left by")[0]
+        counts, _, _ = done.stderr[at:].partition("\nto have every picture")
+        return done.stdout, counts.split("\n  1: left by")[0]
 
     evaluated, first = told("evaluate", color_model, mixed, "--json")
     predicted, second = told("predict", color_model, mixed, "--json")

@@ -150,7 +150,7 @@ class _Metrics(TypedDict, total=False):
     val_loss: float
     val_top1: Share
     penalty: NotNegative
-    cv_loss: float
+    cv_loss: dict[str, float]
     rates: list[NotNegative]
     losses: list[float]
     suggestion: NotNegative
@@ -170,7 +170,7 @@ class MetricsLine(_Metrics):
 
     computed: photos whose features were not known yet.
     penalty: of the probe.
-    cv_loss: of the probe, cross-validated on the training photos.
+    cv_loss: of the probe, cross-validated on the training photos, by penalty.
     rates, losses: of the search for a learning rate.
     robust_top1, robust_n, robust_ci95, robust_loss: under PGD.
     fgsm_top1: under a single step.

@@ -30,6 +30,8 @@ from edge_tl_runtime.modelfile.spec import ResizeRule
 
 FIT_PHOTOS = 1000
 """Training photos that are looked at, at most, spread over the classes."""
+FEW_HELD_OUT = 300
+"""Evaluation photos below which the oddest one or two place the threshold that keeps 99 %."""
 RANKS = (64, 48, 32, 24, 16, 8, 4)
 SIZE_SHARE = 0.045
 """Of the file that the detector may add."""
@@ -57,6 +59,16 @@ class Detection:
     @property
     def missed(self) -> tuple[DetectionTrial, ...]:
         return tuple(trial for trial in self.trials if not trial.all_noticed)
+
+    @property
+    def caution(self) -> str:
+        """What a person should know of the threshold; "" where enough photos placed it."""
+        if self.kept.n >= FEW_HELD_OUT:
+            return ""
+        return (
+            f"the oddest of only {self.kept.n} evaluation photos place this threshold; --unknown 0.95 notices more of what is "
+            "unknown, and keeps the label of fewer photos"
+        )
 
     def to_dict(self) -> DetectionDocument:
         return {

@@ -99,8 +99,7 @@ class ClassDocument(TypedDict):
 class EvaluationDocument(TypedDict):
     """Accuracy on the photos of a folder.
 
-    effective_n: how many photos of different origins would say as much; below n where photos stem from bursts or videos. The
-    intervals are for it.
+    effective_n: how many photos of different origins would say as much, which the intervals are for; below n for bursts.
     balanced_accuracy: mean recall over the classes that have photos.
     top5: null below six classes.
     confusion: rows are the truth, columns the answer; null above 100 classes.

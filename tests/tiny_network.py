@@ -1,6 +1,6 @@
 """A network small enough to be exported in a moment, its contract, and photos to calibrate it with.
 
-A test module imports the fixtures that it needs: `from tiny import network as network`.
+A test module imports the fixtures that it needs: `from tiny_network import network as network`.
 """
 
 from __future__ import annotations
