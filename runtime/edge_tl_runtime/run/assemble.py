@@ -69,7 +69,8 @@ def assemble(plan: RunPlan, load: Load, stack: ExitStack, say: Say, max_frames: 
 
     seen = stamp(plan.model)
     classifier = fitting(plan.model)
-    if plan.unknown is not None and len(classifier.spec.labels) == 2:
+    by_logits = classifier.detector is None or not classifier.detector.by_features
+    if plan.unknown is not None and by_logits and len(classifier.spec.labels) == 2:
         say(
             "with two classes, --unknown notices few photos of other things; a third class of other things notices more"
         )
