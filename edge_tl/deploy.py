@@ -64,7 +64,7 @@ def deploy(
         validation=validation,
         parent_sha256=parent,
         stage=stage,
-        foreign=foreign_photographs(source.spec.labels),
+        foreign=[] if validation is None else foreign_photographs(source.spec.labels),
     )
     write_export_page(report, source.spec)
     return report
@@ -102,7 +102,7 @@ def _deploy_file(
         calibration=calibration,
         validation=validation,
         stage=stage,
-        foreign=foreign_photographs(spec.labels),
+        foreign=[] if validation is None else foreign_photographs(spec.labels),
     )
     write_export_page(report, spec)
     return report

@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from conftest import write_photo
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from scipy.special import logsumexp
-from tiny_network import SPEC, silent, tiny
+from tiny_network import SPEC, silent, tiny, write_patches
 
 from edge_tl.cli.inspect import command
 from edge_tl_export import Comparison, ExportSettings, FileEvaluator, export_model, quantize, to_onnx
@@ -213,14 +211,7 @@ def test_what_is_no_document_is_refused(document):
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
     """27 photos to calibrate on and 24 to evaluate on."""
-    root = tmp_path_factory.mktemp("photos")
-    rng = np.random.default_rng(0)
-    for label in SPEC.labels:
-        (root / label).mkdir()
-        for number in range(17):
-            coarse = rng.integers(0, 256, (6, 6, 3), np.uint8)
-            write_photo(root / label / f"{number}.png", cv2.resize(coarse, (48, 40), interpolation=cv2.INTER_CUBIC))
-    return load_training(root, val_fraction=0.5)
+    return load_training(write_patches(tmp_path_factory.mktemp("photos"), 17), val_fraction=0.5)
 
 
 def pixels_of(photos):

@@ -6,6 +6,7 @@ A test module imports the fixtures that it needs: `from tiny_network import netw
 from __future__ import annotations
 
 from contextlib import contextmanager
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -51,14 +52,18 @@ def network() -> nn.Module:
     return tiny()
 
 
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory) -> tuple[LabelledPhotos, LabelledPhotos]:
-    """Ten of each class of SPEC: (training, validation)."""
-    root = tmp_path_factory.mktemp("photos")
+def write_patches(root: Path, count: int) -> Path:
+    """So many photos of each class of SPEC, which show soft patches of chance. Returns `root`."""
     rng = np.random.default_rng(0)
     for label in SPEC.labels:
         (root / label).mkdir()
-        for number in range(10):
+        for number in range(count):
             coarse = rng.integers(0, 256, (6, 6, 3), np.uint8)
             write_photo(root / label / f"{number}.png", cv2.resize(coarse, (48, 40), interpolation=cv2.INTER_CUBIC))
-    return load_training(root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> tuple[LabelledPhotos, LabelledPhotos]:
+    """Ten of each class of SPEC: (training, validation)."""
+    return load_training(write_patches(tmp_path_factory.mktemp("photos"), 10))

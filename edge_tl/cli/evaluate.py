@@ -49,8 +49,8 @@ def command(
 
     report = Reporter(progress, say)
     wanted = None if corruptions is None else named(corruptions, severities)
-    spec, logits = _open(model, weights)
-    evaluation, photos = evaluate_on(spec, logits, data, split, count, report)
+    spec, logits, counting = _open(model, weights)
+    evaluation, photos = evaluate_on(spec, counting, data, split, count, report)
     say_skipped(evaluation.skipped, evaluation.n, photos.root, evaluation.adjusted)
     assert evaluation.overlap is not None
     if line := evaluation.overlap.left_out_line():
@@ -65,18 +65,21 @@ def command(
         _print_corrupted(corrupted)
 
 
-def _open(model: str, weights: str) -> tuple[ModelSpec, Logits]:
-    """The contract of a model and its scores: by onnxruntime for an ONNX file, by PyTorch for anything else."""
+def _open(model: str, weights: str) -> tuple[ModelSpec, Logits, Logits]:
+    """The contract of a model, its scores, and its scores while counting what is unknown, where the file tells that.
+
+    By onnxruntime for an ONNX file, by PyTorch for anything else.
+    """
     if Path(model).suffix == ".onnx":
         from edge_tl.api.evaluating import known_logits
         from edge_tl_runtime.inference.classifier import Classifier, SessionSettings
 
         classifier = Classifier(model, SessionSettings(spin=True))
-        return classifier.spec, known_logits(classifier)
+        return classifier.spec, classifier.logits, known_logits(classifier)
     from edge_tl.training.run_folder import open_run
 
     run = open_run(model, weights)
-    return run.spec, run.logits
+    return run.spec, run.logits, run.logits
 
 
 def _print(evaluation: Evaluation) -> None:

@@ -19,11 +19,11 @@ from edge_tl_export.detection.trials import (
     seen_by_model,
 )
 from edge_tl_export.onnx_graph.feature_output import FEATURES, with_features
+from edge_tl_export.search.compare import in_batches, open_model
 from edge_tl_runtime.evaluation.evaluate import PixelReader
 from edge_tl_runtime.images.datasets.dataset import LabelledPhotos
 from edge_tl_runtime.images.decode import Frame
-from edge_tl_runtime.inference.classifier import INPUT_NAME, SessionSettings, open_session
-from edge_tl_runtime.inference.feature_distance import MIN_PHOTOS
+from edge_tl_runtime.inference import feature_distance, ood
 from edge_tl_runtime.inference.ood import KEPT, OODDetector, fit_detector
 from edge_tl_runtime.modelfile.sections import FeatureOutput, OODScore
 from edge_tl_runtime.modelfile.spec import ResizeRule
@@ -38,8 +38,6 @@ SIZE_SHARE = 0.045
 
 if TYPE_CHECKING:
     from edge_tl_export.documents import DetectionDocument
-
-Features = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -86,7 +84,7 @@ class Fitting:
         self._rule = rule
         self._sides = {name: found for name, model in models.items() if (found := with_features(model)) is not None}
         self._bytes = {name: len(model) for name, model in models.items()}
-        self._open = {name: _features(model, name) for name, (model, _) in self._sides.items()}
+        self._open = {name: open_model(model, name, FEATURES) for name, (model, _) in self._sides.items()}
         self.why_none = "" if self._sides else "no layer that turns features into scores was found in the graph"
 
     def fit(
@@ -105,9 +103,10 @@ class Fitting:
         rows, targets = self._rows((batch.pixels, [some.targets[i] for i in batch.indices]) for batch in reader)
         kept = list(held_out)
         held, _ = self._rows((pixels, []) for pixels in kept)
-        if not rows or not held or len(targets) < MIN_PHOTOS:
+        if not rows or not held or len(targets) < feature_distance.MIN_PHOTOS:
+            least = feature_distance.MIN_PHOTOS
             self.why_none = (
-                f"{len(targets)} training photos are too few to tell what is like them; {MIN_PHOTOS} are the least"
+                f"{len(targets)} training photos are too few to tell what is like them; {least} are the least"
             )
             return {}
         strange = self._strange(kept, foreign)
@@ -116,9 +115,9 @@ class Fitting:
             rank = _rank(width, len(set(targets.tolist())), self._bytes[name])
             detector = fit_detector((rows[name], targets), held[name], data, rank) if rank else None
             if detector is None:
-                few = len(held[name]) < MIN_PHOTOS
+                few = len(held[name]) < ood.MIN_PHOTOS
                 self.why_none = (
-                    f"{len(held[name])} evaluation photos are too few to place a threshold; {MIN_PHOTOS} are the least"
+                    f"{len(held[name])} evaluation photos are too few to place a threshold; {ood.MIN_PHOTOS} are the least"
                     if few
                     else f"what it takes is too large for a file of {self._bytes[name]} bytes"
                 )
@@ -134,7 +133,7 @@ class Fitting:
         for pixels, those in batches:
             targets += those
             for name, features in self._open.items():
-                rows[name].append(features(pixels))
+                rows[name].append(in_batches(features, pixels))
         whole = {name: np.concatenate(parts) for name, parts in rows.items() if parts}
         return whole, np.asarray(targets, np.int64)
 
@@ -161,21 +160,11 @@ class Fitting:
             return int((detector.scores(features) >= least).sum())
 
         trials = tuple(
-            DetectionTrial(kind, len(pixels) - known(self._open[name](pixels)), len(pixels))
+            DetectionTrial(kind, len(pixels) - known(in_batches(self._open[name], pixels)), len(pixels))
             for kind, pixels in strange.items()
         )
         kept = DetectionTrial("photos that placed the threshold", known(held), len(held))
         return Detection(model, FeatureOutput(output=FEATURES, size=width), detector.section(), trials, kept)
-
-
-def _features(model: bytes, name: str) -> Features:
-    session = open_session(model, name, SessionSettings(spin=False))
-
-    def features(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        parts = [session.run([FEATURES], {INPUT_NAME: pixels[i : i + 8]})[0] for i in range(0, len(pixels), 8)]
-        return np.concatenate([np.asarray(part, np.float32) for part in parts])
-
-    return features
 
 
 def _rank(width: int, classes: int, size: int) -> int:

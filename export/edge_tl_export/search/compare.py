@@ -348,13 +348,13 @@ def paired_time(
     return PairedTime(1e3 * statistics.median(first), 1e3 * statistics.median(second), watch.share())
 
 
-def open_model(model: bytes, name: str) -> Logits:
-    """What a serialized model answers, by the session that the device opens."""
+def open_model(model: bytes, name: str, output: str = OUTPUT_NAME) -> Logits:
+    """What a serialized model answers, by the session that the device opens. output: its logits, or another output, (N, D)."""
     # Threads that spin between turns would take the cores from the other session while the two are timed in turns.
     session = open_session(model, name, SessionSettings(spin=False))
 
     def logits(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        (scores,) = session.run([OUTPUT_NAME], {INPUT_NAME: pixels})
+        (scores,) = session.run([output], {INPUT_NAME: pixels})
         return np.asarray(scores, np.float32)
 
     return logits

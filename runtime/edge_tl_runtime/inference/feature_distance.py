@@ -9,7 +9,6 @@ photos lies there (Wang et al. 2022, "ViM", takes that part alone).
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tl_runtime.core.errors import BadModelError
-from edge_tl_runtime.modelfile.sections import Array
+from edge_tl_runtime.modelfile.sections import Array, plain
 
 NAME = "feature_distance"
 """Of this rule in the contract."""
@@ -63,14 +62,14 @@ class FeatureDistance:
         """As the contract keeps them: a byte for each number of the basis, two for each of the others."""
         scale = np.abs(self.basis).max(0) / 127
         steps = np.rint(self.basis / scale).astype(np.int8)
-        return {
-            "mean": _packed(self.mean, "float16"),
-            "basis": _packed(steps, "int8"),
-            "basis_scale": _packed(scale, "float32"),
-            "whiten": _packed(self.whiten, "float32"),
-            "centres": _packed(self.centres, "float16"),
-            "outside": self.outside,
+        arrays = {
+            "mean": Array.of(self.mean, "float16"),
+            "basis": Array.of(steps, "int8"),
+            "basis_scale": Array.of(scale, "float32"),
+            "whiten": Array.of(self.whiten, "float32"),
+            "centres": Array.of(self.centres, "float16"),
         }
+        return {**plain(arrays), "outside": self.outside}
 
     @classmethod
     def from_parameters(cls, parameters: Mapping[str, Any]) -> FeatureDistance:
@@ -135,8 +134,3 @@ def fit_feature_distance(
         centres=(centres @ whiten).astype(np.float32),
         outside=outside,
     )
-
-
-def _packed(values: NDArray[Any], dtype: str) -> dict[str, Any]:
-    little = np.ascontiguousarray(values, np.dtype(dtype).newbyteorder("<"))
-    return {"dtype": dtype, "shape": list(values.shape), "data": base64.b64encode(little.tobytes()).decode("ascii")}

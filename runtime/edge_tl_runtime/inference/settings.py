@@ -3,8 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from edge_tl_runtime.core.settings import FLAG, option
+
+
+def unknown_option(what: str) -> Any:
+    """The field for the fraction of known photos that keep their label. what: is classified, in words."""
+    return option(
+        None,
+        f"Show `unknown` for {what} unlike the training photos. KEEP is the fraction of similar photos that keep their label: "
+        "0.95 or 0.99; 0 turns it off.  [default: 0.99 if the file compares features]",
+        kind=float,
+        low=0,
+        high=0.999,
+        metavar="KEEP",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,15 +26,7 @@ class PredictSettings:
     """Of an answer."""
 
     top_k: int = option(5, "Number of classes in each answer.", low=1)
-    unknown: float | None = option(
-        None,
-        "Show `unknown` for photos unlike the training photos. KEEP is the fraction of similar photos that keep their label: "
-        "0.95 or 0.99; 0 turns it off.  [default: 0.99 if the file compares features]",
-        kind=float,
-        low=0,
-        high=0.999,
-        metavar="KEEP",
-    )
+    unknown: float | None = unknown_option("photos")
 
 
 @dataclass(frozen=True, kw_only=True)

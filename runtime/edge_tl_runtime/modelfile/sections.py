@@ -162,6 +162,12 @@ class Array(Section):
         size = math.prod(self.shape) * np.dtype(self.dtype).itemsize
         require(len(decoded(self.data, "an array")) == size, f"an array of shape {self.shape} has other bytes")
 
+    @classmethod
+    def of(cls, values: NDArray[Any], dtype: str) -> Array:
+        """The numbers as `dtype`, one of ARRAY_TYPES."""
+        little = np.ascontiguousarray(values, np.dtype(dtype).newbyteorder("<"))
+        return cls(dtype=dtype, shape=values.shape, data=base64.b64encode(little.tobytes()).decode("ascii"))
+
     def array(self) -> NDArray[Any]:
         little = np.dtype(self.dtype).newbyteorder("<")
         return np.frombuffer(base64.b64decode(self.data), little).reshape(self.shape)

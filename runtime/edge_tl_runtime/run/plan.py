@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_tl_runtime.core.settings import DURATION, FLAG, MEGABYTES, SIZE, option
-from edge_tl_runtime.inference.settings import PredictSettings
+from edge_tl_runtime.inference.settings import PredictSettings, unknown_option
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,15 +45,7 @@ class RunPlan:
         10.0, "Seconds of one repeated frame before reconnecting; 0: repeats are allowed.", low=0, metavar="S"
     )
     threshold: float = option(0.0, "Show `unknown` below this probability.", low=0, high=1, metavar="P")
-    unknown: float | None = option(
-        None,
-        "Show `unknown` for frames unlike the training photos. KEEP is the fraction of similar photos that keep their label: "
-        "0.95 or 0.99; 0 turns it off.  [default: 0.99 if the file compares features]",
-        kind=float,
-        low=0,
-        high=0.999,
-        metavar="KEEP",
-    )
+    unknown: float | None = unknown_option("frames")
     labels: str = option("", "Choose among these labels only.", metavar="A,B")
     smooth: str = option(
         "none", "Smooth over time: ema:SECONDS (half-life) or vote:K/N (K of the last N frames).", metavar="KIND"
