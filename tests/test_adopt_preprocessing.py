@@ -19,7 +19,7 @@ from PIL import Image
 import edge_tl as et
 from edge_tl.cli.adopt import command
 from edge_tl_export.adoption.adopt import Original
-from edge_tl_export.adoption.deciding import Witness, decide
+from edge_tl_export.adoption.deciding import MeasuringPhotos, decide
 from edge_tl_export.adoption.labels import LabelList
 from edge_tl_export.adoption.loading import load_bytes
 from edge_tl_export.adoption.measuring import Asked
@@ -362,8 +362,8 @@ def test_real_photos_find_the_preprocessing_of_a_real_network(tmp_path, mean, st
                       output_names=["y"], dynamic_axes={"x": {0: "n"}, "y": {0: "n"}})  # fmt: skip
     original = Original(load_bytes(path.read_bytes(), "theirs"), labels=1000)
     labels = LabelList(imagenet_labels(), "ImageNet")
-    witness = Witness(Path(str(DATA)) / "imagenet-1k-sample", 60)
-    decision = decide(original, labels, Asked(), witness, arch="lite0")
+    measuring = MeasuringPhotos(Path(str(DATA)) / "imagenet-1k-sample", 60)
+    decision = decide(original, labels, Asked(), measuring, arch="lite0")
     found = decision.spec
     assert (name_of(found.normalization), found.resize.color_order) == (name, order)
     assert found.validation is not None

@@ -188,9 +188,9 @@ class _Packing:
 
     def _answers(self) -> Iterator[tuple[str, bytes]]:
         """What the file, and those of the same origin beside it, say of the photos."""
-        subject, pixels = self.attacked.subject, self.evaluation.photos.pixels
-        files = [(MODEL, subject.path, subject.sha256, subject.classifier)]
-        files += [(SIBLING, *found) for found in relatives(subject.path, subject.sha256, self.evaluation.spec)]
+        under_test, pixels = self.attacked.under_test, self.evaluation.photos.pixels
+        files = [(MODEL, under_test.path, under_test.sha256, under_test.classifier)]
+        files += [(SIBLING, *found) for found in relatives(under_test.path, under_test.sha256, self.evaluation.spec)]
         for number, (role, path, digest, classifier) in enumerate(files):
             logits = _evaluated(classifier.logits, pixels)
             member = f"expected/{role}.npy" if number < 2 else f"expected/{role}-{number}.npy"
@@ -210,9 +210,9 @@ class _Packing:
 
     def _successes(self, number: int, line: AttackRun) -> Iterator[tuple[str, bytes]]:
         """Each photo's smallest success as its difference from the photo; those that the file is still fooled by."""
-        photos, logits = self.evaluation.photos, self.attacked.subject.classifier.logits
+        photos, logits = self.evaluation.photos, self.attacked.under_test.classifier.logits
         pictures: list[tuple[int, float, str]] = []
-        for photo, adversarial in self.attacked.campaign.successes(line, sorted(line.found)):
+        for photo, adversarial in self.attacked.sweep.successes(line, sorted(line.found)):
             if logits(adversarial[None])[0].argmax() == photos.targets[photo]:
                 continue
             # Wraps around, so that any pair of pictures has a difference of a byte, and it leads back.

@@ -51,7 +51,7 @@ def adopt(
         raise UsageError(f"{written} is the original itself; give another name for the new file")
     with train_extra("adopt"):
         from edge_tl_export.adoption.adopt import Choices, Original, write_adopted
-        from edge_tl_export.adoption.deciding import Witness, decide
+        from edge_tl_export.adoption.deciding import MeasuringPhotos, decide
         from edge_tl_export.adoption.labels import numbered, with_background
         from edge_tl_export.adoption.loading import load
     sides = _height_width(size)
@@ -67,10 +67,10 @@ def adopt(
     loaded.notes.recognised.append(f"{len(listed.labels)} labels from {listed.origin}")
     loaded.notes.recognised += [f"labels: {line}" for line in listed.how]
     model.check_labels(listed.labels)
-    witness = None if photos is None else Witness(Path(photos), made.count)
+    measuring = None if photos is None else MeasuringPhotos(Path(photos), made.count)
     with report.stage("reading photos", made.count) as done:
         decision = decide(
-            model, listed, asked, witness, arch=path.stem, background=made.background_first, progress=done
+            model, listed, asked, measuring, arch=path.stem, background=made.background_first, progress=done
         )
     adopted = model.adopt(decision.spec, decision.pixels)
     write_adopted(adopted, written)

@@ -60,16 +60,16 @@ def command(model: Path, data: Path, folder: Path | None, as_json: bool, **value
 def _print(document: Mapping[str, Any]) -> None:
     radii = [f"{radius:g}" for radius in document["threat"]["epsilons"]]
     unit = document["threat"]["unit"]
-    for role, subject in document["models_under_test"].items():
-        robust = [_share(subject["worst"][radius]) for radius in radii]
+    for role, under_test in document["models_under_test"].items():
+        robust = [_share(under_test["worst"][radius]) for radius in radii]
         if document["withheld"] and role == "model":
             robust[1:] = ["withheld"] * (len(radii) - 1)
         rows = [["right under the worst attack", *robust]]
-        for line in subject["attacks"]:
+        for line in under_test["attacks"]:
             title = line["name"] + (f", {line['route']}" if line["route"] else "") + f" ({line['kind']})"
             rows.append([title, "", *(_share(line["success"][radius], ">=") for radius in radii[1:])])
-        counts = f"{document['n']} photos, {subject['attackable']} attacked"
-        heading = f"{subject['name']}, {counts}: % by epsilon ({unit}); below the first row, what each attack fools"
+        counts = f"{document['n']} photos, {under_test['attackable']} attacked"
+        heading = f"{under_test['name']}, {counts}: % by epsilon ({unit}); below the first row, what each attack fools"
         table(heading, ["", *radii], rows)
     for check in document["sanity"]:
         verdict = "not known" if check["holds"] is None else "holds" if check["holds"] else "FAILS"

@@ -19,9 +19,9 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True)
 class ChosenAttacks:
-    """effort: what is run. added: the plugin of each attack that another package adds, by name."""
+    """preset: what is run. added: the plugin of each attack that another package adds, by name."""
 
-    effort: AttackPreset
+    preset: AttackPreset
     added: Mapping[str, plugins.Plugin] = field(default_factory=dict)
 
     def guarded(self, name: str, run: Callable[[], Answer]) -> Answer:
@@ -40,9 +40,9 @@ def choose_attacks(settings: AttackSettings) -> ChosenAttacks:
         return chosen
     black_box = {
         name: replace(attack, queries=settings.queries) if isinstance(attack, SquareAttack) else attack
-        for name, attack in chosen.effort.black_box.items()
+        for name, attack in chosen.preset.black_box.items()
     }
-    return replace(chosen, effort=replace(chosen.effort, black_box=black_box))
+    return replace(chosen, preset=replace(chosen.preset, black_box=black_box))
 
 
 def _named(text: str, preset: AttackPreset) -> ChosenAttacks:

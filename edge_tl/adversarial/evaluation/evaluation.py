@@ -82,11 +82,11 @@ class AttackedImages:
 class Attacked:
     """One file after its attacks. logits: of the clean photos. smallest: see `Evaluation._smallest`."""
 
-    subject: ModelUnderTest
+    under_test: ModelUnderTest
     logits: NDArray[np.float32]
     correct: NDArray[np.bool_]
     attackable: NDArray[np.bool_]
-    campaign: AttackSweep
+    sweep: AttackSweep
     lines: tuple[AttackRun, ...]
     smallest: NDArray[np.float64] | None
 
@@ -116,7 +116,7 @@ class RobustnessEvaluation:
         self.settings, self.stage = settings, stage
         self.device = str(pick_device(settings.device))
         self.chosen = choose_attacks(settings)
-        self.effort = self.chosen.effort
+        self.preset = self.chosen.preset
         itself = LoadedModel(model)
         self.spec = itself.classifier.spec
         self.target = find_class(settings.target, self.spec.labels) if settings.target else None
@@ -126,13 +126,13 @@ class RobustnessEvaluation:
         opened = None if counterpart is None else LoadedModel(counterpart)
         for file in (itself, *([opened] if opened else [])):
             file.rebuild(self.device, sample)
-        self.subject = itself.under_test(opened, self.device)
+        self.under_test = itself.under_test(opened, self.device)
         self.counterpart = None if opened is None else opened.under_test(None, self.device)
         self.folder = make_folder(folder)
         identity = {
             "plugins": {name: plugin.to_dict() for name, plugin in self.chosen.added.items()},
             "settings": {k: v for k, v in asdict(settings).items() if k not in ("time_limit", "device", "corruptions")},
-            "model": self.subject.sha256,
+            "model": self.under_test.sha256,
             "fp32_counterpart": self.counterpart and self.counterpart.sha256,
             "photos": self.photos.digest,
         }
@@ -145,13 +145,13 @@ class RobustnessEvaluation:
         limit = 60 * self.settings.time_limit
         return 0 < limit <= time.monotonic() - self.started
 
-    def attack(self, subject: ModelUnderTest) -> Attacked:
+    def attack(self, under_test: ModelUnderTest) -> Attacked:
         """All attacks of the preset on one file."""
-        logits = subject.without_gradients.evaluated(self.photos.pixels)
+        logits = under_test.without_gradients.evaluated(self.photos.pixels)
         correct = logits.argmax(1) == self.photos.targets
         attackable = correct if self.target is None else correct & (logits.argmax(1) != self.target)
-        campaign = AttackSweep(
-            subject.name,
+        sweep = AttackSweep(
+            under_test.name,
             self.photos.pixels,
             self._criterion(),
             attackable,
@@ -162,23 +162,23 @@ class RobustnessEvaluation:
             lambda done: None,
         )
         lines = []
-        for route in subject.routes:
-            own = route is subject.routes[0] and route.kind == WHITE_BOX
-            for name, attack in self.effort.gradient.items():
-                if own or name in self.effort.borrowed:
-                    lines.append(self._line(campaign, name, route.name, route.kind, attack, route.model))
-        for name, attack in self.effort.black_box.items():
-            lines.append(self._line(campaign, name, "", BLACK_BOX, attack, subject.without_gradients))
+        for route in under_test.routes:
+            own = route is under_test.routes[0] and route.kind == WHITE_BOX
+            for name, attack in self.preset.gradient.items():
+                if own or name in self.preset.borrowed:
+                    lines.append(self._line(sweep, name, route.name, route.kind, attack, route.model))
+        for name, attack in self.preset.black_box.items():
+            lines.append(self._line(sweep, name, "", BLACK_BOX, attack, under_test.without_gradients))
         for name, attack in CONTROL.items():
-            lines.append(self._line(campaign, name, "", CONTROL_KIND, attack, subject.without_gradients))
-        smallest = self._smallest(campaign, subject) if self.effort.smallest and self.target is None else None
-        return Attacked(subject, logits, correct, attackable, campaign, tuple(lines), smallest)
+            lines.append(self._line(sweep, name, "", CONTROL_KIND, attack, under_test.without_gradients))
+        smallest = self._smallest(sweep, under_test) if self.preset.smallest and self.target is None else None
+        return Attacked(under_test, logits, correct, attackable, sweep, tuple(lines), smallest)
 
     def sanity(self, attacked: Attacked) -> list[SanityCheck]:
         """Checks whose answer is known."""
-        campaign, subject = attacked.campaign, attacked.subject
-        route = subject.routes[0] if subject.routes else None
-        model = route.model if route else subject.without_gradients
+        sweep, under_test = attacked.sweep, attacked.under_test
+        route = under_test.routes[0] if under_test.routes else None
+        model = route.model if route else under_test.without_gradients
         unharmed = PGD(norm=self.settings.norm).run(
             model, self.photos.pixels, Misclassification(self.photos.targets), 0
         )
@@ -189,14 +189,14 @@ class RobustnessEvaluation:
         mask = np.zeros(len(self.photos), np.bool_)
         mask[few] = True
         everything = LARGE if self.settings.norm == "linf" else LARGE / 255 * self.photos.pixels[0].size ** 0.5
-        large = replace(campaign, attackable=mask, radii=(float(everything),))
+        large = replace(sweep, attackable=mask, radii=(float(everything),))
         trials: list[tuple[str, str, Attack, AttackedModel]] = []
         if route is not None:
             trials.append((PGD_NAME, route.name, PGD(steps=20, restarts=2, loss="margin"), route.model))
         if self.target is None:
             trials += [
-                (name, "", attack, subject.without_gradients)
-                for name, attack in self.effort.black_box.items()
+                (name, "", attack, under_test.without_gradients)
+                for name, attack in self.preset.black_box.items()
                 if name not in self.chosen.added  # how strong another package's attack is, nobody knows
             ]
         for name, way, attack, used in trials:
@@ -221,7 +221,7 @@ class RobustnessEvaluation:
         with self.stage("writing and reading back", len(best)) as done:
             for line in attacked.lines:
                 chosen = [photo for photo, found_by in best.items() if found_by is line]
-                for photo, adversarial in attacked.campaign.successes(line, chosen):
+                for photo, adversarial in attacked.sweep.successes(line, chosen):
                     pixels, frame = (self.photos.pixels[photo], adversarial), _frame(self.photos.paths[photo])
                     name, radius = self.photos.names[photo], line.found[photo][2]
                     written[photo] = store(self.folder, name, photo, radius, pixels, self.spec.resize, frame)
@@ -231,34 +231,34 @@ class RobustnessEvaluation:
         still: NDArray[np.bool_] = np.zeros(len(stored), np.bool_)
         logits = attacked.logits[:0]
         if stored:
-            logits = attacked.subject.without_gradients.evaluated(np.stack([item.pixels for item in stored]))
+            logits = attacked.under_test.without_gradients.evaluated(np.stack([item.pixels for item in stored]))
             places = np.array([item.photo for item in stored])
             still = self._criterion().take(places).fooled(logits)
             radii[places[still]] = np.array([item.radius for item in stored])[still]
         return Evidence(tuple(stored), tuple(best[item.photo] for item in stored), logits, still, radii)
 
     def _line(
-        self, campaign: AttackSweep, name: str, route: str, kind: str, attack: Attack, model: AttackedModel
+        self, sweep: AttackSweep, name: str, route: str, kind: str, attack: Attack, model: AttackedModel
     ) -> AttackRun:
-        line = f"{campaign.subject} {name}" + (f" ({route})" if route else "")
-        with self.stage(line, int(campaign.attackable.sum()) * len(campaign.radii)) as done:
-            ready = replace(campaign, progress=done)
+        line = f"{sweep.model_name} {name}" + (f" ({route})" if route else "")
+        with self.stage(line, int(sweep.attackable.sum()) * len(sweep.radii)) as done:
+            ready = replace(sweep, progress=done)
             return self.chosen.guarded(name, lambda: ready.run(name, route, kind, self._made_for_norm(attack), model))
 
     def _made_for_norm(self, attack: Attack) -> Attack:
         return replace(attack, norm=self.settings.norm, seed=self.settings.seed)
 
-    def _smallest(self, campaign: AttackSweep, subject: ModelUnderTest) -> NDArray[np.float64] | None:
+    def _smallest(self, sweep: AttackSweep, under_test: ModelUnderTest) -> NDArray[np.float64] | None:
         """L2 of the smallest perturbation found of each photo, of pixels in 0..1; NaN where none was, None without gradients."""
-        if not subject.routes or subject.routes[0].kind != WHITE_BOX:
+        if not under_test.routes or under_test.routes[0].kind != WHITE_BOX:
             return None
-        route = subject.routes[0]
+        route = under_test.routes[0]
         # The same photos for the file and its counterpart, whichever of them each gets right.
         some = np.zeros(len(self.photos), np.bool_)
-        some[spread_over(self.photos.targets.tolist(), self.effort.smallest)] = True
-        some &= campaign.attackable
-        with self.stage(f"{subject.name} smallest perturbations", int(some.sum())) as done:
-            apart = replace(campaign, attackable=some, radii=(FAR,), unit=255.0, progress=done)
+        some[spread_over(self.photos.targets.tolist(), self.preset.smallest)] = True
+        some &= sweep.attackable
+        with self.stage(f"{under_test.name} smallest perturbations", int(some.sum())) as done:
+            apart = replace(sweep, attackable=some, radii=(FAR,), unit=255.0, progress=done)
             line = apart.run("smallest", route.name, WHITE_BOX, replace(SMALLEST, seed=self.settings.seed), route.model)
         sizes = np.full(len(self.photos), np.nan)
         for photo, (_, _, size) in line.found.items():
@@ -303,7 +303,7 @@ class RobustnessEvaluation:
                 f"{photos.root} has no photo to attack: none of {self.settings.source or 'another class than the target'}; "
                 "choose another --source, --target or --split"
             )
-        count = self.settings.photos or self.effort.photos or len(wanted)
+        count = self.settings.photos or self.preset.photos or len(wanted)
         return photos.subset(wanted, photos.split).spread(count)
 
 

@@ -134,8 +134,8 @@ def compare_attacks(lines: Sequence[AttackRun], radii: Sequence[float], count: i
         if not weaker or not stronger:
             continue
         for radius in radii:
-            ours, theirs = union(weaker, radius, count), union(stronger, radius, count)
-            won, lost = discordant(ours, theirs)
+            fooled_by_weaker, fooled_by_stronger = union(weaker, radius, count), union(stronger, radius, count)
+            won, lost = discordant(fooled_by_weaker, fooled_by_stronger)
             if significantly_more(won, lost):
                 text = f"{won} photos that only the weaker attack fooled at epsilon {radius:g}, {lost} the other way"
                 found.append((name, text))

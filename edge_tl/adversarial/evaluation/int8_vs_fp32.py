@@ -81,19 +81,19 @@ def transfer(attacked: Mapping[str, Attacked], radii: Sequence[float]) -> list[T
     if "fp32_counterpart" not in attacked:
         return []
     rows: list[TransferDocument] = []
-    names = {role: result.subject.name for role, result in attacked.items()}
+    names = {role: result.under_test.name for role, result in attacked.items()}
     for radius in radii:
         for role, result in attacked.items():
-            own = result.subject.routes[0].name if result.subject.routes else ""
+            own = result.under_test.routes[0].name if result.under_test.routes else ""
             line = next((x for x in result.lines if (x.kind, x.name, x.route) == (WHITE_BOX, "pgd", own)), None)
             chosen = [] if line is None else [photo for photo, found in line.found.items() if found[2] == radius]
             if line is None or not chosen:
                 continue
-            photos, pictures = zip(*result.campaign.successes(line, chosen), strict=True)
-            pixels, criterion = np.stack(pictures), result.campaign.criterion.take(np.array(photos))
+            photos, pictures = zip(*result.sweep.successes(line, chosen), strict=True)
+            pixels, criterion = np.stack(pictures), result.sweep.criterion.take(np.array(photos))
             evaluated = {
                 names[other]: rate(
-                    int(criterion.fooled(by.subject.without_gradients.evaluated(pixels)).sum()), len(chosen)
+                    int(criterion.fooled(by.under_test.without_gradients.evaluated(pixels)).sum()), len(chosen)
                 )
                 for other, by in attacked.items()
             }

@@ -80,7 +80,7 @@ def evaluate_robustness(
 
 def attack_all(evaluation: RobustnessEvaluation) -> tuple[dict[str, Attacked], doc.RobustnessDocument]:
     """Attack the file, and its FP32 counterpart where there is one, by role; and the report of it."""
-    attacked = {"model": evaluation.attack(evaluation.subject)}
+    attacked = {"model": evaluation.attack(evaluation.under_test)}
     if evaluation.counterpart is not None:
         attacked["fp32_counterpart"] = evaluation.attack(evaluation.counterpart)
     evidence = evaluation.evidence(attacked["model"])
@@ -111,11 +111,11 @@ class _Report:
         model = self.attacked["model"]
         withheld = any(alarm.role == "model" for alarm in self.alarms)
         robust = self._worst("model")
-        proof = model.subject.faithfulness
+        proof = model.under_test.faithfulness
         document: doc.RobustnessDocument = {
             "format": FORMAT,
-            "model": model.subject.summary(),
-            "fp32_counterpart": self.attacked["fp32_counterpart"].subject.summary()
+            "model": model.under_test.summary(),
+            "fp32_counterpart": self.attacked["fp32_counterpart"].under_test.summary()
             if "fp32_counterpart" in self.attacked
             else None,
             "data": self.photos.data,
@@ -133,7 +133,7 @@ class _Report:
             "alarms": [alarm.to_dict() for alarm in self.alarms],
             "notes": self._notes(),
             "models_under_test": self._models_under_test(),
-            "routes_absent": [{"route": item.name, "why": item.why} for item in model.subject.absent],
+            "routes_absent": [{"route": item.name, "why": item.why} for item in model.under_test.absent],
             "faithfulness": None if proof is None else {"text": str(proof), **proof.to_dict()},
             "paired": self.pairs,
             "smallest": smallest(self.attacked, self.settings.seed),
@@ -156,15 +156,15 @@ class _Report:
     def _threat(self) -> doc.ThreatDocument:
         labels, settings = self.evaluation.spec.labels, self.settings
         target = self.evaluation.target
-        queries = [attack.queries for attack in self.evaluation.effort.black_box.values() if hasattr(attack, "queries")]
+        queries = [attack.queries for attack in self.evaluation.preset.black_box.values() if hasattr(attack, "queries")]
         goal = "any wrong class" if target is None else f"to {labels[target]}"
         source = f", photos of {settings.source} alone" if settings.source else ""
-        routes = [f"{route.name}: {route.kind}" for route in self.attacked["model"].subject.routes]
+        routes = [f"{route.name}: {route.kind}" for route in self.attacked["model"].under_test.routes]
         return {
             "norm": settings.norm,
             "where": "the pixels the network gets, after crop and resize, whole values 0 to 255",
             "goal": goal + source,
-            "knowledge": [*routes, *(f"{name}: scores of the file alone" for name in self.evaluation.effort.black_box)],
+            "knowledge": [*routes, *(f"{name}: scores of the file alone" for name in self.evaluation.preset.black_box)],
             "epsilons": list(self.radii),
             "unit": "/255" if settings.norm == "linf" else "L2 of pixels in 0..1",
             "queries": max(queries, default=0),
@@ -216,7 +216,7 @@ class _Report:
     def _model_under_test(self, role: str) -> doc.ModelUnderTestDocument:
         result = self.attacked[role]
         return {
-            "name": result.subject.name,
+            "name": result.under_test.name,
             "clean": rate(int(result.correct.sum()), self.n),
             "attackable": int(result.attackable.sum()),
             "worst": self._worst(role),
@@ -251,7 +251,7 @@ class _Report:
     def _alarms(self) -> list[Alarm]:
         found, added = [], self.evaluation.chosen.added
         for role, result in self.attacked.items():
-            lines, logits = result.lines, result.subject.classifier.logits
+            lines, logits = result.lines, result.under_test.classifier.logits
             few = self.photos.pixels[:ASKED_TWICE]
             # Of an attack of another package nobody knows whether its gradients should have won.
             known = [line for line in lines if not (line.name in added and line.attack.needs_gradients)]
@@ -261,12 +261,12 @@ class _Report:
                 PROBABILITIES: looks_like_probabilities(result.logits),
                 NOISE_AS_WELL: noise_alarm(lines, self.radii[1:], self.n),
             }
-            own = next((route for route in result.subject.routes if route.kind == WHITE_BOX), None)
+            own = next((route for route in result.under_test.routes if route.kind == WHITE_BOX), None)
             places = np.flatnonzero(result.attackable)
             if own is None:
-                singles[NO_WAY_IN] = "; ".join(item.why for item in result.subject.absent)
+                singles[NO_WAY_IN] = "; ".join(item.why for item in result.under_test.absent)
             elif len(places) and not self.evaluation.stop():
-                criterion = result.campaign.criterion.take(places)
+                criterion = result.sweep.criterion.take(places)
                 singles[NO_GRADIENT] = missing_gradients(own.model, self.photos.pixels[places], criterion)
             pairs += [(name, text) for name, text in singles.items() if text]
             found += [Alarm(name, text, role) for name, text in pairs]
@@ -290,8 +290,8 @@ class _Report:
         result, rule = self.attacked["model"], self.evaluation.spec.resize
         fooled = np.zeros(len(SURVIVAL), np.int64)
         for item in stored:
-            scores = result.subject.without_gradients.evaluated(after_changes(self.evaluation.folder, item, rule))
-            fooled += result.campaign.criterion.take(np.full(len(SURVIVAL), item.photo)).fooled(scores)
+            scores = result.under_test.without_gradients.evaluated(after_changes(self.evaluation.folder, item, rule))
+            fooled += result.sweep.criterion.take(np.full(len(SURVIVAL), item.photo)).fooled(scores)
         return rows + [
             {"name": name, "threat": "weaker", "still": rate(int(count), len(stored))}
             for (name, _), count in zip(SURVIVAL, fooled, strict=True)
@@ -344,7 +344,7 @@ class _Report:
         chosen = self.photos.source
         with self.evaluation.stage("corruptions", len(chosen)) as done:
             found = corrupted_accuracy(
-                result.subject.classifier.logits,
+                result.under_test.classifier.logits,
                 chosen,
                 self.evaluation.spec.resize,
                 names,
@@ -374,8 +374,8 @@ class _Report:
                 late = line.fooled[first] & (line.queries[first] > 2 + 0.75 * steps)
                 if steps > 4 and getattr(line.attack, "restarts", 1) == 1 and late.sum() > max(2, 0.05 * self.n):
                     notes.append(
-                        f"{result.subject.name} {line.title} still found {int(late.sum())} photos in its last quarter at epsilon "
-                        f"{first:g}: more steps would find more"
+                        f"{result.under_test.name} {line.title} still found {int(late.sum())} photos in its last quarter "
+                        f"at epsilon {first:g}: more steps would find more"
                     )
         if self.evaluation.device != "cpu":
             notes.append(f"gradients on {self.evaluation.device}; every answer that counts is onnxruntime's")
@@ -414,7 +414,7 @@ def _environment(attacked: Attacked, device: str) -> EnvironmentDocument:
         "cpu": cpu_name(),
         "features": list(cpu_features()),
         "threads": usable_cores(),
-        "provider": attacked.subject.classifier.session.get_providers()[0],
+        "provider": attacked.under_test.classifier.session.get_providers()[0],
         "gradients_on": device,
         "python": platform.python_version(),
         "versions": {name: version(name) for name in ("edge-tl", "onnxruntime", "numpy", "opencv-python", "torch")},

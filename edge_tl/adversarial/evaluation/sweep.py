@@ -52,7 +52,7 @@ class AttackSweep:
     radii: epsilons above 0, ascending, as the person wrote them; unit: pixel values in one of them.
     """
 
-    subject: str
+    model_name: str
     pixels: NDArray[np.uint8]
     criterion: Criterion
     attackable: NDArray[np.bool_]
@@ -136,7 +136,7 @@ class AttackSweep:
         size = GROUP if line.attack.needs_gradients else GROUP_BLACK_BOX
         for start in range(0, len(photos), size):
             group = photos[start : start + size]
-            entry = f"{self.subject} {line.title} {radius} {group.tolist()}"
+            entry = f"{self.model_name} {line.title} {radius} {group.tolist()}"
             clean = self.pixels[group]
             result = self.ledger.get(entry, clean)
             if result is None and self.stop():

@@ -199,15 +199,15 @@ def _facts(document: Mapping[str, Any]) -> dict[str, Any]:
 
 def _pairs(first: Mapping[str, Any], this: Mapping[str, Any]) -> tuple[dict[str, Pair], str]:
     """By epsilon; and why there are none, or ""."""
-    ours, theirs = _outcomes(first), _outcomes(this)
-    if not ours or not theirs:
+    before, now = _outcomes(first), _outcomes(this)
+    if not before or not now:
         return {}, "no labelled photos on one of them"
-    if ours[CLEAN]["photos"] != theirs[CLEAN]["photos"]:
+    if before[CLEAN]["photos"] != now[CLEAN]["photos"]:
         return {}, "measured on other photos than the first"
     pairs = {}
-    for key in ours:
-        if key in theirs and ours[key]["photos"] == theirs[key]["photos"]:
-            pairs[key] = paired(from_text(ours[key]["right"]), from_text(theirs[key]["right"]))
+    for key in before:
+        if key in now and before[key]["photos"] == now[key]["photos"]:
+            pairs[key] = paired(from_text(before[key]["right"]), from_text(now[key]["right"]))
     return pairs, ""
 
 

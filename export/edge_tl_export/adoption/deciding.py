@@ -29,7 +29,7 @@ KEY = "adopted"
 
 
 @dataclass(frozen=True)
-class Witness:
+class MeasuringPhotos:
     """Labelled photos that a person offers. count: at most so many are looked at, spread over all."""
 
     folder: Path
@@ -49,7 +49,7 @@ def decide(
     original: Original,
     labels: LabelList,
     asked: Asked = Asked(),
-    witness: Witness | None = None,
+    measuring: MeasuringPhotos | None = None,
     *,
     arch: str,
     background: bool = False,
@@ -71,7 +71,7 @@ def decide(
         notes.recognised.append(
             f"it begins with {', '.join(original.inside.operators)} on stored numbers: it normalises inside"
         )
-    measured = None if witness is None else _measured(original, labels, asked, witness, background, progress)
+    measured = None if measuring is None else _measured(original, labels, asked, measuring, background, progress)
     if measured is None or measured.why_not:
         if measured is not None:
             notes.unknown.append(f"which preprocessing is right: {measured.why_not}")
@@ -88,10 +88,15 @@ def decide(
 
 
 def _measured(
-    original: Original, labels: LabelList, asked: Asked, witness: Witness, background: bool, progress: Progress
+    original: Original,
+    labels: LabelList,
+    asked: Asked,
+    measuring: MeasuringPhotos,
+    background: bool,
+    progress: Progress,
 ) -> MeasuredInputs | None:
     """None where the folder's labels are not the model's, which is said."""
-    folder = witness.folder
+    folder = measuring.folder
     if not is_manifest(folder):
         files, passed_over = survey(require_folder(folder))
         if not files:
@@ -105,7 +110,7 @@ def _measured(
     original.notes.recognised.append(photos.describe())
     if background:
         photos = replace(photos, labels=labels.labels, targets=tuple(target + 1 for target in photos.targets))
-    return measure(original.logits, original.picture, photos, witness.count, asked, progress)
+    return measure(original.logits, original.picture, photos, measuring.count, asked, progress)
 
 
 def _samples(measured: MeasuredInputs | None, way: InputRecipe) -> NDArray[np.uint8] | None:

@@ -1,4 +1,4 @@
-"""Which preprocessing a file was made for, by the only witness there is: labelled photos."""
+"""Which preprocessing a file was made for, told by labelled photos: nothing in the file says it."""
 
 from __future__ import annotations
 
