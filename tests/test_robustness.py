@@ -16,10 +16,11 @@ from stripes import pair as pair
 from stripes import photos as photos
 from stripes import whole as whole
 
+from edge_tl.adversarial.attacks.pgd import PGD
 from edge_tl.adversarial.evaluation.checkpoint import FOLDER
-from edge_tl.adversarial.evaluation.gradient_masking import EXPLANATIONS
+from edge_tl.adversarial.evaluation.gradient_masking import EXPLANATIONS, may_be_too_high, noise_does_as_well
 from edge_tl.adversarial.evaluation.report import DOCUMENT
-from edge_tl.adversarial.evaluation.sweep import AttackSweep
+from edge_tl.adversarial.evaluation.sweep import AttackRun, AttackSweep
 from edge_tl.adversarial.settings import AttackSettings
 from edge_tl_export import make_self_test
 from edge_tl_export.search.compare import open_model
@@ -200,9 +201,54 @@ PLANTED = {
 }
 
 
-@pytest.mark.parametrize("planted", PLANTED)
-def test_masking_rings_its_alarm_and_withholds_the_figure(planted, graph, photos, tmp_path):
-    plant, expected = PLANTED[planted]
+def beside_the_logits(*steps: onnx.NodeProto) -> Callable[[list, list], None]:
+    """A branch from the pixels to the logits. steps: from "slope", a steep random slope of every logit, to "decoy"."""
+
+    def plant(nodes: list, constants: list) -> None:
+        side, classes = SPEC.resize.height * SPEC.resize.width * 3, len(SPEC.labels)
+        signs = np.random.default_rng(3).choice([-1.0, 1.0], (side, classes))
+        constants.append(numpy_helper.from_array(signs.astype(np.float32), "signs"))
+        last = next(node for node in nodes if "logits" in node.output)
+        last.output[0] = "honest"
+        nodes += [
+            helper.make_node("Cast", ["pixels"], ["as_float"], to=onnx.TensorProto.FLOAT),
+            helper.make_node("Flatten", ["as_float"], ["flat"], axis=1),
+            helper.make_node("MatMul", ["flat", "signs"], ["steep"]),
+            *steps,
+            helper.make_node("Add", ["honest", "decoy"], ["logits"]),
+        ]
+        for name in {name for node in steps for name in node.input if name.startswith("by_")}:
+            constants.append(numpy_helper.from_array(np.float32(name.removeprefix("by_")), name))
+
+    return plant
+
+
+def rounds_to_zero(factor: float) -> Callable[[list, list], None]:
+    """Scores stay as they were, bit for bit; a rounding's slope leads through all the same."""
+
+    def plant(nodes: list, constants: list) -> None:
+        constants.append(numpy_helper.from_array(np.int8(0), "zero"))
+        beside_the_logits(
+            helper.make_node("Mul", ["steep", f"by_{factor}"], ["slope"]),
+            helper.make_node("QuantizeLinear", ["slope", "by_1e9", "zero"], ["rounded"]),
+            helper.make_node("DequantizeLinear", ["rounded", "by_1e9", "zero"], ["decoy"]),
+        )(nodes, constants)
+
+    return plant
+
+
+SAWTOOTH = beside_the_logits(
+    helper.make_node("Mul", ["steep", "by_1.375"], ["slope"]),
+    helper.make_node("Round", ["slope"], ["whole"]),
+    helper.make_node("Sub", ["slope", "whole"], ["rest"]),
+    helper.make_node("Mul", ["rest", "by_0.1"], ["decoy"]),
+)
+"""It moves each score by 0.05 at most, and its slope is true: for steps that are smaller than a pixel value has."""
+PLANTED["a sawtooth"] = (SAWTOOTH, {"gradients do not lead where they point"})
+
+
+def planted_file(graph: bytes, plant: Callable[[list, list], None], path):
+    """The graph with something planted, as a model file."""
     model = onnx.load_from_string(graph)
     nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in model.graph.node]
     constants: list = []
@@ -210,21 +256,66 @@ def test_masking_rings_its_alarm_and_withholds_the_figure(planted, graph, photos
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     model.graph.initializer.extend(constants)
-    path = tmp_path / "planted.onnx"
     data = model.SerializeToString()
     # The self-test of a file that draws random numbers would fail by chance: it is given room.
     spec = replace(SPEC, self_test=make_self_test(open_model(data, "planted"), SPEC, list(patches(8, 5)[0]), "fp32"))
     assert spec.self_test is not None
     wide = replace(spec.self_test, tolerance=1e3)
     path.write_bytes(with_checksum(data, replace(spec, self_test=wide)))
+    return path
+
+
+@pytest.mark.parametrize("planted", PLANTED)
+def test_masking_rings_its_alarm_and_withholds_the_figure(planted, graph, photos, tmp_path):
+    plant, expected = PLANTED[planted]
+    path = planted_file(graph, plant, tmp_path / "planted.onnx")
     document = evaluate(path, photos, tmp_path / "out")
     rung = {alarm["name"] for alarm in document["alarms"]}
     assert rung & expected, rung
     assert document["withheld"]
-    assert document["robust_accuracy"] is None
-    assert document["robust_accuracy_withheld"] is not None
+    # Where no photo is left, the figure cannot be too good, and is a proof.
+    shown, hidden = document["robust_accuracy"] or {"0": None}, document["robust_accuracy_withheld"]
+    assert hidden
+    assert set(shown) | set(hidden) == {"0", "2", "8", "32"}
+    assert all(rate["rate"] > 0.05 for rate in hidden.values())
+    assert all(rate["rate"] <= 0.05 for radius, rate in shown.items() if radius != "0")
+    assert all(rate["bound"] == (rate["count"] > 0) for radius, rate in shown.items() if radius != "0")
     assert "withheld" in document["headline"]
+    assert {f"{radius:g}" for alarm in document["alarms"] for radius in alarm["epsilons"]} == set(hidden)
     assert all(alarm["explanation"] == EXPLANATIONS[alarm["name"]] for alarm in document["alarms"])
+
+
+@pytest.mark.parametrize("factor", [0.01, 1.0, 100.0])
+def test_a_branch_that_rounds_to_nothing_misleads_no_attack(factor, graph, photos, tmp_path):
+    plain = evaluate(
+        planted_file(graph, lambda nodes, constants: None, tmp_path / "plain.onnx"), photos, tmp_path / "a"
+    )
+    decoy = evaluate(planted_file(graph, rounds_to_zero(factor), tmp_path / "decoy.onnx"), photos, tmp_path / "b")
+    assert plain["alarms"] == decoy["alarms"] == []
+    assert decoy["outcomes"] == plain["outcomes"]
+    assert [note for note in decoy["notes"] if note not in plain["notes"]] == [
+        "FP32: 2 values inside the graph (rounded, decoy) are the same for every photo, with noise or without; "
+        "they have slopes all the same, which attacks do not follow"
+    ]
+
+
+def test_noise_that_fools_as_many_is_no_alarm_where_no_photo_is_left():
+    radii, count = (4.0, 64.0), 20
+
+    def of(kind, *fooled):
+        line = AttackRun(kind, "", kind, PGD())
+        for radius, number in zip(radii, fooled, strict=True):
+            line.fooled[radius] = np.arange(count) < number
+        return line
+
+    lines = [of("white-box", 6, 20), of("control", 5, 16)]
+    (sign,) = noise_does_as_well(lines, radii, count)
+    assert sign.radii == (4.0, 64.0)
+    right = {0.0: np.ones(count, bool), 4.0: np.arange(count) >= 6, 64.0: np.zeros(count, bool)}
+    assert may_be_too_high(right) == (4.0,)
+    (sign,) = noise_does_as_well(lines, may_be_too_high(right), count)
+    assert sign.radii == (4.0,)
+    assert noise_does_as_well([of("white-box", 12, 20), lines[1]], may_be_too_high(right), count) == []
 
 
 @pytest.mark.parametrize("epsilons", ["a", "0", "1.5", "-1", "300", "nan"])

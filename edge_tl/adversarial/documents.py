@@ -250,8 +250,9 @@ class RobustnessDocument(TypedDict):
 
     fp32_counterpart: the FP32 file that a quantized one was made from, null where there is none.
     data: the photos, in words.
-    robust_accuracy: null where an alarm withholds it.
-    robust_accuracy_withheld: what an alarm withholds, null where none does.
+    robust_accuracy: at the epsilons where no alarm withholds it; null where one does at all.
+    robust_accuracy_withheld: at the epsilons where an alarm withholds it, null where none does.
+    withheld: whether an alarm withholds a figure.
     success_rate: of attacks to one class; null otherwise.
     paired: this file beside its FP32 counterpart, by epsilon.
     quantization: what quantization did to robustness, in words.

@@ -36,8 +36,8 @@ class AttackResult:
 
     @property
     def robust_accuracy(self) -> dict[float, float] | None:
-        """By epsilon (/255 for linf): the part that no attack fooled. None where a sign of hidden gradients was found, which
-        makes the figure worthless: `alarms` says which."""
+        """By epsilon (/255 for linf): the part that no attack fooled. A sign of hidden gradients makes the figure worthless where
+        many photos are left: these epsilons are left out, and there is None where none remains; `alarms` says which sign."""
         rates = self.document["robust_accuracy"]
         return None if rates is None else {float(radius): float(rate["rate"]) for radius, rate in rates.items()}
 

@@ -62,8 +62,9 @@ def _print(document: Mapping[str, Any]) -> None:
     unit = document["threat"]["unit"]
     for role, under_test in document["models_under_test"].items():
         robust = [_share(under_test["worst"][radius]) for radius in radii]
-        if document["withheld"] and role == "model":
-            robust[1:] = ["withheld"] * (len(radii) - 1)
+        if role == "model":
+            hidden = document["robust_accuracy_withheld"] or {}
+            robust = ["withheld" if radius in hidden else text for radius, text in zip(radii, robust, strict=True)]
         rows = [["right under the worst attack", *robust]]
         for line in under_test["attacks"]:
             title = line["name"] + (f", {line['route']}" if line["route"] else "") + f" ({line['kind']})"

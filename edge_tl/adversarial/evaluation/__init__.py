@@ -1,6 +1,6 @@
 """Attacking an exported file with many attacks and checking the results: sweep, evidence, gradient masking, report."""
 
 __all__ = [
-    "checkpoint", "chosen_attacks", "evaluation", "evidence", "fp32_counterpart", "gradient_masking", "int8_vs_fp32",
-    "presets", "report", "sweep", "target",
+    "alarms", "checkpoint", "chosen_attacks", "evaluation", "evidence", "fp32_counterpart", "gradient_masking", "int8_vs_fp32",
+    "presets", "report", "slopes", "sweep", "target",
 ]  # fmt: skip

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from edge_tl.adversarial.documents import SanityDocument
     from edge_tl_runtime.robustness.documents import AlarmDocument
 
+NEGLIGIBLE = 0.05
+"""Share of photos left right that is reported in spite of an alarm, as a bound: it is too high by no more than itself."""
 NOISE_SHARE = 0.5
 NOISE_AT_LEAST = 0.1
 
@@ -33,6 +35,7 @@ NO_WAY_IN = "no way in by gradients"
 ONE_STEP = "one step beats many"
 PROBABILITIES = "probabilities, not logits"
 QUANTIZED_BETTER = "quantized file looks more robust"
+SLOPES_MISLEAD = "gradients do not lead where they point"
 QUERIES_BETTER = "query attack beats gradients"
 TRANSFER_BETTER = "transfer beats the file's own gradients"
 
@@ -75,6 +78,11 @@ EXPLANATIONS: Mapping[str, str] = {
         "Random noise of the same size does nearly as much harm as the attack. Either the model cannot bear any noise, "
         "which the table of corruptions would show, or the attack does no better than chance."
     ),
+    SLOPES_MISLEAD: (
+        "After small steps along the gradient, the file's own answers changed far less than the gradient says. The gradients are "
+        "those of something that the answers do not depend on, so attacks that follow them fail whatever the model can bear. "
+        "Look for branches that are rounded away or added in order to mislead."
+    ),
     NO_WAY_IN: (
         "The graph cannot be rebuilt with gradients, so only attacks that ask questions were run. A stronger attacker would do "
         "better: the figures are upper bounds."
@@ -100,15 +108,37 @@ class SanityCheck:
 
 
 @dataclass(frozen=True)
+class Sign:
+    """Something that an attack which works does not show. text: the figures. radii: where it was seen, if at one epsilon it says
+    nothing about others; None for what concerns the model, and with it every epsilon."""
+
+    name: str
+    text: str
+    radii: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
 class Alarm:
-    """role: "model" or "fp32_counterpart". text: one line with the figures."""
+    """role: "model" or "fp32_counterpart". text: one line with the figures. radii: epsilons whose figure may be too high."""
 
     name: str
     text: str
     role: str
+    radii: tuple[float, ...]
 
     def to_dict(self) -> AlarmDocument:
-        return {"name": self.name, "text": self.text, "explanation": EXPLANATIONS[self.name], "role": self.role}
+        return {
+            "name": self.name,
+            "text": self.text,
+            "explanation": EXPLANATIONS[self.name],
+            "role": self.role,
+            "epsilons": list(self.radii),
+        }
+
+
+def may_be_too_high(robust: Mapping[float, NDArray[np.bool_]]) -> tuple[float, ...]:
+    """The epsilons, ascending, at which so many photos, bool (N,), are left right that an attack which failed would matter."""
+    return tuple(radius for radius, held in robust.items() if radius > 0 and held.mean() > NEGLIGIBLE)
 
 
 def union(lines: Sequence[AttackRun], radius: float, count: int) -> NDArray[np.bool_]:
@@ -119,8 +149,8 @@ def union(lines: Sequence[AttackRun], radius: float, count: int) -> NDArray[np.b
     return fooled
 
 
-def compare_attacks(lines: Sequence[AttackRun], radii: Sequence[float], count: int) -> list[tuple[str, str]]:
-    """Alarms that come from attacks which should not have won: (name, figures)."""
+def compare_attacks(lines: Sequence[AttackRun], radii: Sequence[float], count: int) -> list[Sign]:
+    """Attacks that won and should not have."""
     white = [line for line in lines if line.kind == WHITE_BOX]
     steps = [line for line in white if line.name != "fgsm" and not line.attack.finds_smallest]
     own = [line for line in steps if line.route != "BPDA"]
@@ -138,31 +168,35 @@ def compare_attacks(lines: Sequence[AttackRun], radii: Sequence[float], count: i
             won, lost = discordant(fooled_by_weaker, fooled_by_stronger)
             if significantly_more(won, lost):
                 text = f"{won} photos that only the weaker attack fooled at epsilon {radius:g}, {lost} the other way"
-                found.append((name, text))
+                found.append(Sign(name, text))
                 break
     return found
 
 
-def noise_alarm(lines: Sequence[AttackRun], radii: Sequence[float], count: int) -> str:
-    """Figures of noise that does as much as the attacks do, or ""."""
+def noise_does_as_well(lines: Sequence[AttackRun], radii: Sequence[float], count: int) -> list[Sign]:
+    """Noise that does as much as the attacks do. radii: where photos are left that a better attack could fool."""
     noise = [line for line in lines if line.kind == CONTROL_KIND]
     others = [line for line in lines if line.kind != CONTROL_KIND]
     if not noise or not others:
-        return ""
+        return []
+    seen = {}
     for radius in radii:
         random, attacked = (int(union(group, radius, count).sum()) for group in (noise, others))
         if random >= NOISE_SHARE * attacked and random >= NOISE_AT_LEAST * count:
-            return f"at epsilon {radius:g} noise fooled {random} photos, all attacks together {attacked}"
-    return ""
+            seen[radius] = f"at epsilon {radius:g} noise fooled {random} photos, all attacks together {attacked}"
+    return [Sign(NOISE_AS_WELL, next(iter(seen.values())), tuple(seen))] if seen else []
 
 
-def quantized_looks_better(pairs: Mapping[str, Mapping[str, Any]]) -> str:
-    """Figures of a quantized file that keeps more photos than its FP32 counterpart, beyond chance, or "". pairs: clean at "0"."""
+def quantized_looks_better(pairs: Mapping[str, Mapping[str, Any]]) -> list[Sign]:
+    """A quantized file that keeps more photos than its FP32 counterpart, beyond chance. pairs: by epsilon, clean at "0"."""
+    seen = {}
     for radius, pair in pairs.items():
         if float(radius) > 0 and pair["ci95"][0] > 0 and pair["p"] < SIGNIFICANT:
             only = pair["only_model"], pair["only_fp32_counterpart"]
-            return f"at epsilon {radius} {only[0]} photos that only it got right, {only[1]} the other way"
-    return ""
+            seen[float(radius)] = (
+                f"at epsilon {radius} {only[0]} photos that only it got right, {only[1]} the other way"
+            )
+    return [Sign(QUANTIZED_BETTER, next(iter(seen.values())), tuple(seen))] if seen else []
 
 
 def differing_answers(logits: Logits, pixels: NDArray[np.uint8]) -> str:

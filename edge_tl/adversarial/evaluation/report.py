@@ -16,33 +16,18 @@ from numpy.typing import NDArray
 
 from edge_tl.adversarial.attacks.norms import NORMS
 from edge_tl.adversarial.document import DOCUMENT, FORMAT
-from edge_tl.adversarial.evaluation.evaluation import PGD_NAME, Attacked, Evidence, RobustnessEvaluation, Say
+from edge_tl.adversarial.evaluation.alarms import raise_alarms
+from edge_tl.adversarial.evaluation.evaluation import Attacked, Evidence, RobustnessEvaluation, Say
 from edge_tl.adversarial.evaluation.evidence import SURVIVAL, after_changes
-from edge_tl.adversarial.evaluation.gradient_masking import (
-    ANSWERS_DIFFER,
-    LARGE_RESISTED,
-    NO_GRADIENT,
-    NO_WAY_IN,
-    NOISE_AS_WELL,
-    PROBABILITIES,
-    QUANTIZED_BETTER,
-    Alarm,
-    SanityCheck,
-    compare_attacks,
-    differing_answers,
-    looks_like_probabilities,
-    missing_gradients,
-    noise_alarm,
-    quantized_looks_better,
-    union,
-)
+from edge_tl.adversarial.evaluation.gradient_masking import SanityCheck, union
 from edge_tl.adversarial.evaluation.int8_vs_fp32 import about_quantization, paired, smallest, transfer
 from edge_tl.adversarial.evaluation.sweep import AttackRun
-from edge_tl.adversarial.evaluation.target import CONTROL_KIND, WHITE_BOX
+from edge_tl.adversarial.evaluation.target import CONTROL_KIND, ModelUnderTest
 from edge_tl.adversarial.settings import AttackSettings
 from edge_tl_export import Stage
 from edge_tl_runtime.core.files import write_text
 from edge_tl_runtime.core.statistics import rate
+from edge_tl_runtime.core.text import plural
 from edge_tl_runtime.core.threads import usable_cores
 from edge_tl_runtime.machine.cpu import cpu_features, cpu_name
 from edge_tl_runtime.robustness.corrupted_accuracy import corrupted_accuracy
@@ -58,8 +43,6 @@ if TYPE_CHECKING:
         EnvironmentDocument,
         QueriesDocument,
     )
-
-ASKED_TWICE = 16
 
 
 def evaluate_robustness(
@@ -105,12 +88,14 @@ class _Report:
         self.pairs = (
             paired(self.robust["model"], self.robust["fp32_counterpart"]) if "fp32_counterpart" in attacked else {}
         )
-        self.alarms = self._alarms()
+        whole = not any(any(short.values()) for short in self.bound.values())
+        self.alarms = raise_alarms(evaluation, attacked, self.robust, sanity, self.pairs if whole else {})
 
     def document(self) -> doc.RobustnessDocument:
         model = self.attacked["model"]
-        withheld = any(alarm.role == "model" for alarm in self.alarms)
+        withheld = {f"{radius:g}" for alarm in self.alarms if alarm.role == "model" for radius in alarm.radii}
         robust = self._worst("model")
+        shown = {radius: figure for radius, figure in robust.items() if radius not in withheld}
         proof = model.under_test.faithfulness
         document: doc.RobustnessDocument = {
             "format": FORMAT,
@@ -125,11 +110,11 @@ class _Report:
             "resize": cast("ResizeDocument", self.evaluation.spec.resize.known()),
             "threat": self._threat(),
             "clean_accuracy": rate(int(model.correct.sum()), self.n),
-            "robust_accuracy": None if withheld else robust,
-            "robust_accuracy_withheld": robust if withheld else None,
+            "robust_accuracy": shown if set(shown) - {"0"} else None,
+            "robust_accuracy_withheld": {radius: robust[radius] for radius in robust if radius in withheld} or None,
             "success_rate": self._success_rate(),
             "headline": self._headline(robust, withheld),
-            "withheld": withheld,
+            "withheld": bool(withheld),
             "alarms": [alarm.to_dict() for alarm in self.alarms],
             "notes": self._notes(),
             "models_under_test": self._models_under_test(),
@@ -190,8 +175,13 @@ class _Report:
         return short
 
     def _worst(self, role: str) -> dict[str, RateDocument]:
+        doubted = any(alarm.role == role for alarm in self.alarms)
         return {
-            f"{radius:g}": rate(int(robust.sum()), self.n, bound=self.bound[role][radius])
+            f"{radius:g}": rate(
+                int(robust.sum()),
+                self.n,
+                bound=self.bound[role][radius] or (doubted and radius > 0 and bool(robust.any())),
+            )
             for radius, robust in self.robust[role].items()
         }
 
@@ -247,38 +237,6 @@ class _Report:
             "curve": curve,
             "plugin": None if plugin is None else plugin.to_dict(),
         }
-
-    def _alarms(self) -> list[Alarm]:
-        found, added = [], self.evaluation.chosen.added
-        for role, result in self.attacked.items():
-            lines, logits = result.lines, result.under_test.classifier.logits
-            few = self.photos.pixels[:ASKED_TWICE]
-            # Of an attack of another package nobody knows whether its gradients should have won.
-            known = [line for line in lines if not (line.name in added and line.attack.needs_gradients)]
-            pairs = compare_attacks(known, self.radii[1:], self.n)
-            singles = {
-                ANSWERS_DIFFER: differing_answers(logits, few),
-                PROBABILITIES: looks_like_probabilities(result.logits),
-                NOISE_AS_WELL: noise_alarm(lines, self.radii[1:], self.n),
-            }
-            own = next((route for route in result.under_test.routes if route.kind == WHITE_BOX), None)
-            places = np.flatnonzero(result.attackable)
-            if own is None:
-                singles[NO_WAY_IN] = "; ".join(item.why for item in result.under_test.absent)
-            elif len(places) and not self.evaluation.stop():
-                criterion = result.sweep.criterion.take(places)
-                singles[NO_GRADIENT] = missing_gradients(own.model, self.photos.pixels[places], criterion)
-            pairs += [(name, text) for name, text in singles.items() if text]
-            found += [Alarm(name, text, role) for name, text in pairs]
-        large = [check for check in self.sanity if check.large]
-        reached = any(check.holds for check in large)
-        for check in large:
-            # Questions may be too few to reach it, which proves nothing once gradients did.
-            if check.holds is False and (check.large == PGD_NAME or not reached):
-                found.append(Alarm(LARGE_RESISTED, check.text, "model"))
-        whole = not any(any(short.values()) for short in self.bound.values())
-        text = quantized_looks_better(self.pairs) if whole else ""
-        return [*found, Alarm(QUANTIZED_BETTER, text, "model")] if text else found
 
     def _survival(self) -> list[doc.SurvivalDocument]:
         stored, still = self.evidence.stored, self.evidence.still
@@ -368,6 +326,8 @@ class _Report:
         if lost:
             notes.append(f"{lost} successes did not fool any more when read back from PNG and are not counted")
         for result in self.attacked.values():
+            if result.under_test.constant:
+                notes.append(_blocked(result.under_test))
             for line in result.lines:
                 steps = getattr(line.attack, "steps", 0)
                 first = self.radii[1]
@@ -381,24 +341,35 @@ class _Report:
             notes.append(f"gradients on {self.evaluation.device}; every answer that counts is onnxruntime's")
         return [*notes, *self.photos.overlap.lines()]
 
-    def _headline(self, robust: Mapping[str, RateDocument], withheld: bool) -> str:
+    def _headline(self, robust: Mapping[str, RateDocument], withheld: set[str]) -> str:
         clean = rate(int(self.attacked["model"].correct.sum()), self.n)
         start = f"clean accuracy {_words(clean)}"
-        if withheld:
-            names = ", ".join(dict.fromkeys(alarm.name for alarm in self.alarms if alarm.role == "model"))
-            return f"{start}; robust accuracy withheld: {names}"
         unit = "/255" if self.settings.norm == "linf" else ""
+        shown = [f"{radius:g}" for radius in self.radii[1:4] if f"{radius:g}" not in withheld]
         if self.evaluation.target is not None:
             reached = self._success_rate() or {}
             label = self.evaluation.spec.labels[self.evaluation.target]
-            parts = [f"{_words(reached[f'{r:g}'])} at {r:g}{unit}" for r in self.radii[1:3]]
-            return f"{start}; made into {label}: " + ", ".join(parts)
-        shown = self.radii[1:4]
-        parts = [
-            ("at most " if robust[f"{r:g}"]["bound"] else "") + f"{_words(robust[f'{r:g}'])} at {r:g}{unit}"
-            for r in shown
-        ]
-        return f"{start}; robust accuracy " + ", ".join(parts)
+            parts = [f"{_words(reached[key])} at {key}{unit}" for key in shown[:2]]
+            told = f"; made into {label}: " + ", ".join(parts)
+        else:
+            parts = [
+                ("at most " if robust[key]["bound"] else "") + f"{_words(robust[key])} at {key}{unit}" for key in shown
+            ]
+            told = "; robust accuracy " + ", ".join(parts)
+        if not withheld:
+            return start + told
+        names = ", ".join(dict.fromkeys(alarm.name for alarm in self.alarms if alarm.role == "model" and alarm.radii))
+        where = ", ".join(f"{key}{unit}" for key in sorted(withheld, key=float))
+        return f"{start}{told if parts else ''}; robust accuracy withheld at {where}: {names}"
+
+
+def _blocked(under_test: ModelUnderTest) -> str:
+    names = under_test.constant
+    more = ", ..." if len(names) > 3 else ""
+    return (
+        f"{under_test.name}: {plural(len(names), 'value')} inside the graph ({', '.join(names[:3])}{more}) "
+        "are the same for every photo, with noise or without; they have slopes all the same, which attacks do not follow"
+    )
 
 
 def _words(share: RateDocument) -> str:

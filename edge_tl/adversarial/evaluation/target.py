@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from edge_tl.adversarial.attacks.model import AttackedModel
 from edge_tl_export import ExportError
 from edge_tl_export.adoption.deciding import KEY as ADOPTED_KEY
-from edge_tl_export.torch_graph.equivalence import Faithfulness, faithfulness
+from edge_tl_export.torch_graph.equivalence import AT_ONCE, Faithfulness, faithfulness
 from edge_tl_export.torch_graph.module import DifferentiableGraph
 from edge_tl_runtime.core.files import sha256
 from edge_tl_runtime.inference.classifier import Classifier, SessionSettings
@@ -21,6 +22,8 @@ from edge_tl_runtime.modelfile.onnx import read_model
 if TYPE_CHECKING:
     from edge_tl.adversarial.documents import AttackedModelDocument
 
+WITHIN = 16
+"""Noise, of 255, that a value inside a graph must not change with to count as constant."""
 WHITE_BOX, TRANSFER, BLACK_BOX, CONTROL_KIND = "white-box", "transfer", "black-box", "control"
 
 
@@ -45,7 +48,8 @@ class Absent:
 class ModelUnderTest:
     """name: "INT8" or "FP32", for tables. routes: those of the file's own gradients first.
 
-    faithfulness: of the differentiable rebuild, None where the graph cannot be rebuilt.
+    faithfulness: of the differentiable rebuild, None where the graph cannot be rebuilt. constant: values inside the graph that
+    are the same for every photo, and get no slope.
     """
 
     name: str
@@ -55,6 +59,7 @@ class ModelUnderTest:
     routes: tuple[Route, ...]
     absent: tuple[Absent, ...]
     faithfulness: Faithfulness | None
+    constant: tuple[str, ...] = ()
 
     @property
     def without_gradients(self) -> AttackedModel:
@@ -83,6 +88,7 @@ class LoadedModel:
         self.graph: DifferentiableGraph | None = None
         self.why = ""
         self.proof: Faithfulness | None = None
+        self.constant: tuple[str, ...] = ()
 
     def rebuild(self, device: str, sample: NDArray[np.uint8]) -> None:
         """Take the graph into PyTorch where it is known and proven on `sample`, uint8 (N, H, W, 3)."""
@@ -93,6 +99,7 @@ class LoadedModel:
             return
         self.proof = faithfulness(graph, self._data, self.classifier.logits, sample)
         if self.proof.holds:
+            self.constant = graph.block_constants(_tried(sample))
             self.graph = graph.to(device)
         else:
             self.why = f"the rebuild in PyTorch is not the file: {self.proof}"
@@ -121,5 +128,13 @@ class LoadedModel:
             why = counterpart.why if counterpart else "the FP32 file that it was made from is not in its folder"
             absent += [Absent(name, why) for name in ("BPDA", "transfer")]
         return ModelUnderTest(
-            self.name, self.path, self.classifier, self.sha256, tuple(routes), tuple(absent), self.proof
+            self.name, self.path, self.classifier, self.sha256, tuple(routes), tuple(absent), self.proof, self.constant
         )
+
+
+def _tried(sample: NDArray[np.uint8]) -> list[torch.Tensor]:
+    """Photos, uint8 (N, H, W, 3), as they are and with noise of up to WITHIN: float batches for `block_constants`."""
+    noise = np.random.default_rng(0).integers(-WITHIN, WITHIN + 1, sample.shape)
+    noisy = np.clip(sample + noise, 0, 255)
+    batches = [pixels[i : i + AT_ONCE] for pixels in (sample, noisy) for i in range(0, len(sample), AT_ONCE)]
+    return [torch.from_numpy(np.array(batch)).float() for batch in batches]

@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 from edge_tl.report.common.html import render, styled, svg
 from edge_tl.report.common.pairs import Pair, from_text, paired
 from edge_tl.report.robustness import plots as plots
-from edge_tl.report.robustness.page import Document, epsilon_words, is_targeted, read_robustness, shown_rates
+from edge_tl.report.robustness.page import (
+    Document,
+    epsilon_words,
+    is_targeted,
+    read_robustness,
+    shown_rates,
+    withheld_epsilons,
+)
 from edge_tl.report.run.page import differing, flat
 from edge_tl_runtime.core.errors import UsageError
 from edge_tl_runtime.core.files import write_text
@@ -30,8 +37,8 @@ CLEAN = "0"
 
 @dataclass(frozen=True)
 class AttackRow:
-    """An attack's folder. robust: by epsilon, accuracy under the worst attack, or with a target how many reach it; empty when
-    an alarm withholds it. pairs: by epsilon, against the first folder; unpaired: why some are missing."""
+    """An attack's folder. robust: by epsilon, accuracy under the worst attack, or with a target how many reach it, but where an
+    alarm withholds it. pairs: by epsilon, against the first folder; unpaired: why some are missing. withheld: epsilons."""
 
     name: str
     model: AttackedModelDocument
@@ -43,6 +50,7 @@ class AttackRow:
     targeted: bool = False
     pairs: dict[str, Pair] = field(default_factory=dict)
     unpaired: str = ""
+    withheld: Sequence[str] = ()
 
     @property
     def title(self) -> str:
@@ -52,7 +60,7 @@ class AttackRow:
         """The figure at an epsilon as text; "withheld" where an alarm forbids it."""
         rate = self.robust.get(key)
         if rate is None:
-            return "withheld" if self.alarms and not self.robust else ""
+            return "withheld" if key in self.withheld else ""
         if rate["rate"] is None:
             return ""
         sign = ("≥ " if self.targeted else "≤ ") if rate.get("bound") else ""
@@ -88,7 +96,7 @@ def compare_robustness(folders: Sequence[Path]) -> list[AttackRow]:
     rows: list[AttackRow] = []
     for folder, document in zip(folders, documents, strict=True):
         pairs, why = _pairs(documents[0], document) if rows else ({}, "")
-        withheld = document["withheld"]
+        withheld = withheld_epsilons(document)
         rows.append(
             AttackRow(
                 folder.resolve().name,
@@ -101,6 +109,7 @@ def compare_robustness(folders: Sequence[Path]) -> list[AttackRow]:
                 is_targeted(document),
                 pairs,
                 why,
+                withheld,
             )
         )
     return rows
@@ -141,8 +150,11 @@ def _pairs(first: Document, this: Document) -> tuple[dict[str, Pair], str]:
     names = sorted(places)
     robust = [document["outcomes"]["model"]["robust"] for document in (first, this)]
     keys, why = [key for key in robust[0] if key in robust[1] and float(key) > 0], ""
-    if first["withheld"] or this["withheld"]:
-        keys, why = [], "withheld by an alarm: only the clean answers are compared"
+    hidden = {*withheld_epsilons(first), *withheld_epsilons(this)}
+    if hidden:
+        keys = [key for key in keys if key not in hidden]
+        rest = f"at {', '.join(keys)} alone" if keys else "without an attack alone"
+        why = f"withheld by an alarm at {', '.join(sorted(hidden, key=float))}: answers are compared {rest}"
     pairs = {}
     for key in (CLEAN, *keys):
         before, now = (_bits(document, key, names, at) for document, at in ((first, places), (this, others)))

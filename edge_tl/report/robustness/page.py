@@ -104,7 +104,7 @@ def write_robustness_page(folder: Path, dreams: Path | None = None) -> Path:
         version=version("edge-tl"),
         name=folder.resolve().name,
         document=document,
-        withheld=document["withheld"],
+        withheld=withheld_epsilons(document),
         targeted=is_targeted(document),
         norm_words=_NORMS.get(norm, norm),
         epsilon=lambda key: epsilon_words(norm, key),
@@ -132,10 +132,19 @@ def is_targeted(document: Document) -> bool:
 
 
 def shown_rates(document: Document) -> Mapping[str, RateDocument]:
-    """The figure by epsilon; empty when an alarm withholds it."""
-    if document["withheld"]:
-        return {}
-    return document.get("success_rate") or document.get("robust_accuracy") or {}
+    """The figure by epsilon, without those that an alarm withholds."""
+    rates = document.get("success_rate") or document.get("robust_accuracy") or {}
+    hidden = withheld_epsilons(document)
+    return {key: figure for key, figure in rates.items() if key not in hidden}
+
+
+def withheld_epsilons(document: Document) -> list[str]:
+    """Where an alarm withholds the figure, ascending: earlier releases withheld it everywhere."""
+    if not document["withheld"]:
+        return []
+    if document.get("robust_accuracy") is None:
+        return epsilons(document)
+    return sorted(document["robust_accuracy_withheld"] or {}, key=float)
 
 
 def epsilons(document: Document) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,8 @@ from edge_tl_runtime.inference.classifier import INPUT_NAME, OUTPUT_NAME
 
 Watch = Callable[[str, torch.Tensor], None]
 """Called before a tensor is rounded, with the name of its scale among `DifferentiableGraph.scales` and the float tensor."""
+
+Seen = Callable[[str, torch.Tensor], None]
 
 BIAS_UNIT = 255
 """Steps of a bias in one unit of its latent: what one step of a weight does for the largest input."""
@@ -81,8 +83,10 @@ class DifferentiableGraph(nn.Module):
             self._make_parameters()
         self._spelled_out = liveness(self._plan.nodes)
         self._nodes = liveness(fuse_integer_ops(self._plan))
+        self._constant: frozenset[str] = frozenset()
 
-    def forward(self, pixels: torch.Tensor, watch: Watch | None = None) -> torch.Tensor:
+    def forward(self, pixels: torch.Tensor, watch: Watch | None = None, seen: Seen | None = None) -> torch.Tensor:
+        """watch: called before a tensor is rounded, for training. seen: called with the name and value of each output."""
         values: dict[str, torch.Tensor | None] = {"": None, INPUT_NAME: pixels.float(), **self._shapes}
         values |= {name: getattr(self, buffer) for name, buffer in self._buffers_of.items()}
         if self._trainable:
@@ -93,12 +97,38 @@ class DifferentiableGraph(nn.Module):
                 assert tensor is not None
                 watch(node.inputs[1], tensor)
                 values[node.inputs[1]] = self._scale(node.inputs[1])
-            values[node.output] = run(node, [values[name] for name in node.inputs])
+            value = run(node, [values[name] for name in node.inputs])
+            values[node.output] = value.detach() if node.output in self._constant else value
+            if seen is not None:
+                seen(node.output, value)
             for name in node.done_with:
                 del values[name]
         logits = values[OUTPUT_NAME]
         assert logits is not None
         return logits
+
+    def block_constants(self, batches: Sequence[torch.Tensor]) -> tuple[str, ...]:
+        """Give no slope to values that are the same for every picture, whatever slopes lead through them; returns their names.
+
+        batches: float pixels (N, H, W, 3), what an attack may try. A rounding that never leaves zero has the straight-through
+        slope of any other, which points nowhere and can drown the slopes that count.
+        """
+        first: dict[str, torch.Tensor] = {}
+        varying: set[str] = set()
+
+        def note(name: str, value: torch.Tensor) -> None:
+            if name in varying or not value.is_floating_point() or not value.ndim:
+                return
+            row = first.setdefault(name, value[:1].clone())
+            if value.shape[1:] != row.shape[1:] or not bool((value == row).all()):
+                varying.add(name)
+                del first[name]
+
+        with torch.no_grad():
+            for batch in batches:
+                self(batch, seen=note)
+        self._constant = frozenset(first)
+        return tuple(first)
 
     def step(self, scale: str) -> float:
         """The step of a tensor's integers now. scale: a name among `scales`."""

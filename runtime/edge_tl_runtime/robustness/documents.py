@@ -105,12 +105,17 @@ class UnplacedModelDocument(TypedDict):
     classes: Annotated[int, Meta(ge=2)]
 
 
-class AlarmDocument(TypedDict):
+class _AlarmEpsilons(TypedDict, total=False):
+    epsilons: list[NotNegative]
+
+
+class AlarmDocument(_AlarmEpsilons):
     """A sign that a model looks robust because the attack failed.
 
     text: the figures.
     explanation: what it means and what to do.
     role: of the file that it is about.
+    epsilons: where the figure is withheld for it: none where too few photos are left for the figure to be much too high.
     """
 
     name: str

@@ -115,8 +115,8 @@ class WorkstationDocument(_Later):
     """Where the pack was made, and what edge-tl attack reports there.
 
     data: the photos, in words.
-    robust_accuracy: null where an alarm withholds it.
-    robust_accuracy_withheld: what an alarm withholds, null where none does.
+    robust_accuracy: at the epsilons where no alarm withholds it; null where one does at all.
+    robust_accuracy_withheld: at the epsilons where an alarm withholds it, null where none does.
     fp32_counterpart: the FP32 file that a quantized one was made from, null where there is none.
     complete: false where a time limit came first.
     """
