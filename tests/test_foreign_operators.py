@@ -88,6 +88,13 @@ BODIES = {
         "s = Shape(x) i = Constant<value_ints = [1]>() c = Gather(s, i) t = Constant<value_ints = [2]>() h = Div(c, t) "
         "z = Constant<value_ints = [0]>() y = Slice(x, z, h, i)",
     ),
+    "padding from half of a side, as numbers that are cut to whole ones": (
+        13,
+        # Half of 7 is 3.5: three columns on one side and four on the other, as frameworks that pad by the input's size write it.
+        "s = Shape(x) i = Constant<value_ints = [2]>() h = Gather(s, i) f = Cast<to = 1>(h) t = Constant<value_float = 2.0>() "
+        "a = Div(f, t) b = Cast<to = 7>(a) c = Sub(h, b) z = Constant<value_ints = [0, 0, 0]>() "
+        "p = Concat<axis = 0>(z, b, z, c) y = Pad(x, p)",
+    ),
     "tile": (13, "t = Constant<value_ints = [1, 2, 1, 3]>() y = Tile(x, t)"),
     "depth to space": (
         13,

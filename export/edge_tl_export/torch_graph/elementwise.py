@@ -100,10 +100,14 @@ def _gather(node: Node, values: Values) -> torch.Tensor:
 
 
 def _cast(node: Node, values: Values) -> torch.Tensor:
-    """Shapes stay whole; everything else is float here, also where the file has integers or half precision."""
+    """Shapes, which have one axis at most, become whole; everything else is float here, also where the file has integers or
+    half precision."""
     x = values[0]
-    if node.attributes["to"] in (onnx.TensorProto.INT64, onnx.TensorProto.INT32) and not x.is_floating_point():
-        return x.long()  # type: ignore[no-any-return]
+    if node.attributes["to"] in (onnx.TensorProto.INT64, onnx.TensorProto.INT32):
+        if not x.is_floating_point():
+            return x.long()  # type: ignore[no-any-return]
+        if x.ndim <= 1:
+            return x.trunc().long()  # type: ignore[no-any-return]
     return x.float()  # type: ignore[no-any-return]
 
 

@@ -113,22 +113,22 @@ class DifferentiableGraph(nn.Module):
         batches: float pixels (N, H, W, 3), what an attack may try. A rounding that never leaves zero has the straight-through
         slope of any other, which points nowhere and can drown the slopes that count.
         """
-        first: dict[str, torch.Tensor] = {}
-        varying: set[str] = set()
+        rows: dict[str, torch.Tensor] = {}
 
-        def note(name: str, value: torch.Tensor) -> None:
-            if name in varying or not value.is_floating_point() or not value.ndim:
-                return
-            row = first.setdefault(name, value[:1].clone())
-            if value.shape[1:] != row.shape[1:] or not bool((value == row).all()):
-                varying.add(name)
-                del first[name]
+        def with_slopes(name: str, value: torch.Tensor) -> None:
+            if value.requires_grad:
+                rows[name] = value.detach()
 
+        def compare(name: str, value: torch.Tensor) -> None:
+            if name in rows and not bool((value == rows[name]).all()):
+                del rows[name]
+
+        self(batches[0][:1].clone().requires_grad_(), seen=with_slopes)
         with torch.no_grad():
             for batch in batches:
-                self(batch, seen=note)
-        self._constant = frozenset(first)
-        return tuple(first)
+                self(batch, seen=compare)
+        self._constant = frozenset(rows)
+        return tuple(rows)
 
     def step(self, scale: str) -> float:
         """The step of a tensor's integers now. scale: a name among `scales`."""
