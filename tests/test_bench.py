@@ -250,3 +250,18 @@ def test_quick_takes_the_place_of_defaults_alone():
     assert short.queries == 77
     assert all(getattr(short, name) == value for name, value in QUICK.items() if name != "queries")
     assert BenchSettings().shortened() == BenchSettings()
+
+
+@pytest.mark.parametrize(
+    ("asked", "quick", "stored", "expected"),
+    [
+        ("", False, (), (2, 4, 8)),
+        ("", False, (1.0, 2.0), (1, 2)),
+        ("", True, (1.0, 2.0), (2,)),
+        ("", True, (), (4,)),
+        ("", False, (0.5,), (2, 4, 8)),
+        ("8,4", True, (1.0, 2.0), (4, 8)),
+    ],
+)
+def test_square_takes_the_epsilons_of_the_stored_pictures(asked, quick, stored, expected):
+    assert BenchSettings(epsilons=asked, quick=quick).shortened().comparable(stored).radii() == expected

@@ -64,7 +64,8 @@ def test_the_page_of_a_result_shows_its_figures(fleet, tmp_path, capsys):
         document["model"]["sha256"],
         document["sha256"],
         document["machine"]["cpu"],
-        "right under the Square attack",
+        "right under the Square attack, epsilon",
+        "an upper bound, by",
         "not measured",
     ):
         assert text in seen.line

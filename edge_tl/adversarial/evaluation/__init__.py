@@ -2,5 +2,5 @@
 
 __all__ = [
     "alarms", "checkpoint", "chosen_attacks", "evaluation", "evidence", "fp32_counterpart", "gradient_masking", "int8_vs_fp32",
-    "presets", "report", "slopes", "sweep", "target",
+    "presets", "report", "slopes", "sweep", "target", "words",
 ]  # fmt: skip

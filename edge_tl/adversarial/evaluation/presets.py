@@ -60,5 +60,9 @@ PRESETS: Mapping[str, AttackPreset] = {
         smallest=1000,
     ),
 }
+QUICK = (
+    "quick attacks are for a first look: PGD with 10 steps and Square with 100 queries; --preset standard adds APGD with two "
+    "losses, --preset full more steps and restarts, and both may fool more photos"
+)
 CONTROL: Mapping[str, Attack] = {"noise": Noise()}
 SMALLEST = DeepFool(norm="l2")

@@ -21,13 +21,14 @@ from edge_tl.adversarial.evaluation.evaluation import Attacked, Evidence, Robust
 from edge_tl.adversarial.evaluation.evidence import SURVIVAL, after_changes
 from edge_tl.adversarial.evaluation.gradient_masking import SanityCheck, union
 from edge_tl.adversarial.evaluation.int8_vs_fp32 import about_quantization, paired, smallest, transfer
+from edge_tl.adversarial.evaluation.presets import QUICK
 from edge_tl.adversarial.evaluation.sweep import AttackRun
-from edge_tl.adversarial.evaluation.target import CONTROL_KIND, ModelUnderTest
+from edge_tl.adversarial.evaluation.target import CONTROL_KIND
+from edge_tl.adversarial.evaluation.words import blocked_values, in_words, still_climbing
 from edge_tl.adversarial.settings import AttackSettings
 from edge_tl_export import Stage
 from edge_tl_runtime.core.files import write_text
 from edge_tl_runtime.core.statistics import rate
-from edge_tl_runtime.core.text import plural
 from edge_tl_runtime.core.threads import usable_cores
 from edge_tl_runtime.machine.cpu import cpu_features, cpu_name
 from edge_tl_runtime.robustness.corrupted_accuracy import corrupted_accuracy
@@ -144,7 +145,7 @@ class _Report:
         queries = [attack.queries for attack in self.evaluation.preset.black_box.values() if hasattr(attack, "queries")]
         goal = "any wrong class" if target is None else f"to {labels[target]}"
         source = f", photos of {settings.source} alone" if settings.source else ""
-        routes = [f"{route.name}: {route.kind}" for route in self.attacked["model"].under_test.routes]
+        routes = [f"{route.name}: {route.knows}" for route in self.attacked["model"].under_test.routes]
         return {
             "norm": settings.norm,
             "where": "the pixels the network gets, after crop and resize, whole values 0 to 255",
@@ -327,56 +328,36 @@ class _Report:
             notes.append(f"{lost} successes did not fool any more when read back from PNG and are not counted")
         for result in self.attacked.values():
             if result.under_test.constant:
-                notes.append(_blocked(result.under_test))
-            for line in result.lines:
-                steps = getattr(line.attack, "steps", 0)
-                first = self.radii[1]
-                late = line.fooled[first] & (line.queries[first] > 2 + 0.75 * steps)
-                if steps > 4 and getattr(line.attack, "restarts", 1) == 1 and late.sum() > max(2, 0.05 * self.n):
-                    notes.append(
-                        f"{result.under_test.name} {line.title} still found {int(late.sum())} photos in its last quarter "
-                        f"at epsilon {first:g}: more steps would find more"
-                    )
+                notes.append(blocked_values(result.under_test))
+            notes += [note for line in result.lines if (note := still_climbing(result.under_test.name, line, self.n))]
         if self.evaluation.device != "cpu":
             notes.append(f"gradients on {self.evaluation.device}; every answer that counts is onnxruntime's")
+        if self.settings.preset == "quick" and not self.settings.attacks:
+            notes.append(QUICK)
         return [*notes, *self.photos.overlap.lines()]
 
     def _headline(self, robust: Mapping[str, RateDocument], withheld: set[str]) -> str:
         clean = rate(int(self.attacked["model"].correct.sum()), self.n)
-        start = f"clean accuracy {_words(clean)}"
+        start = f"clean accuracy {in_words(clean)}"
         unit = "/255" if self.settings.norm == "linf" else ""
         shown = [f"{radius:g}" for radius in self.radii[1:4] if f"{radius:g}" not in withheld]
         if self.evaluation.target is not None:
             reached = self._success_rate() or {}
             label = self.evaluation.spec.labels[self.evaluation.target]
-            parts = [f"{_words(reached[key])} at {key}{unit}" for key in shown[:2]]
+            parts = [f"{in_words(reached[key])} at {key}{unit}" for key in shown[:2]]
             told = f"; made into {label}: " + ", ".join(parts)
         else:
+            quick = self.settings.preset == "quick"
             parts = [
-                ("at most " if robust[key]["bound"] else "") + f"{_words(robust[key])} at {key}{unit}" for key in shown
+                ("at most " if quick or robust[key]["bound"] else "") + f"{in_words(robust[key])} at {key}{unit}"
+                for key in shown
             ]
-            told = "; robust accuracy " + ", ".join(parts)
+            told = "; robust accuracy " + ", ".join(parts) + (", by quick attacks" if quick else "")
         if not withheld:
             return start + told
         names = ", ".join(dict.fromkeys(alarm.name for alarm in self.alarms if alarm.role == "model" and alarm.radii))
         where = ", ".join(f"{key}{unit}" for key in sorted(withheld, key=float))
         return f"{start}{told if parts else ''}; robust accuracy withheld at {where}: {names}"
-
-
-def _blocked(under_test: ModelUnderTest) -> str:
-    names = under_test.constant
-    more = ", ..." if len(names) > 3 else ""
-    return (
-        f"{under_test.name}: {plural(len(names), 'value')} inside the graph ({', '.join(names[:3])}{more}) "
-        "are the same for every photo, with noise or without; they have slopes all the same, which attacks do not follow"
-    )
-
-
-def _words(share: RateDocument) -> str:
-    if share["rate"] is None:
-        return "n/a"
-    low, high = share["ci95"]
-    return f"{100 * share['rate']:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
 
 
 def _environment(attacked: Attacked, device: str) -> EnvironmentDocument:

@@ -29,11 +29,12 @@ WHITE_BOX, TRANSFER, BLACK_BOX, CONTROL_KIND = "white-box", "transfer", "black-b
 
 @dataclass(frozen=True)
 class Route:
-    """One way into a file. kind: what the attacker must know. model: what attacks get."""
+    """One way into a file. kind: one of the words above. model: what attacks get. knows: what the attacker must have."""
 
     name: str
     kind: str
     model: AttackedModel
+    knows: str
 
 
 @dataclass(frozen=True)
@@ -117,12 +118,12 @@ class LoadedModel:
         if self.graph is None:
             absent.append(Absent(own, self.why))
         else:
-            routes.append(Route(own, WHITE_BOX, AttackedModel(answer, self.graph, device=device)))
+            routes.append(Route(own, WHITE_BOX, AttackedModel(answer, self.graph, device=device), "the file"))
         if counterpart is not None and counterpart.graph is not None:
-            routes.append(
-                Route("BPDA", WHITE_BOX, AttackedModel(answer, counterpart.graph, backward_only=True, device=device))
-            )
-            routes.append(Route("transfer", TRANSFER, AttackedModel(answer, counterpart.graph, device=device)))
+            way_back = AttackedModel(answer, counterpart.graph, backward_only=True, device=device)
+            routes.append(Route("BPDA", WHITE_BOX, way_back, "the file and the FP32 file that it was made from"))
+            other = AttackedModel(answer, counterpart.graph, device=device)
+            routes.append(Route("transfer", TRANSFER, other, "the FP32 file that it was made from"))
         elif self.classifier.spec.precision != "fp32" and set(self.classifier.spec.export) != {ADOPTED_KEY}:
             # A file as it was adopted has no FP32 counterpart; one that was quantized after that has.
             why = counterpart.why if counterpart else "the FP32 file that it was made from is not in its folder"

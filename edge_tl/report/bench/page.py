@@ -71,11 +71,12 @@ def _tiles(parts: Document) -> list[tuple[str, str, str]]:
                 f"{parts['agreement']['identical']} with identical logits",
             )
         )
-    for name, what in (("stored", "right on stored adversarial pictures"), ("square", "right under the Square attack")):
-        if name in parts:
-            key = max(parts[name]["accuracy"], key=float)
-            rate = parts[name]["accuracy"][key]
-            found.append((_percent(rate), f"{what}, epsilon {key}", _interval(rate)))
+    if "stored" in parts:
+        key = max(parts["stored"]["accuracy"], key=float)
+        rate = parts["stored"]["accuracy"][key]
+        found.append((_percent(rate), f"right on stored adversarial pictures, epsilon {key}", _interval(rate)))
+    if "square" in parts:
+        found.append(_square(parts["square"], parts.get("stored")))
     if "corruptions" in parts:
         part = parts["corruptions"]
         low, high = part["mean_accuracy_ci95"]
@@ -87,6 +88,19 @@ def _tiles(parts: Document) -> list[tuple[str, str, str]]:
             )
         )
     return found
+
+
+def _square(part: Mapping[str, Any], stored: Mapping[str, Any] | None) -> tuple[str, str, str]:
+    """The tile of a black-box attack: an upper bound, beside what is left under pictures made with gradients."""
+    key = max(part["accuracy"], key=float)
+    rate = part["accuracy"][key]
+    what = (
+        f"right under the Square attack, epsilon {key}: an upper bound, by {part['queries']} questions without the file"
+    )
+    beside = None if stored is None else stored["accuracy"].get(key)
+    if beside is None:
+        return f"≤ {_percent(rate)}", what, _interval(rate)
+    return f"≤ {_percent(rate)}", what, f"{_interval(rate)}; {_percent(beside)} on the stored pictures of this epsilon"
 
 
 def _plots(document: Document) -> list[Any]:

@@ -82,10 +82,11 @@ def run_benchmark(
     that was interrupted starts anew. Raises UsageError for parts that do not exist and for an unfinished run of something else,
     BadPackError for a pack of another model, and what the parts raise.
     """
-    settings = settings.shortened()
+    pack = measured_model.pack
+    settings = settings.shortened().comparable(pack.epsilons if pack is not None and pack.norm == "linf" else ())
     check_names(settings, parts)
-    if measured_model.pack is not None:
-        measured_model.pack.require_fits(measured_model.classifier.spec)
+    if pack is not None:
+        pack.require_fits(measured_model.classifier.spec)
     started = time.monotonic()
     document = _header(measured_model, settings)
     ledger = DiskLedger(output, _identity(document))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -15,10 +16,12 @@ QUICK: dict[str, Any] = {
     "calls": 100,
     "severities": "3",
     "queries": 100,
-    "epsilons": "4",
     "photos": 32,
 }
 """What `quick` takes in place of a default; what was asked for otherwise stays."""
+
+EPSILONS = (2, 4, 8)
+"""Of the Square attack where no pack holds pictures to compare with."""
 
 _UNMEASURED = ("time_limit",)
 """Fields that no finished figure depends on, so that a run may go on with another value."""
@@ -43,7 +46,7 @@ class BenchSettings:
     photos: int = option(100, "Number of labelled photos to evaluate, spread over the classes; 0: all.", low=0)
     corruptions: str = option("camera", "Measure accuracy under these corruptions: camera, imagenet-c, all, or names.")
     severities: str = option("1-5", "Severities of the corruptions: 1-5, or 1,3,5.")
-    epsilons: str = option("2,4,8", "Epsilons of the Square attack, in /255.")
+    epsilons: str = option("", "Epsilons of the Square attack, in /255.  [default: those of the pack, or 2,4,8]")
     queries: int = option(300, "Queries of the Square attack per photo and epsilon.", low=1)
     parts: str = option("", "Measure only these parts, with commas: latency,accuracy...  [default: all]")
     time_limit: float = option(0.0, "Stop after this many minutes and write what was measured; 0: no limit.", low=0)
@@ -67,13 +70,23 @@ class BenchSettings:
         defaults = {item.name: item.default for item in fields(self)}
         return replace(self, **{name: v for name, v in QUICK.items() if getattr(self, name) == defaults[name]})
 
+    def comparable(self, stored: Sequence[float]) -> BenchSettings:
+        """With epsilons of the Square attack: those asked for, else those of stored pictures in /255, so that both stand side by
+        side. `quick` takes the middle one alone."""
+        if self.epsilons:
+            return self
+        whole = [int(value) for value in stored if value == int(value)] or list(EPSILONS)
+        chosen = [whole[len(whole) // 2]] if self.quick else whole
+        return replace(self, epsilons=",".join(map(str, chosen)))
+
     def batch_sizes(self) -> tuple[int, ...]:
         """Ascending, each once."""
         return _numbers("batches", self.batches, 1, 1024)
 
     def radii(self) -> tuple[int, ...]:
         """Epsilons in steps of a pixel value, ascending, each once, 0 left out."""
-        return tuple(value for value in _numbers("epsilons", self.epsilons, 0, 255) if value)
+        asked = self.epsilons or ",".join(map(str, EPSILONS))
+        return tuple(value for value in _numbers("epsilons", asked, 0, 255) if value)
 
     def frame_shape(self) -> tuple[int, int]:
         """Height and width of a frame."""
