@@ -45,6 +45,7 @@ class StreamOptions(TypedDict, total=False):
     pixel_format: str
     max_fps: float
     every: float
+    on_motion: bool
     realtime: bool
     wait: bool
     stall: float

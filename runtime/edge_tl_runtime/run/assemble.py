@@ -18,7 +18,9 @@ from edge_tl_runtime.pipeline.smoothing import parse_smoothing
 from edge_tl_runtime.pipeline.stream import Stream
 from edge_tl_runtime.run.plan import RunPlan
 from edge_tl_runtime.run.runner import Runner
+from edge_tl_runtime.run.scene_watch import SceneWatch
 from edge_tl_runtime.run.status import StatusFile
+from edge_tl_runtime.scene.motion import EVERY_S, MotionGate
 from edge_tl_runtime.sinks import (
     Changes,
     Csv,
@@ -87,6 +89,7 @@ def assemble(plan: RunPlan, load: Load, stack: ExitStack, say: Say, max_frames: 
         decider=deciders,
         batch=plan.batch,
         fresh=watch.fresh if watch else lambda: None,
+        gate=_gate(plan, source),
     )
     sinks = _sinks(plan, source, classifier, overlay, say)
     for plugin in (source.plugin, *(sink.plugin for sink in sinks)):
@@ -106,7 +109,17 @@ def open_stream(plan: RunPlan, load: Load, say: Say) -> Stream:
     deciders = _deciders(plan)
     classifier = load(plan.model)
     deciders(classifier)
-    return Stream(_opened(plan, say), classifier, plan.top_k, decider=deciders, batch=plan.batch, closes=True)
+    source = _opened(plan, say)
+    return Stream(
+        source, classifier, plan.top_k, decider=deciders, batch=plan.batch, closes=True, gate=_gate(plan, source)
+    )
+
+
+def _gate(plan: RunPlan, source: Source) -> SceneWatch | None:
+    """What looks at the frames before the model does; None where nothing does."""
+    if not plan.on_motion:
+        return None
+    return SceneWatch(MotionGate(plan.every or EVERY_S), live=source.live)
 
 
 def _opened(plan: RunPlan, say: Say) -> Source:
@@ -119,6 +132,7 @@ def _opened(plan: RunPlan, say: Say) -> Source:
         realtime=plan.realtime,
         max_fps=_max_fps(plan),
         every=plan.every or 0.0,
+        rests=plan.on_motion,
         wait=plan.wait,
         patience=Patience(
             lost=plan.stall, first_frame=plan.first_frame, frozen=plan.frozen, stale=min(2.0, plan.stall)
@@ -127,7 +141,9 @@ def _opened(plan: RunPlan, say: Say) -> Source:
     )
     source = open_source(plan.source, options)
     try:
-        if plan.every and not source.live:
+        if plan.on_motion and not source.sequence:
+            raise UsageError("--on-motion: photos do not follow each other in time; leave it out")
+        if plan.every and not source.live and not plan.on_motion:
             raise UsageError(
                 f"--every paces a camera or a stream; of {plan.source} every frame is classified: leave it out"
             )
@@ -141,6 +157,8 @@ def _opened(plan: RunPlan, say: Say) -> Source:
 
 def _max_fps(plan: RunPlan) -> float:
     """Frames a second to take at most, 0 for all: what was asked for in either way."""
+    if plan.on_motion:
+        return plan.max_fps or 0.0
     return min(plan.max_fps or float("inf"), 1 / plan.every) if plan.every else plan.max_fps or 0.0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TypedDict
 
 from edge_tl_runtime.core.documents import Count, NotNegative, PluginDocument, Share
+from edge_tl_runtime.scene.documents import MotionDocument
 from edge_tl_runtime.sinks.documents import SinkCounts
 
 
@@ -31,6 +32,7 @@ class StatusDocument(TypedDict):
     temperature_c: of the processor, null where it cannot be read.
     throttled: whether the machine slows itself down, null where it does not say.
     model_reloads: how often the model file was reloaded.
+    motion: of --on-motion, null without it.
     model_notice: why a newer model file was not loaded; empty where nothing is wrong.
     """
 
@@ -63,3 +65,4 @@ class StatusDocument(TypedDict):
     throttled: bool | None
     model_reloads: Count
     model_notice: str
+    motion: MotionDocument | None

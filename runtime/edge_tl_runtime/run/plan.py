@@ -29,9 +29,13 @@ class RunPlan:
     )
     every: float | None = option(
         None,
-        "Time between frames: 2s, 500ms, 1m. For a still picture at a URL, time between requests.  [default there: 2s]",
+        "Time between frames: 2s, 500ms, 1m. For a still picture at a URL, time between requests.  [default there: 2s] "
+        "With --on-motion, the longest time between frames.  [default there: 10s]",
         kind=DURATION,
         metavar="S",
+    )
+    on_motion: bool = option(
+        False, "Classify only while something moves in what the model sees, and a frame every 10 s.", kind=FLAG
     )
     realtime: bool = option(
         False,

@@ -19,9 +19,11 @@ from edge_tl_runtime.core.files import replace_text
 from edge_tl_runtime.core.text import one_line
 from edge_tl_runtime.machine.temperature import temperature_c, throttled
 from edge_tl_runtime.pipeline.stream import Result, Stream
+from edge_tl_runtime.run.scene_watch import SceneWatch
 
 if TYPE_CHECKING:
     from edge_tl_runtime.run.documents import StatusDocument
+    from edge_tl_runtime.scene.documents import MotionDocument
     from edge_tl_runtime.sinks.documents import SinkCounts
 
 WINDOW = 1000
@@ -92,6 +94,7 @@ class Health:
             "throttled": throttled(),
             "model_reloads": self.reloads,
             "model_notice": self.model_notice,
+            "motion": motion_document(self.stream),
         }
 
     def _cpu_share(self, now: float) -> float:
@@ -101,6 +104,10 @@ class Health:
             self._cpu_percent = round(100 * (spent - self._cpu[1]) / (now - self._cpu[0]), 1)
             self._cpu = now, spent
         return self._cpu_percent
+
+
+def motion_document(stream: Stream) -> MotionDocument | None:
+    return stream.gate.motion_document(stream.source.counts) if isinstance(stream.gate, SceneWatch) else None
 
 
 def percentiles(values: deque[float], wanted: tuple[int, ...]) -> dict[str, float]:

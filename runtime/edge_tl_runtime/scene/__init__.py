@@ -1,3 +1,3 @@
 """What the pictures of a camera tell beside the label: motion, the camera's condition, drift."""
 
-__all__: list[str] = []
+__all__ = ["documents", "motion"]

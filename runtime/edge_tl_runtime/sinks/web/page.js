@@ -132,6 +132,7 @@ function showStatus() {
     ["frames classified", whole(status.frames)],
     ["running for", duration(status.uptime_s)],
     ["last result", ago(status.frame_age_s)],
+    ...(status.motion ? [["left out, nothing moved", whole(status.motion.still)], ["last motion", ago(status.motion.moved_s)]] : []),
     ["dropped for a newer one", whole(status.dropped)],
     ["repeated by the source", whole(status.repeated)],
     ["rejected or torn", whole((status.rejected || 0) + (status.torn || 0))],
