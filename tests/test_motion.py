@@ -87,7 +87,7 @@ def test_a_noise_that_grows_everywhere_is_no_motion():
 def test_an_animal_is_seen_at_once_and_known_to_stay(bands):
     scene = Scene()
     detector = taught(scene)
-    assert looks(detector, scene, BEGIN, LOOK_S, animal=(60, 90), bands=bands) == [True]
+    assert looks(detector, scene, BEGIN, 0.5 * LOOK_S, animal=(60, 90), bands=bands) == [True]
     # After what it is compared with holds the animal too, nothing moves.
     assert not any(looks(detector, scene, BEGIN + 2, 8, animal=(60, 90), bands=bands)[4:])
     assert any(looks(detector, scene, BEGIN + 11, 1.5)), "it goes away"

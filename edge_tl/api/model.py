@@ -46,6 +46,7 @@ class StreamOptions(TypedDict, total=False):
     max_fps: float
     every: float
     on_motion: bool
+    any_view: bool
     realtime: bool
     wait: bool
     stall: float

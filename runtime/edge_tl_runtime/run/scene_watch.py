@@ -8,19 +8,24 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edge_tl_runtime.core.errors import BadFrame
+from edge_tl_runtime.core.progress import Say, silent
 from edge_tl_runtime.images.decode import Frame
+from edge_tl_runtime.scene.condition import CameraWatch
 from edge_tl_runtime.scene.motion import MotionGate
 from edge_tl_runtime.sources.base import Counts, FrameRecord
 
 if TYPE_CHECKING:
-    from edge_tl_runtime.scene.documents import MotionDocument
+    from edge_tl_runtime.scene.documents import ConditionDocument, MotionDocument, ViewDocument
 
 
 class SceneWatch:
-    """The gate of a run's stream. motion: None to classify every frame. live: whether frames come at the camera's pace."""
+    """The gate of a run's stream. motion: None to classify every frame. camera: None where its condition is not watched. live:
+    whether frames come at the camera's pace. say: told when the condition changes."""
 
-    def __init__(self, motion: MotionGate | None, *, live: bool) -> None:
-        self.motion, self._live = motion, live
+    def __init__(
+        self, motion: MotionGate | None, camera: CameraWatch | None = None, *, live: bool, say: Say = silent
+    ) -> None:
+        self.motion, self.camera, self._live, self._say = motion, camera, live, say
         self._still = 0
         self._now = 0.0
 
@@ -31,9 +36,11 @@ class SceneWatch:
     def admit(self, record: FrameRecord, view: Callable[[Frame], Frame]) -> FrameRecord | None:
         """As `Gate.admit`. What is no frame is admitted: the stream counts it."""
         now = self._now = record.captured if self._live else record.seconds
-        if self.motion is None:
-            return record
         try:
+            if self.camera is not None:
+                record = self._looked(record, self.camera, now)
+            if self.motion is None:
+                return record
             wanted = self.motion.wants(view(record.frame), now)
         except BadFrame:
             return record
@@ -41,6 +48,20 @@ class SceneWatch:
             return None
         still, self._still = self.motion.still - self._still, self.motion.still
         return replace(record, still=still) if still else record
+
+    def _looked(self, record: FrameRecord, camera: CameraWatch, now: float) -> FrameRecord:
+        condition = camera.look(record.frame, now)
+        while camera.notes:
+            self._say(camera.notes.pop(0))
+        return replace(record, camera=condition.value.lower()) if condition.wrong else record
+
+    def view(self) -> ViewDocument | None:
+        """What was learned of the camera's view."""
+        reference = self.camera.reference if self.camera is not None else None
+        return reference.to_dict() if reference is not None else None
+
+    def camera_document(self) -> ConditionDocument | None:
+        return self.camera.document() if self.camera is not None else None
 
     def motion_document(self, counts: Counts) -> MotionDocument | None:
         motion = self.motion

@@ -1,3 +1,3 @@
 """What the pictures of a camera tell beside the label: motion, the camera's condition, drift."""
 
-__all__ = ["documents", "motion"]
+__all__ = ["condition", "documents", "motion", "reference", "structure"]

@@ -25,16 +25,16 @@ Small = NDArray[np.float32]
 
 SIDE = 64
 """Rows and columns of the small copy."""
-LOOK_S = 0.25
+LOOK_S = 0.4
 """Between two looks at a quiet scene."""
 LINGER_S = 3.0
 """After the last motion every frame is still classified for so long."""
 EVERY_S = 10.0
 """A quiet scene is classified once in so many seconds all the same."""
-LEARNING_LOOKS = 24
+LEARNING_LOOKS = 16
 """Looks at the start, LOOK_S apart, while the noise is measured and every frame is classified."""
 FALSE_ALARM = 1e-5
-"""Chance that a quiet look counts as motion: at four looks a second, once in seven hours."""
+"""Chance that a quiet look counts as motion: at LOOK_S, once in eleven hours."""
 _ANCHOR_S = 1.0
 """While things move, what is compared with is at least so old: what creeps differs little from the frame before."""
 _HISTORY = 480
@@ -91,7 +91,7 @@ class MotionDetector:
             self._keep(small, now)
             return Look(True, 0.0)
         change = changed(small, self._anchor)
-        due = now - self._learned_at >= LOOK_S
+        due = now - self._learned_at >= 0.9 * LOOK_S  # a camera is never quite on time
         if due:
             self._learned_at = now
         if not self.learned:
