@@ -45,6 +45,8 @@ class StreamOptions(TypedDict, total=False):
     pixel_format: str
     max_fps: float
     every: float
+    on_motion: bool
+    any_view: bool
     realtime: bool
     wait: bool
     stall: float

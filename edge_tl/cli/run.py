@@ -94,7 +94,9 @@ def _sum_up(runner: Runner) -> None:
         counts, latency = source.counts, health.latency_ms()
         reasons = told_rejections(counts.reasons)
         rejected = f"rejected ({reasons})" if reasons else "rejected"
-        lost = {rejected: counts.rejected, "repeated": counts.repeated, "reconnects": counts.reconnects}
+        motion = health.document()["motion"]
+        still = {"still (nothing moved)": motion["still"]} if motion else {}
+        lost = {**still, rejected: counts.rejected, "repeated": counts.repeated, "reconnects": counts.reconnects}
         more = "".join(f", {count} {name}" for name, count in lost.items() if count)
         say(
             f"{health.frames} frames, {counts.dropped} dropped{more}, {source.skipped_count} skipped; latency median "

@@ -22,7 +22,18 @@ class DecisionDocument(TypedDict):
     top: list[ScoreDocument]
 
 
-class ResultDocument(DecisionDocument):
+class NotedDocument(TypedDict, total=False):
+    """What was told of a frame before it was classified.
+
+    still: frames passed over before it because nothing moved.
+    camera: what is wrong with the camera's view (covered, blurred, dark, moved, overexposed): the label may be wrong.
+    """
+
+    still: Count
+    camera: str
+
+
+class ResultDocument(DecisionDocument, NotedDocument):
     """One frame.
 
     frame: its number, from 0.

@@ -7,13 +7,13 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_tl_runtime.core.errors import BadFrame, UsageError
-from edge_tl_runtime.images.crop import crop_resize
+from edge_tl_runtime.images.crop import centre_crop, crop_resize, three_channels
 from edge_tl_runtime.images.decode import Frame
 from edge_tl_runtime.inference.classifier import Classifier, Prediction
 from edge_tl_runtime.inference.settings import PredictSettings
@@ -21,9 +21,21 @@ from edge_tl_runtime.pipeline.decision import Decider, Decision
 from edge_tl_runtime.sources import FrameRecord, Source, mask_credentials
 
 if TYPE_CHECKING:
-    from edge_tl_runtime.pipeline.documents import ResultDocument
+    from edge_tl_runtime.pipeline.documents import NotedDocument, ResultDocument
 
 RATE_WINDOW_S = 2.0
+
+
+class Gate(Protocol):
+    """Asked of every frame before it is classified."""
+
+    @property
+    def rest_s(self) -> float:
+        """How long after a frame no other is needed."""
+
+    def admit(self, record: FrameRecord, view: Callable[[Frame], Frame]) -> FrameRecord | None:
+        """The record with what is to be told of it, None where the frame need not be classified. view: what the model sees of a
+        frame; it raises BadFrame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +77,17 @@ class Result:
             "latency_ms": round(self.prediction.latency_ms, 3),
             "age_ms": round(self.age_ms, 3),
             "fps": round(self.fps, 2),
+            **self._noted(),
         }
+
+    def _noted(self) -> NotedDocument:
+        """What the gate told of the frame."""
+        noted: NotedDocument = {}
+        if self.record.still:
+            noted["still"] = self.record.still
+        if self.record.camera:
+            noted["camera"] = self.record.camera
+        return noted
 
 
 class Stream:
@@ -87,10 +109,11 @@ class Stream:
         batch: int = 1,
         fresh: Callable[[], Classifier | None] = lambda: None,
         closes: bool = False,
+        gate: Gate | None = None,
     ) -> None:
         """top: classes in each answer. decider: makes what decides, for this model and for each that replaces it. batch: pictures
         a call; of a live source always one. fresh: asked before each frame for a classifier to go on with (`ModelReloader`).
-        closes: the source is closed when a loop over the stream ends, however it ends."""
+        closes: the source is closed when a loop over the stream ends, however it ends. gate: says which frames to classify."""
         self.source, self.classifier = source, classifier
         self._top = top
         self._make_decider = decider or (lambda classifier: Decider(classifier.spec, top=top))
@@ -98,6 +121,7 @@ class Stream:
         self._batch = 1 if source.live else max(1, batch)
         self._fresh = fresh
         self._closes, self._closed = closes, False
+        self.gate = gate
         self._times: deque[float] = deque()
         self.torn = 0
         """Frames that changed while they were read, and were left out."""
@@ -130,11 +154,26 @@ class Stream:
         finally:
             self.close()
 
+    def _frames(self) -> Iterator[FrameRecord]:
+        """The frames to classify."""
+        if self.gate is None:
+            yield from self.source
+            return
+        for record in self.source:
+            admitted = self.gate.admit(record, self._view)
+            self.source.rest_s, self.source.beat = self.gate.rest_s, time.monotonic()
+            if admitted is not None:
+                yield admitted
+
+    def _view(self, frame: Frame) -> Frame:
+        """What the model sees of a frame. Raises BadFrame."""
+        return centre_crop(three_channels(frame), self.classifier.spec.resize)
+
     def _results(self) -> Iterator[Result]:
         if self._batch > 1:
             yield from self._in_batches()
             return
-        for record in self.source:
+        for record in self._frames():
             self._renew()
             started = time.perf_counter()
             try:
@@ -152,7 +191,7 @@ class Stream:
         rule = self.classifier.spec.resize
         pixels = np.empty((0, rule.height, rule.width, 3), np.uint8)
         started, spent = 0.0, 0.0
-        for record in self.source:
+        for record in self._frames():
             if not records:
                 self._renew()
                 rule = self.classifier.spec.resize

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sys
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,7 +19,10 @@ from edge_tl_runtime.pipeline.smoothing import parse_smoothing
 from edge_tl_runtime.pipeline.stream import Stream
 from edge_tl_runtime.run.plan import RunPlan
 from edge_tl_runtime.run.runner import Runner
-from edge_tl_runtime.run.status import StatusFile
+from edge_tl_runtime.run.scene_watch import SceneWatch
+from edge_tl_runtime.run.status import StatusFile, stored_view
+from edge_tl_runtime.scene.condition import CameraWatch
+from edge_tl_runtime.scene.motion import EVERY_S, MotionGate
 from edge_tl_runtime.sinks import (
     Changes,
     Csv,
@@ -87,6 +91,7 @@ def assemble(plan: RunPlan, load: Load, stack: ExitStack, say: Say, max_frames: 
         decider=deciders,
         batch=plan.batch,
         fresh=watch.fresh if watch else lambda: None,
+        gate=_gate(plan, source, say),
     )
     sinks = _sinks(plan, source, classifier, overlay, say)
     for plugin in (source.plugin, *(sink.plugin for sink in sinks)):
@@ -94,7 +99,8 @@ def assemble(plan: RunPlan, load: Load, stack: ExitStack, say: Say, max_frames: 
             say(f"{plugin['name']} comes from the package {plugin['package']} {plugin['version']}")
     queued = [QueuedSink(sink, not source.live, say) for sink in sinks]
     window = Window(source, overlay) if shown else None
-    status = StatusFile(plan.status, plan.status_every) if plan.status else None
+    view = stream.gate.view if isinstance(stream.gate, SceneWatch) else lambda: None
+    status = StatusFile(plan.status, plan.status_every, view) if plan.status else None
     return Runner(stream, queued, window=window, status=status, watch=watch, max_frames=max_frames)
 
 
@@ -106,7 +112,20 @@ def open_stream(plan: RunPlan, load: Load, say: Say) -> Stream:
     deciders = _deciders(plan)
     classifier = load(plan.model)
     deciders(classifier)
-    return Stream(_opened(plan, say), classifier, plan.top_k, decider=deciders, batch=plan.batch, closes=True)
+    source = _opened(plan, say)
+    return Stream(
+        source, classifier, plan.top_k, decider=deciders, batch=plan.batch, closes=True, gate=_gate(plan, source, say)
+    )
+
+
+def _gate(plan: RunPlan, source: Source, say: Say) -> SceneWatch | None:
+    """What looks at the frames before the model does; None where nothing does. The view of the run before is used again."""
+    motion = MotionGate(plan.every or EVERY_S) if plan.on_motion else None
+    camera = None
+    if source.live and not plan.any_view:
+        stored = None if plan.relearn_view or plan.status is None else stored_view(plan.status)
+        camera = CameraWatch(source.name, stored, time.time)
+    return SceneWatch(motion, camera, live=source.live, say=say) if motion or camera else None
 
 
 def _opened(plan: RunPlan, say: Say) -> Source:
@@ -119,6 +138,7 @@ def _opened(plan: RunPlan, say: Say) -> Source:
         realtime=plan.realtime,
         max_fps=_max_fps(plan),
         every=plan.every or 0.0,
+        rests=plan.on_motion,
         wait=plan.wait,
         patience=Patience(
             lost=plan.stall, first_frame=plan.first_frame, frozen=plan.frozen, stale=min(2.0, plan.stall)
@@ -127,7 +147,9 @@ def _opened(plan: RunPlan, say: Say) -> Source:
     )
     source = open_source(plan.source, options)
     try:
-        if plan.every and not source.live:
+        if plan.on_motion and not source.sequence:
+            raise UsageError("--on-motion: photos do not follow each other in time; leave it out")
+        if plan.every and not source.live and not plan.on_motion:
             raise UsageError(
                 f"--every paces a camera or a stream; of {plan.source} every frame is classified: leave it out"
             )
@@ -141,6 +163,8 @@ def _opened(plan: RunPlan, say: Say) -> Source:
 
 def _max_fps(plan: RunPlan) -> float:
     """Frames a second to take at most, 0 for all: what was asked for in either way."""
+    if plan.on_motion:
+        return plan.max_fps or 0.0
     return min(plan.max_fps or float("inf"), 1 / plan.every) if plan.every else plan.max_fps or 0.0
 
 

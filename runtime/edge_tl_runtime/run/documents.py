@@ -5,10 +5,15 @@ from __future__ import annotations
 from typing import TypedDict
 
 from edge_tl_runtime.core.documents import Count, NotNegative, PluginDocument, Share
+from edge_tl_runtime.scene.documents import ConditionDocument, MotionDocument, ViewDocument
 from edge_tl_runtime.sinks.documents import SinkCounts
 
 
-class StatusDocument(TypedDict):
+class _Stored(TypedDict, total=False):
+    view: ViewDocument
+
+
+class StatusDocument(_Stored):
     """The status of edge-tl run: its --status-file, /status of its page and its MQTT topic.
 
     time: when this was written, ISO 8601.
@@ -31,6 +36,9 @@ class StatusDocument(TypedDict):
     temperature_c: of the processor, null where it cannot be read.
     throttled: whether the machine slows itself down, null where it does not say.
     model_reloads: how often the model file was reloaded.
+    motion: of --on-motion, null without it.
+    camera: whether a live source sees what it saw; null for files, and with --any-view.
+    view: of the status file alone: what was learned of the camera's view, for the next start.
     model_notice: why a newer model file was not loaded; empty where nothing is wrong.
     """
 
@@ -63,3 +71,5 @@ class StatusDocument(TypedDict):
     throttled: bool | None
     model_reloads: Count
     model_notice: str
+    motion: MotionDocument | None
+    camera: ConditionDocument | None

@@ -29,9 +29,13 @@ class RunPlan:
     )
     every: float | None = option(
         None,
-        "Time between frames: 2s, 500ms, 1m. For a still picture at a URL, time between requests.  [default there: 2s]",
+        "Time between frames: 2s, 500ms, 1m. For a still picture at a URL, time between requests.  [default there: 2s] "
+        "With --on-motion, the longest time between frames.  [default there: 10s]",
         kind=DURATION,
         metavar="S",
+    )
+    on_motion: bool = option(
+        False, "Classify only while something moves in what the model sees, and a frame every 10 s.", kind=FLAG
     )
     realtime: bool = option(
         False,
@@ -51,6 +55,12 @@ class RunPlan:
         "none", "Smooth over time: ema:SECONDS (half-life) or vote:K/N (K of the last N frames).", metavar="KIND"
     )
     top_k: int = option(PredictSettings.top_k, "Number of classes in each answer.", low=1)
+    any_view: bool = option(
+        False, "Do not watch whether a camera is covered, blurred, dark, moved or overexposed.", kind=FLAG
+    )
+    relearn_view: bool = option(
+        False, "Learn anew what the camera sees; else the view in the status file of the run before is used.", kind=FLAG
+    )
     headless: bool = option(False, "Do not open a window.", kind=FLAG)
     as_json: bool = option(False, "Print one JSON object per frame, each on a line.", kind=FLAG, flags=("--json",))
     web: bool = option(False, "Serve a live page on this machine.", kind=FLAG)

@@ -7,7 +7,7 @@ import os
 import socket
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,15 +15,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edge_tl_runtime.core.errors import OutputError
-from edge_tl_runtime.core.files import replace_text
+from edge_tl_runtime.core.files import read_regular, replace_text
+from edge_tl_runtime.core.strict_json import strict_json
 from edge_tl_runtime.core.text import one_line
 from edge_tl_runtime.machine.temperature import temperature_c, throttled
 from edge_tl_runtime.pipeline.stream import Result, Stream
+from edge_tl_runtime.run.scene_watch import SceneWatch
+from edge_tl_runtime.scene.reference import LearnedView
 
 if TYPE_CHECKING:
     from edge_tl_runtime.run.documents import StatusDocument
+    from edge_tl_runtime.scene.documents import ViewDocument
     from edge_tl_runtime.sinks.documents import SinkCounts
 
+MAX_STATUS_BYTES = 2**20
 WINDOW = 1000
 """Frames that percentiles are taken over."""
 _STATM = Path("/proc/self/statm")
@@ -61,6 +66,7 @@ class Health:
         source, last = self.stream.source, self._last
         now = time.monotonic()
         spec = self.stream.classifier.spec
+        watch = self.stream.gate if isinstance(self.stream.gate, SceneWatch) else None
         recent = last is not None and now - self._last_at < 2.5
         return {
             "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -92,6 +98,8 @@ class Health:
             "throttled": throttled(),
             "model_reloads": self.reloads,
             "model_notice": self.model_notice,
+            "motion": watch.motion_document(source.counts) if watch else None,
+            "camera": watch.camera_document() if watch else None,
         }
 
     def _cpu_share(self, now: float) -> float:
@@ -126,12 +134,15 @@ def rss_mb() -> float:
 class StatusFile:
     """The document in a file, replaced in one step every `every_s` seconds. Its age is the heartbeat."""
 
-    def __init__(self, path: Path, every_s: float = 5.0) -> None:
-        """Raises OutputError when the file cannot be written."""
-        self.path, self._every = path, every_s
+    def __init__(
+        self, path: Path, every_s: float = 5.0, view: Callable[[], ViewDocument | None] = lambda: None
+    ) -> None:
+        """view: what the camera saw when all was well, kept in the file for the next start. Raises OutputError when the file
+        cannot be written."""
+        self.path, self._every, self._view = path, every_s, view
         self._due = 0.0
         self.failed = 0
-        replace_text(path, "{}\n")
+        replace_text(path, self._text({}))
 
     def write(self, document: Mapping[str, Any], now: float, force: bool = False) -> None:
         """A full disk is counted and forgiven: the next one may go well."""
@@ -139,9 +150,22 @@ class StatusFile:
             return
         self._due = now + self._every
         try:
-            replace_text(self.path, json.dumps(document, ensure_ascii=False) + "\n")
+            replace_text(self.path, self._text(document))
         except OutputError:
             self.failed += 1
+
+    def _text(self, document: Mapping[str, Any]) -> str:
+        view = self._view()
+        return json.dumps({**document, "view": view} if view else document, ensure_ascii=False) + "\n"
+
+
+def stored_view(path: Path) -> LearnedView | None:
+    """The view that an earlier run learned and left in its status file; None where there is none that can be read."""
+    try:
+        document = strict_json(read_regular(path, MAX_STATUS_BYTES).decode("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return LearnedView.from_dict(document.get("view")) if isinstance(document, dict) else None
 
 
 class Systemd:

@@ -45,6 +45,7 @@ class LiveOptions:
     width, height, fps, pixel_format: asked of a camera. realtime: a video file is played at its own pace, newest frame only, and
     pictures on standard input are a camera's. every: seconds between two looks at a still picture at an address; 0: the usual.
     max_fps: frames a second to take at most, 0 for all; where the camera is faster, the others are not even decoded.
+    rests: whoever reads will need fewer frames at times (`Source.rest_s`), and these are not decoded either.
     wait: go on trying when the source is not there at the start. say: told of what happens to the connection.
     """
 
@@ -55,6 +56,7 @@ class LiveOptions:
     realtime: bool = False
     max_fps: float = 0.0
     every: float = 0.0
+    rests: bool = False
     wait: bool = False
     patience: Patience = field(default_factory=Patience)
     say: Say = silent
@@ -77,7 +79,7 @@ def _live(kind: str, ends: bool = False) -> Callable[..., Source]:
             every=options.every,
             handle=handle,
             head=b64encode(head).decode("ascii"),
-            paced=options.max_fps > 0,
+            paced=options.max_fps > 0 or options.rests,
             frozen=options.patience.frozen if kind != "video" else 0.0,
             open_ms=round(1e3 * options.patience.first_frame),
             read_ms=round(1e3 * options.patience.lost),

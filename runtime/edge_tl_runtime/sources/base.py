@@ -43,7 +43,8 @@ class FrameRecord:
 
     frame: uint8 (H, W, 3), BGR. A live source lends it: it is valid until the next one is asked for; copy what outlasts that.
     index: 0-based in its source, dropped frames counted. seconds: since the start, or the position in a video.
-    captured: `time.monotonic()` when the frame was taken or decoded.
+    captured: `time.monotonic()` when the frame was taken or decoded. still: frames passed over before it because nothing moved.
+    camera: what is wrong with the camera's view, such as "covered"; "" where nothing is, or nobody looked.
     """
 
     frame: Frame
@@ -51,6 +52,8 @@ class FrameRecord:
     index: int
     seconds: float
     captured: float = field(default_factory=time.monotonic)
+    still: int = 0
+    camera: str = ""
 
     def with_frame(self, frame: Frame) -> FrameRecord:
         """The same record around other pixels: a copy that may be kept, or NO_FRAME."""
@@ -61,11 +64,13 @@ class FrameRecord:
 class Counts:
     """What became of frames that were not classified.
 
-    dropped: good ones, replaced by a newer one before anybody asked. rejected: not a picture, whatever the driver said.
+    dropped: good ones, replaced by a newer one before anybody asked. unneeded: those that came while none was needed, because
+    nothing moves; most were not even decoded. rejected: not a picture, whatever the driver said.
     repeated: byte for byte the one before. reconnects: connections after the first. reasons: how many were rejected for what.
     """
 
     dropped: int = 0
+    unneeded: int = 0
     rejected: int = 0
     repeated: int = 0
     reconnects: int = 0
@@ -105,6 +110,8 @@ class Source:
         """Called every WAKE_S or so while a live source has no frame, from the iteration's own thread."""
         self.beat = time.monotonic()
         """When the iteration was last seen at work; waiting for a frame is work."""
+        self.rest_s = 0.0
+        """How long after a frame no other is needed; changed at any time by whoever reads. Only a live source rests."""
 
     @property
     def state(self) -> State:

@@ -81,9 +81,14 @@ function showState() {
   else if (state !== "OFFLINE" && !page.over && status.notice) notice = status.notice;
   put("notice", notice);
   $("notice").hidden = !notice;
-  const warnings = [status.model_notice, status.throttled ? "the machine slows itself down, for heat or a weak supply" : ""];
+  const warnings = [cameraWarning(status.camera), status.model_notice, status.throttled ? "the machine slows itself down, for heat or a weak supply" : ""];
   put("warning", warnings.filter(Boolean).join("; "));
   $("warning").hidden = !$("warning").textContent;
+}
+
+function cameraWarning(camera) {
+  if (!camera || ["LEARNING", "FINE"].includes(camera.condition)) return "";
+  return `the camera is ${camera.condition.toLowerCase()}, since ${clock(Date.parse(camera.since) / 1000)}: labels may be wrong`;
 }
 
 // What the model says.
@@ -132,6 +137,7 @@ function showStatus() {
     ["frames classified", whole(status.frames)],
     ["running for", duration(status.uptime_s)],
     ["last result", ago(status.frame_age_s)],
+    ...(status.motion ? [["left out, nothing moved", whole(status.motion.still)], ["last motion", ago(status.motion.moved_s)]] : []),
     ["dropped for a newer one", whole(status.dropped)],
     ["repeated by the source", whole(status.repeated)],
     ["rejected or torn", whole((status.rejected || 0) + (status.torn || 0))],

@@ -199,18 +199,19 @@ class Live(Source):
 
     def __iter__(self) -> Iterator[FrameRecord]:
         started = time.monotonic()
-        due = 0.0
+        due = given = 0.0
         while not self.stopping:
             now = self.beat = time.monotonic()
-            if now < due:
+            wanted = max(due, given + self.rest_s)
+            if now < wanted:
                 self._watchdog.rest(now)
                 self.on_idle()
-                time.sleep(min(WAKE_S, due - now))
+                time.sleep(min(WAKE_S, wanted - now))
                 continue
             # Frames first: a reader that was busy for long must not take its own absence for the camera's silence.
             record = self._newest(started)
             if record is not None:
-                due = max(due, now - self._interval) + self._interval
+                due, given = max(due, now - self._interval) + self._interval, now
                 yield record
                 continue
             self._follow(now)
@@ -315,7 +316,11 @@ class Live(Source):
         if self._taken is None and self._attempts > 1:
             self._say(f"{self.name} is back")
         self._watchdog.frame(now)
-        self.counts.dropped += max(0, taken.index - self._next_index)
+        missed = max(0, taken.index - self._next_index)
+        if self.rest_s:
+            self.counts.unneeded += missed
+        else:
+            self.counts.dropped += missed
         self._next_index = taken.index + 1
         self._taken, self._ring = taken, ring
         if before is not None and np.array_equal(before, taken.frame):
