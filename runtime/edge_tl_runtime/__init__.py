@@ -8,6 +8,6 @@ import os as _os
 _os.environ.setdefault("OPENCV_THREAD_POOL_ACTIVE_WAIT_WORKER", "0")
 
 __all__ = [
-    "bench", "core", "evaluation", "images", "inference", "machine", "modelfile", "pipeline", "robustness", "run",
+    "bench", "core", "evaluation", "images", "inference", "machine", "modelfile", "pipeline", "robustness", "run", "scene",
     "sinks", "sources",
 ]  # fmt: skip

@@ -1,0 +1,3 @@
+"""What the pictures of a camera tell beside the label: motion, the camera's condition, drift."""
+
+__all__ = ["documents", "drift", "drift_changes", "drift_pictures", "drift_state", "events", "martingale"]
