@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TypedDict
 
 from edge_tl_runtime.core.documents import Count, NotNegative, PluginDocument, Share
+from edge_tl_runtime.scene.documents import DriftDocument
 from edge_tl_runtime.sinks.documents import SinkCounts
 
 
@@ -30,6 +31,7 @@ class StatusDocument(TypedDict):
     cpu_percent: of one core, of this process.
     temperature_c: of the processor, null where it cannot be read.
     throttled: whether the machine slows itself down, null where it does not say.
+    drift: of --drift, null without it.
     model_reloads: how often the model file was reloaded.
     model_notice: why a newer model file was not loaded; empty where nothing is wrong.
     """
@@ -63,3 +65,4 @@ class StatusDocument(TypedDict):
     throttled: bool | None
     model_reloads: Count
     model_notice: str
+    drift: DriftDocument | None

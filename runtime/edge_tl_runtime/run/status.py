@@ -22,6 +22,7 @@ from edge_tl_runtime.pipeline.stream import Result, Stream
 
 if TYPE_CHECKING:
     from edge_tl_runtime.run.documents import StatusDocument
+    from edge_tl_runtime.scene.documents import DriftDocument
     from edge_tl_runtime.sinks.documents import SinkCounts
 
 WINDOW = 1000
@@ -36,6 +37,8 @@ class Health:
         self.stream = stream
         self.frames = 0
         self.reloads, self.model_notice = 0, ""
+        self.drift: DriftDocument | None = None
+        """Kept up to date by the runner, as the counts."""
         self.counts: dict[str, SinkCounts] = {}
         """Per sink; kept up to date by the runner."""
         self._latencies: deque[float] = deque(maxlen=WINDOW)
@@ -92,6 +95,7 @@ class Health:
             "throttled": throttled(),
             "model_reloads": self.reloads,
             "model_notice": self.model_notice,
+            "drift": self.drift,
         }
 
     def _cpu_share(self, now: float) -> float:

@@ -1,6 +1,6 @@
 """How often drift is said by mistake, and how soon a real change is said: simulated years of a camera, from real features.
 
-    python benchmarks/drift.py MODEL KNOWN OTHER [--without 151-293] [--years 200] [--processes 1]
+    python benchmarks/studies/drift_years.py MODEL KNOWN OTHER [--without 151-293] [--years 200] [--processes 1]
 
 MODEL: an ONNX file with features. KNOWN: labelled photos of its classes, of which the validation part is used. OTHER: a folder of
 photos of anything else; `--without` leaves out those whose names begin with these numbers. Each photo goes through the file as it
@@ -26,6 +26,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import _shared  # noqa: F401
 import numpy as np
 from numpy.typing import NDArray
 from ratios import record
