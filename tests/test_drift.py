@@ -125,7 +125,7 @@ def test_a_camera_unlike_the_training_photos_is_said_from_the_first_events_as_a_
     assert document["level"].startswith(
         f"{100 * unknown / events:.0f} % of the last {events} events are unlike the training photos"
     )
-    assert document["level"].endswith("more than the 1.0 % that photos like them would be")
+    assert document["level"].endswith("more than the 1.0 % of photos like them")
     assert (document["learned"], document["learn"]) == (1, LEARN)
 
 

@@ -88,7 +88,9 @@ class Runner:
     def drift_lines(self) -> list[str]:
         """What is to be said of drift at the end: the changes that stand, how much is unlike the training photos, what failed."""
         document = self._drift.document() if self._drift is not None else None
-        return [] if document is None else list(filter(None, (document["notice"], document["level"], document["failed"])))
+        return (
+            [] if document is None else list(filter(None, (document["notice"], document["level"], document["failed"])))
+        )
 
     def _deliver(self, result: Result) -> bool:
         """False when nobody is left who looks."""

@@ -237,7 +237,7 @@ class Drift:
         if promised is None:
             return text
         more = wilson(unknown, events)[0] > promised
-        return f"{text}, {'more than' if more else 'as'} the {rate(promised, 1)} that photos like them would be"
+        return f"{text}, {'more than' if more else 'about'} the {rate(promised, 1)} of photos like them"
 
     def _day(self, block: Block) -> DriftDayDocument:
         known = self._wall is not None and block.wall >= SET_CLOCK

@@ -23,6 +23,8 @@ TAILS = np.array([1 / 2, 1 / 4, 1 / 8, 1 / 16])
 ON_TAIL = 0.8
 """What part of a stake lies on its tail."""
 MOST_DEPENDENT = 0.9
+DOUBT = 1.0
+"""Standard errors by which the measured dependence of days is lessened."""
 _PERIODS = {"hour": 3600.0, "day": 86400.0, "week": 7 * 86400.0, "month": 365.25 * 7200.0, "year": 365.25 * 86400.0}
 
 
@@ -68,7 +70,7 @@ def dependence(values: Array) -> float:
     ranks = np.empty(n)
     ranks[order] = np.arange(n) - (n - 1) / 2
     found = float(ranks[1:] @ ranks[:-1] / (ranks @ ranks)) + 1 / n  # by chance it is -1/n on average
-    return float(min(MOST_DEPENDENT, max(0.0, found - n**-0.5)))
+    return float(min(MOST_DEPENDENT, max(0.0, found - DOUBT * n**-0.5)))
 
 
 @dataclass(slots=True)
