@@ -59,6 +59,7 @@ ONE_RECIPE = f"{RECIPES} --sets pets37 --archs efficientnet_lite0 --seeds 0"
 UNKNOWN = "{known_files}/model.onnx {data}/hymenoptera {data}/cats-dogs {imagenet}"
 TWO_CLASSES = "{known_files}/model.onnx {data}/hymenoptera {data}/cats-dogs"
 MANY_CLASSES = "{pets}/model.onnx {data}/pets37 {imagenet} --without 151-268,281-285"
+DRIFT = "{known_files}/model-int8.onnx {data}/hymenoptera {imagenet} --without 308-310"
 CORRUPTIONS = "{imagenet} [--peer {imagecorruptions}]"
 HEADLINES = (
     Step(
@@ -95,6 +96,7 @@ OF_STUDIES = (
     Step("Interrupted training", "interrupted_training.py", "{data}", "{data} --kills 3 --epochs 6", 30),
     Step("Photos of no class, two classes", "ood_score.py", TWO_CLASSES),
     Step("Photos of no class, 37 classes", "ood_score.py", MANY_CLASSES),
+    Step("Drift", "drift_years.py", DRIFT, f"{DRIFT} --years 20 --sites 10", 60, peers=("river",)),
     Step("A planted outlier", "planted_outlier.py", "{run_mv2} {data}/hymenoptera", None, 20),
     Step("Crop and resize", "resize_rules.py", "{imagenet}", None, 20),
     Step("Questions of Square", "square_speed.py", "{model} {imagenet}", "{model} {imagenet} 8 50", peers=ATTACKS),

@@ -201,6 +201,21 @@ def test_the_status_is_published_at_its_pace(server, listen, publish, monkeypatc
     assert json.loads(later.retained["status"])["number"] >= 5
 
 
+def test_drift_is_published_when_another_change_is_told_and_kept_for_who_comes_later(server, listen, publish):
+    listener = listen(server)
+    outlet, _ = publish(server)
+    for number, notice in enumerate(["", "", "since Tuesday", "since Tuesday", ""]):
+        outlet.status({"number": number, "drift": {"notice": notice, "level": f"{number} %"}})
+    outlet.status({"number": 9, "drift": None})
+    wait_for(lambda: len(listener.of("drift")) == 3)
+    assert [json.loads(text) for text in listener.of("drift")] == [
+        {"notice": notice, "level": level} for notice, level in (("", "0 %"), ("since Tuesday", "2 %"), ("", "4 %"))
+    ]
+    later = listen(server)
+    wait_for(lambda: "drift" in later.retained)
+    assert json.loads(later.retained["drift"])["notice"] == ""
+
+
 def test_the_newest_label_is_published_when_the_broker_is_back(server, listen, publish):
     outlet, said = publish(server)
     offer(outlet, "bee")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 
+import cv2
 import numpy as np
 import pytest
 import torch
+from commands import edge_tl
 
 from edge_tl.cli.console import silent
 from edge_tl.deploy import deploy
@@ -73,6 +76,41 @@ def test_trainer_exporter_and_runner_see_the_same_bytes_and_give_the_same_scores
             np.testing.assert_allclose(classifier.logits(pixels[None]), expected, atol=1e-3)
             probabilities = run.spec.scores.probabilities(expected[0])
             assert classifier.classify(frame).confidence == pytest.approx(probabilities.max(), abs=1e-4)
+
+
+@pytest.mark.slow
+def test_a_video_whose_second_half_shows_other_things_is_said_to_drift_with_pictures_of_them(bees, data_dir, tmp_path):
+    """Bees and ants, then every second picture a cat or dog: seconds stand for days, 25 pictures each."""
+    _, report = bees
+    rng, known, other = np.random.default_rng(0), [], []
+    for folder, found in (("hymenoptera", known), ("cats-dogs", other)):
+        paths = sorted((data_dir / folder / "val").rglob("*.jpg"))[::2]
+        found += [cv2.resize(read_photo(path), (320, 240)) for path in paths]
+    writer = cv2.VideoWriter(str(tmp_path / "clip.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 25, (320, 240))
+    for frame in range(40 * 25):
+        photos = other if frame >= 26 * 25 and rng.random() < 0.5 else known
+        writer.write(photos[rng.integers(len(photos))])
+    writer.release()
+    done = edge_tl(
+        "run", report.files[1].path, "--source", tmp_path / "clip.avi", "--headless", "--drift", tmp_path / "drift.json",
+        "--drift-pictures", tmp_path / "nine", "--drift-day", "1s", "--drift-false-alarms", "1/hour",
+        "--status", tmp_path / "status.json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    drift = json.loads((tmp_path / "status.json").read_text())["drift"]
+    found = re.search(r"since 0:2[5-8] of watching (\d+) % of events are unlike the training photos", drift["notice"])
+    assert found is not None, done.stderr
+    assert 15 <= int(found[1]) <= 60
+    assert f"drift: {drift['notice']}" in done.stderr
+    assert len(drift["pictures"]) == 9
+    strange = [
+        min(
+            (np.abs(cv2.imread(path).astype(float) - photo).mean(), number >= len(known))
+            for number, photo in enumerate(known + other)
+        )
+        for path in drift["pictures"]
+    ]
+    assert sum(is_other for _, is_other in strange) >= 8
 
 
 @pytest.mark.slow

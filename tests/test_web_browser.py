@@ -6,11 +6,13 @@ import json
 import time
 from urllib.parse import urlsplit
 
+import cv2
 import pytest
 from browsers import browser as browser
 from browsers import screen
 from conftest import THAI
 from page_audit import audit
+from scenes import scene
 from web_pages import EVIL, Camera, deliver, grey, result_of, status_of, until
 
 from edge_tl_runtime.sinks.web import WebPage
@@ -196,3 +198,45 @@ def test_the_token_opens_the_page_once_and_for_all(browser):
         assert not [line for line in browser.get_log("browser") if "/favicon.ico" not in line["message"]]
     finally:
         page.close()
+
+
+def test_a_change_is_shown_in_its_sentence_with_nine_pictures_and_the_days(browser, page, tmp_path):
+    pictures = [str(tmp_path / f"unlike-000007-10{number:05d}.jpg") for number in range(9)]
+    for number, path in enumerate(pictures):
+        cv2.imwrite(path, scene(number, 90, 120))
+    days = [{"time": None, "seconds": 86400.0, "events": 200, "unknown": 8 + 60 * (n > 23)} for n in range(28)]
+    drift = {
+        "notice": f"since Tuesday 24 November 31 % of events are unlike {EVIL}", "level": "12 % of the last 4,000 events",
+        "learned": 14, "learn": 14, "false_alarms": "1/year", "days": days, "pictures": pictures, "failed": "",
+    }  # fmt: skip
+    browser.get(page.url)
+    page.status(status_of())
+    shown(browser, state="LIVE")
+    assert not browser.find_element("id", "drift").is_displayed()
+    page.status(status_of(drift=drift))
+    shown(
+        browser,
+        **{
+            "drift-notice": drift["notice"],
+            "drift-level": drift["level"],
+            "drift-learned": "changes told by mistake: 1/year at most",
+        },
+    )
+    until(lambda: _widths(browser) == [120] * 9)
+    bars = [bar.size["height"] for bar in browser.find_elements("css selector", "#drift-days i")]
+    assert len(bars) == 28
+    assert bars[0] == pytest.approx(0.04 * 56, abs=1)
+    assert bars[-1] == pytest.approx(0.34 * 56, abs=1)
+    page.status(status_of(drift={**drift, "notice": "", "learned": 3, "days": days[:3], "pictures": []}))
+    shown(
+        browser, **{"drift-notice": "", "drift-learned": "learning what is usual: 3 of 14 days", "drift-pictures": ""}
+    )
+    assert not browser.get_log("browser")
+    page.status(status_of(drift=drift))
+    audit(browser, page.url, lambda: until(lambda: _widths(browser) == [120] * 9))
+
+
+def _widths(browser):
+    return browser.execute_script(
+        "return [...document.querySelectorAll('#drift-pictures img')].map((x) => x.naturalWidth)"
+    )

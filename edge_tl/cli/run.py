@@ -90,6 +90,8 @@ def _sum_up(runner: Runner) -> None:
         say(f"{name} did not finish in time; what waited for it is lost")
     for name, missed in runner.lost().items():
         say(f"{name}: {missed}")
+    for line in runner.drift_lines():
+        say(f"drift: {line}")
     if health.frames:
         counts, latency = source.counts, health.latency_ms()
         reasons = told_rejections(counts.reasons)

@@ -58,6 +58,17 @@ class FeatureDistance:
         distance = squared.astype(np.float64) + np.maximum(rest, 0).astype(np.float64) / self.outside
         return np.where(usable, -distance, -np.inf)
 
+    def places(self, features: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+        """Where pictures lie among the training photos: (N, D) to (N, K), in units of the spread of known photos within a class.
+
+        The last of the K vary most among training photos. Zeros where features are no numbers or all zero.
+        """
+        rows = np.asarray(features, np.float32)
+        length = np.sqrt(np.einsum("nd,nd->n", rows, rows))[:, None]
+        usable = np.isfinite(length) & (length > _TINY)
+        unit = np.where(usable, rows, 0) / np.where(usable, length, 1) - self.mean
+        return np.where(usable, unit @ self.basis @ self.whiten, np.float32(0))
+
     def parameters(self) -> dict[str, Any]:
         """As the contract keeps them: a byte for each number of the basis, two for each of the others."""
         scale = np.abs(self.basis).max(0) / 127

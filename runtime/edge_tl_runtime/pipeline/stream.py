@@ -44,7 +44,7 @@ class Result:
 
     record: the frame; its pixels are lent, see FrameRecord. decision: what to show. prediction: the model's own answer of this
     very frame, before smoothing and thresholds. fps: results a second over the last RATE_WINDOW_S. age_ms: from the frame's
-    capture until its result.
+    capture until its result. evidence: what `is_known` looked at, float32 (D,); lent until the next result, as pixels are.
     """
 
     record: FrameRecord
@@ -52,6 +52,7 @@ class Result:
     prediction: Prediction
     fps: float
     age_ms: float
+    evidence: NDArray[np.float32] | None = None
 
     @property
     def label(self) -> str:
@@ -233,7 +234,7 @@ class Stream:
             times.popleft()
         span = now - times[0]
         rate = (len(times) - 1) / span if span > 0 else 0.0
-        return Result(record, decision, prediction, rate, 1e3 * (now - record.captured))
+        return Result(record, decision, prediction, rate, 1e3 * (now - record.captured), evidence=evidence)
 
     def _renew(self) -> None:
         classifier = self._fresh()

@@ -17,6 +17,7 @@ from edge_tl_runtime.pipeline.decision import Decider, IsKnown
 from edge_tl_runtime.pipeline.hot_reload import ModelReloader, stamp
 from edge_tl_runtime.pipeline.smoothing import parse_smoothing
 from edge_tl_runtime.pipeline.stream import Stream
+from edge_tl_runtime.run.drift_feed import DriftFeed
 from edge_tl_runtime.run.plan import RunPlan
 from edge_tl_runtime.run.runner import Runner
 from edge_tl_runtime.run.scene_watch import SceneWatch
@@ -64,6 +65,8 @@ def assemble(plan: RunPlan, load: Load, stack: ExitStack, say: Say, max_frames: 
     UsageError, SourceError, OutputError.
     """
     deciders = _deciders(plan)
+    if plan.drift_pictures and not plan.drift:
+        raise UsageError("--drift-pictures needs --drift FILE, which says of which days they are")
 
     def fitting(path: Path) -> Classifier:
         """A model that what was asked for fits: one without a label of `labels` is refused."""
@@ -101,7 +104,8 @@ def assemble(plan: RunPlan, load: Load, stack: ExitStack, say: Say, max_frames: 
     window = Window(source, overlay) if shown else None
     view = stream.gate.view if isinstance(stream.gate, SceneWatch) else lambda: None
     status = StatusFile(plan.status, plan.status_every, view) if plan.status else None
-    return Runner(stream, queued, window=window, status=status, watch=watch, max_frames=max_frames)
+    drift = DriftFeed(plan, source, classifier, say) if plan.drift else None
+    return Runner(stream, queued, window=window, status=status, watch=watch, drift=drift, max_frames=max_frames)
 
 
 def open_stream(plan: RunPlan, load: Load, say: Say) -> Stream:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypedDict
 
 from edge_tl_runtime.core.documents import Count, NotNegative, PluginDocument, Share
-from edge_tl_runtime.scene.documents import ConditionDocument, MotionDocument, ViewDocument
+from edge_tl_runtime.scene.documents import ConditionDocument, DriftDocument, MotionDocument, ViewDocument
 from edge_tl_runtime.sinks.documents import SinkCounts
 
 
@@ -35,6 +35,7 @@ class StatusDocument(_Stored):
     cpu_percent: of one core, of this process.
     temperature_c: of the processor, null where it cannot be read.
     throttled: whether the machine slows itself down, null where it does not say.
+    drift: of --drift, null without it.
     model_reloads: how often the model file was reloaded.
     motion: of --on-motion, null without it.
     camera: whether a live source sees what it saw; null for files, and with --any-view.
@@ -73,3 +74,4 @@ class StatusDocument(_Stored):
     model_notice: str
     motion: MotionDocument | None
     camera: ConditionDocument | None
+    drift: DriftDocument | None

@@ -90,6 +90,28 @@ class RunPlan:
         None, "Write the state of the run as JSON; watch the age of the file to see that it runs.", kind=Path
     )
     status_every: float = option(5.0, "Seconds between two writings of the status file.", low=1, metavar="S")
+    drift: Path | None = option(
+        None,
+        "Tell when what the camera sees changes, and keep what is usual in this file; it goes on after a restart.",
+        kind=Path,
+        metavar="FILE",
+    )
+    drift_pictures: Path | None = option(
+        None,
+        "Keep small pictures of what is most unlike the training photos in this folder.",
+        kind=Path,
+        metavar="FOLDER",
+    )
+    drift_false_alarms: str = option(
+        "1/year", "How many changes may be told by mistake, on average.", metavar="N/PERIOD"
+    )
+    drift_day: float = option(
+        86400.0,
+        "Time in which all that is usual happens once: what is compared. A conveyor belt may need 1h.",
+        kind=DURATION,
+        low=1,
+        metavar="S",
+    )
     batch: int = option(1, "Photos or video frames per call of the model.", low=1, high=1024)
     watch_model: bool = option(False, "Load a new model file at MODEL when it passes its self-test.", kind=FLAG)
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from edge_tl_runtime.pipeline.hot_reload import ModelReloader
 from edge_tl_runtime.pipeline.stream import Result, Stream
+from edge_tl_runtime.run.drift_feed import DriftFeed
 from edge_tl_runtime.run.status import Health, StatusFile, Systemd
 from edge_tl_runtime.sinks.base import QueuedSink, kept
 from edge_tl_runtime.sinks.window import Window
@@ -34,11 +35,13 @@ class Runner:
         window: Window | None = None,
         status: StatusFile | None = None,
         watch: ModelReloader | None = None,
+        drift: DriftFeed | None = None,
         max_frames: int | None = None,
     ) -> None:
         self.stream, self.sinks, self.window = stream, list(sinks), window
         self.health = Health(stream)
         self._status, self._watch, self._max_frames = status, watch, max_frames
+        self._drift = drift
         self._systemd = Systemd()
         self._over = threading.Event()
         self._left = False
@@ -57,6 +60,8 @@ class Runner:
             for result in self.stream:
                 source.beat = time.monotonic()
                 self.health.saw(result)
+                if self._drift is not None:
+                    self._drift.saw(result, self.stream.classifier)
                 if not self._deliver(result) or source.stopping or self.health.frames == self._max_frames:
                     break
         finally:
@@ -79,6 +84,13 @@ class Runner:
                 why = f" ({counts['error']})" if "error" in counts else ""
                 found[queued.sink.name] = f"{counts['dropped']} results dropped, {counts['failed']} not written{why}"
         return found
+
+    def drift_lines(self) -> list[str]:
+        """What is to be said of drift at the end: the changes that stand, how much is unlike the training photos, what failed."""
+        document = self._drift.document() if self._drift is not None else None
+        return (
+            [] if document is None else list(filter(None, (document["notice"], document["level"], document["failed"])))
+        )
 
     def _deliver(self, result: Result) -> bool:
         """False when nobody is left who looks."""
@@ -105,6 +117,8 @@ class Runner:
         """hurried: a person waits for the end. Else what photos and whole videos gave is written, however long that takes."""
         if self._watch is not None:
             self._watch.close()
+        if self._drift is not None:
+            self._drift.close()
         for queued in self.sinks:
             queued.finish()
         whole = [] if hurried else [queued for queued in self.sinks if queued.lossless]
@@ -130,6 +144,8 @@ class Runner:
         health.counts = {queued.sink.name: queued.counts() for queued in self.sinks}
         if self._watch is not None:
             health.reloads, health.model_notice = self._watch.reloads, self._watch.notice
+        if self._drift is not None:
+            health.drift = self._drift.document()
         document = health.document()
         now = time.monotonic()
         if self._status is not None:

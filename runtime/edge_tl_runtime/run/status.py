@@ -25,7 +25,7 @@ from edge_tl_runtime.scene.reference import LearnedView
 
 if TYPE_CHECKING:
     from edge_tl_runtime.run.documents import StatusDocument
-    from edge_tl_runtime.scene.documents import ViewDocument
+    from edge_tl_runtime.scene.documents import DriftDocument, ViewDocument
     from edge_tl_runtime.sinks.documents import SinkCounts
 
 MAX_STATUS_BYTES = 2**20
@@ -41,6 +41,8 @@ class Health:
         self.stream = stream
         self.frames = 0
         self.reloads, self.model_notice = 0, ""
+        self.drift: DriftDocument | None = None
+        """Kept up to date by the runner, as the counts."""
         self.counts: dict[str, SinkCounts] = {}
         """Per sink; kept up to date by the runner."""
         self._latencies: deque[float] = deque(maxlen=WINDOW)
@@ -100,6 +102,7 @@ class Health:
             "model_notice": self.model_notice,
             "motion": watch.motion_document(source.counts) if watch else None,
             "camera": watch.camera_document() if watch else None,
+            "drift": self.drift,
         }
 
     def _cpu_share(self, now: float) -> float:

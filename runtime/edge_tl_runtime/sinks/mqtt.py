@@ -66,7 +66,8 @@ def _masked(url: str) -> str:
 
 class Mqtt(Sink):
     """Publishes under the broker's topic, quality of service 1: `label` (JSON of the result, retained) at each change, `status`
-    (retained) every STATUS_S, and `available` ("online", "offline"), the latter also by the broker when the runner vanishes.
+    (retained) every STATUS_S, `drift` (retained, that part of the status) when another change is told, and `available` ("online",
+    "offline"), the latter also by the broker when the runner vanishes.
 
     every: also `result` for every frame, quality 0. The client connects by itself, again and again. A label that changes while
     the broker is away is not an error: the newest is published when it is back, those in between are counted as lost.
@@ -91,6 +92,7 @@ class Mqtt(Sink):
         self._lost = 0
         self._on_the_way: deque[Any] = deque()
         self._status_at = -STATUS_S
+        self._drift: str | None = None
         self._told = ""
         self.notice = self._where("not connected to")
         client: Any = paho.Client(CallbackAPIVersion.VERSION2, clean_session=True)
@@ -130,6 +132,10 @@ class Mqtt(Sink):
 
     def status(self, document: dict[str, Any]) -> None:
         now = time.monotonic()
+        drift = document.get("drift")
+        if drift and drift["notice"] != self._drift and self._client.is_connected():
+            self._drift = drift["notice"]
+            self._publish("drift", json.dumps(drift, ensure_ascii=False))
         if now - self._status_at >= STATUS_S and self._client.is_connected():
             self._status_at = now
             self._publish("status", json.dumps(document, ensure_ascii=False))
@@ -180,6 +186,7 @@ class Mqtt(Sink):
         self._publish("available", "online")
         self._on_the_way.clear()
         self._due = bool(self._newest)  # the broker may have forgotten
+        self._drift = None
         self.notice = ""
         if self._told:
             self._told = ""

@@ -150,7 +150,55 @@ function showStatus() {
     ["memory", `${number(status.rss_mb, 0)} MB`],
     ["processor", known(status.cpu_percent) ? `${number(status.cpu_percent, 0)} % of a core` : "–"],
   ]);
+  showDrift();
   rows("sinks", Object.entries(status.sinks || {}).map(([name, counts]) => [name, sinkText(counts), counts.error || counts.failed > 0]));
+}
+
+// Drift: what changed since the first days, and the pictures that are most unlike the training photos.
+
+function showDrift() {
+  const drift = page.status.drift;
+  $("drift").hidden = !drift;
+  if (!drift) return;
+  put("drift-notice", [drift.notice, drift.failed].filter(Boolean).join("; "));
+  $("drift-notice").hidden = !$("drift-notice").textContent;
+  put("drift-level", drift.level || "too few events yet to compare with the training photos");
+  const learning = drift.learned < drift.learn;
+  put("drift-learned", learning ? `learning what is usual: ${drift.learned} of ${drift.learn} days` : `changes told by mistake: ${drift.false_alarms} at most`);
+  showDays(drift.days);
+  showNine(drift.pictures);
+}
+
+function showDays(days) {
+  const shares = days.map((day) => (day.events ? day.unknown / day.events : 0));
+  const chart = $("drift-days"), key = JSON.stringify(shares);
+  if (chart.dataset.shown === key) return;
+  chart.dataset.shown = key;
+  chart.replaceChildren(...days.map((day, place) => {
+    const bar = element("span"), fill = element("i");
+    fill.style.height = percent(shares[place]).replace(" ", "");
+    bar.title = `${day.time ? new Date(day.time).toLocaleDateString() : `day ${place + 1}`}: ${percent(shares[place])} of ${whole(day.events)} events unknown`;
+    bar.append(fill);
+    return bar;
+  }));
+  chart.setAttribute("aria-label", `share of unknown events per day, the newest ${percent(shares.at(-1))}`);
+  const [first, last] = $("drift-axis").children;
+  first.textContent = `unknown events, the last ${days.length} days`;
+  last.textContent = percent(shares.at(-1));
+}
+
+function showNine(pictures) {
+  const list = $("drift-pictures"), key = pictures.join("\n");
+  $("drift-shown").hidden = !pictures.length;
+  if (list.dataset.shown === key) return;
+  list.dataset.shown = key;
+  list.replaceChildren(...pictures.map((path, place) => {
+    const item = element("li"), picture = element("img");
+    picture.src = `drift/${place}.jpg?${encodeURIComponent(path.split("/").at(-1))}`;
+    picture.alt = `unlike the training photos, number ${place + 1}`;
+    item.append(picture);
+    return item;
+  }));
 }
 
 function sinkText(counts) {

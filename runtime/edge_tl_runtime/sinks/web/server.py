@@ -23,6 +23,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from edge_tl_runtime.core.files import read_regular
 from edge_tl_runtime.sinks.web.access import Access
 from edge_tl_runtime.sinks.web.feed import EncodedFrame, Feed, ViewerPosition, event
 
@@ -34,6 +35,7 @@ EVENTS_S = 0.1
 FRESH_S = 0.5
 """How long a new viewer waits for a new picture before it gets the last one."""
 CLOSE_S = 0.4
+MAX_PICTURE_BYTES = 2**20
 _HEADERS = (
     (b"content-security-policy", b"default-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'"),
     (b"x-content-type-options", b"nosniff"),
@@ -140,6 +142,7 @@ class Pages:
             "/status.json": self._status,
             "/snapshot.jpg": self._snapshot,
             "/healthz": self._healthz,
+            "/drift/{place:int}.jpg": self._drift_picture,
         }
         files = [Route(path, self._file) for path in self._files]
         return Starlette(routes=[*files, *(Route(path, endpoint) for path, endpoint in dynamic.items())])
@@ -154,6 +157,14 @@ class Pages:
     async def _healthz(self, request: Request) -> Response:
         state = str(self._feed.status.get("state"))
         return PlainTextResponse(state + "\n", 200 if state in ("LIVE", "ENDED") else 503)
+
+    async def _drift_picture(self, request: Request) -> Response:
+        """One of the pictures that the status names; the file may have given way to another one since."""
+        named = (self._feed.status.get("drift") or {}).get("pictures", [])
+        with contextlib.suppress(OSError, IndexError):
+            data = read_regular(Path(named[request.path_params["place"]]), MAX_PICTURE_BYTES)
+            return Response(data, media_type="image/jpeg")
+        return PlainTextResponse("there is no such picture\n", 404)
 
     async def _snapshot(self, request: Request) -> Response:
         self._feed.watching += 1
