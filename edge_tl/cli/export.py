@@ -106,10 +106,12 @@ COLUMNS = [
 
 
 def _told(report: ExportReport) -> list[str]:
-    """What the last file notices of pictures that are like none of its training photos, and whether a camera may have it."""
+    """How large sets of labels of the last file are, what it notices of pictures that are like none of its training
+    photos, and whether a camera may have it."""
     last = report.files[-1]
+    sets = [] if last.sets is None else [f"{last.path.name} {last.sets.describe()}"]
     if last.detection is None:
-        return [f"{last.path.name} cannot tell what it does not know: {report.no_detection}"]
+        return [*sets, f"{last.path.name} cannot tell what it does not know: {report.no_detection}"]
     lines = [f"{last.path.name} {last.detection.describe()}"]
     lines += filter(None, [last.detection.caution])
     missed = ", ".join(f"{trial.n - trial.noticed} of {trial.n} {trial.kind}" for trial in last.detection.missed)
@@ -120,7 +122,7 @@ def _told(report: ExportReport) -> list[str]:
         )
     else:
         lines.append("ready for a camera that also sees other things")
-    return lines
+    return [*sets, *lines]
 
 
 def _cells(name: str, row: CandidateRow) -> list[str]:

@@ -91,13 +91,25 @@ class DetectionDocument(TypedDict):
     trials: list[TrialDocument]
 
 
+class SetsDocument(TypedDict):
+    """Sets of labels that hold the right one.
+
+    sizes: labels in a set on average, by coverage.
+    n: photos that placed the thresholds.
+    """
+
+    sizes: dict[str, NotNegative]
+    n: AtLeastOne
+
+
 class ModelFileDocument(RowDocument):
-    """A file that was written. detection: null where it cannot tell unknown pictures."""
+    """A file that was written. detection: null where it cannot tell unknown pictures. label_sets: null where it has none."""
 
     path: str
     sha256: Sha256
     runtime_checks: list[RuntimeCheckDocument]
     detection: DetectionDocument | None
+    label_sets: SetsDocument | None
 
 
 class RecipeDocument(TypedDict):

@@ -129,6 +129,7 @@ def _export(
         _find_fp16(found, source, photos, comparison, asked=settings.quantization == "fp16")
     made = found.beside_each_other()
     made, no_detection = _with_detectors(made, source, calibration, evaluator, foreign, stage)
+    made = _with_sets(made, source, evaluator)
     files, doubts = write_files(source, made, folder, samples, settings.quantization)
     last = files[-1].row
     report = ExportReport(
@@ -167,6 +168,18 @@ def _with_detectors(
     with stage("learning what is known", min(FIT_PHOTOS, len(training))) as done:
         found = fitting.fit(training, evaluator.batches(), evaluator.data, foreign, done)
     return {name: replace(item, detection=found.get(name)) for name, item in made.items()}, fitting.why_none
+
+
+def _with_sets(made: dict[str, Made], source: Fp32Source, evaluator: FileEvaluator | None) -> dict[str, Made]:
+    """What was made, with its sets of labels, placed by its own answers. A file that exists is not changed."""
+    if evaluator is None:
+        return made
+    return {
+        name: item
+        if name == "fp32" and source.existing is not None
+        else replace(item, sets=evaluator.label_sets(item.row.answers, source.spec))
+        for name, item in made.items()
+    }
 
 
 def _busy(others: float) -> tuple[str, ...]:
