@@ -75,7 +75,7 @@ def assemble(plan: RunPlan, load: Load, stack: ExitStack, say: Say, max_frames: 
             "with two classes, --unknown notices few photos of other things; a third class of other things notices more"
         )
     say_sets(classifier, plan, say)
-    source = stack.enter_context(_opened(plan, say))
+    source = stack.enter_context(opened(plan, say))
     shown = _can_show(plan, say)
     overlay = Overlay(classifier.spec.labels if shown or plan.record else ())
     if overlay.obstacle:
@@ -108,10 +108,10 @@ def open_stream(plan: RunPlan, load: Load, say: Say) -> Stream:
     classifier = load(plan.model)
     deciders(classifier)
     say_sets(classifier, plan, say)
-    return Stream(_opened(plan, say), classifier, plan.top_k, decider=deciders, batch=plan.batch, closes=True)
+    return Stream(opened(plan, say), classifier, plan.top_k, decider=deciders, batch=plan.batch, closes=True)
 
 
-def _opened(plan: RunPlan, say: Say) -> Source:
+def opened(plan: RunPlan, say: Say) -> Source:
     """The source. Raises UsageError for options that it cannot follow."""
     options = LiveOptions(
         width=plan.size[0] if plan.size else 0,
