@@ -325,6 +325,7 @@ def export(
     *,
     quantize: str | None = None,
     photos: PathLike | None = None,
+    background: PathLike | None = None,
     weights: str = TrainSettings.weights,
     progress: bool | Reporter = False,
     **settings: Any,
@@ -334,6 +335,7 @@ def export(
     Returns the file that travels.
 
     quantize: "int8", "fp16" or None. photos: labelled, to calibrate and evaluate on; None: the run's own.
+    background: photos of nothing, which choose how much is called unknown; None: the run's own.
     settings: target, max_drop (points of top-1, as the command takes it), search, calibration_photos, qat_epochs, layers, seed.
     Where the quantized file is refused, the best file that was written is returned, with an EdgeTLWarning that says why;
     `Model.report` holds all that was measured. Raises UsageError, DataError, ExportError, OutputError, MissingPackage.
@@ -350,6 +352,7 @@ def export(
         weights,
         report.stage,
         report.say,
+        None if background is None else Path(background),
     )
     for line in (*exported.warnings, *filter(None, [exported.refused])):
         warnings.warn(line, EdgeTLWarning, stacklevel=2)

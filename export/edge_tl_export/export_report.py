@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_tl_export.detection.background import BackgroundTrial
 from edge_tl_export.detection.detector import Detection
 from edge_tl_export.onnx_graph.other_runtimes import RuntimeCheck
 from edge_tl_export.onnx_graph.verify import Parity
@@ -29,7 +30,7 @@ FORMAT: Final = 2
 class ModelFile:
     """A file of the table, with its row and what other runtimes made of it. is_new: not one that was there and is unchanged.
     detection: what it notices of pictures that are like none of its training photos; None where it cannot tell. sets: of labels;
-    None where too few photos evaluated it, and for a file that was there."""
+    None where too few photos evaluated it, and for a file that was there. background: what it notices of background photos."""
 
     path: Path
     sha256: str
@@ -38,6 +39,7 @@ class ModelFile:
     is_new: bool = True
     detection: Detection | None = None
     sets: FittedSets | None = None
+    background: BackgroundTrial | None = None
 
     def to_dict(self) -> ModelFileDocument:
         return {
@@ -47,6 +49,7 @@ class ModelFile:
             "runtime_checks": [check.to_dict() for check in self.checks],
             "detection": None if self.detection is None else self.detection.to_dict(),
             "label_sets": None if self.sets is None else self.sets.to_dict(),
+            "background": None if self.background is None else self.background.to_dict(),
         }
 
 

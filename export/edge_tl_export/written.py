@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from edge_tl_export.detection.background import BackgroundTrial
 from edge_tl_export.detection.detector import Detection
 from edge_tl_export.export_report import ModelFile
 from edge_tl_export.fp32_source import Fp32Source
@@ -40,6 +41,7 @@ class Made:
     how: Mapping[str, Any]
     detection: Detection | None = None
     sets: FittedSets | None = None
+    background: BackgroundTrial | None = None
 
     @property
     def graph(self) -> bytes:
@@ -91,7 +93,7 @@ def write_files(
         checks = check_in_other_runtimes(item.model, logits(samples), samples, precision)
         warnings += [check.describe() for check in checks if check.read and not check.agrees]
         row = replace(item.row, bytes=len(data))
-        files.append(ModelFile(path, sha256(data), row, checks, is_new, item.detection, item.sets))
+        files.append(ModelFile(path, sha256(data), row, checks, is_new, item.detection, item.sets, item.background))
     write_together(contents)
     for precision in set(QUANTIZED) - made.keys():
         path = folder / file_name(source.stem, precision)

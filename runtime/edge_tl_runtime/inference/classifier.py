@@ -24,6 +24,7 @@ from edge_tl_runtime.inference.label_sets import LabelSetRule
 from edge_tl_runtime.inference.ood import KEPT, OODDetector, ood_detector_of
 from edge_tl_runtime.inference.providers import PROVIDERS, find_provider
 from edge_tl_runtime.inference.settings import PredictSettings
+from edge_tl_runtime.inference.usual_keep import usual_keep
 from edge_tl_runtime.modelfile.onnx import parse_spec, read_model
 from edge_tl_runtime.modelfile.spec import ModelSpec
 
@@ -213,11 +214,12 @@ class Classifier:
     def keep(self, asked: float | None) -> float:
         """The fraction of photos like the training photos that stays known: what was asked for, or the default; 0: all are known.
 
-        By default only files with features tell: logits alone would miss most of what is unknown.
+        By default only files with features tell: logits alone would miss most of what is unknown. Background photos of the
+        training may have chosen another default (`inference.usual_keep`).
         """
         if asked is not None:
             return asked
-        return KEPT if self.detector is not None and self.detector.by_features else 0.0
+        return usual_keep(self.spec, KEPT) if self.detector is not None and self.detector.by_features else 0.0
 
     def is_known(self, keep: float) -> Callable[[NDArray[np.float32]], bool]:
         """Tells by the `evidence` of a frame whether it is like the photos that the model was trained on, of which it keeps a
