@@ -8,6 +8,7 @@ from pathlib import Path
 
 from edge_tl.data.foreign import foreign_photographs
 from edge_tl.report.export.page import write_export_page
+from edge_tl.training.background import load_background
 from edge_tl.training.run_folder import WEIGHTS, StoredRun, open_run
 from edge_tl.training.settings import TrainSettings
 from edge_tl_export import ExportReport, ExportSettings, Stage, export_file, export_model
@@ -33,11 +34,13 @@ def deploy(
     weights: str,
     stage: Stage,
     say: Callable[[str], None],
+    background: Path | None = None,
 ) -> ExportReport:
     """Export a run folder, a backbone by name or an FP32 file to `folder`, with its page.
 
     folder: None is the run's own, one named after the backbone, or that of the file. photos: labelled, to calibrate and
-    evaluate on; None takes those the run was trained on. Raises UsageError, DataError, and whatever `edge_tl_export` raises.
+    evaluate on; None takes those the run was trained on. background: photos of nothing; None takes those of the run. Raises
+    UsageError, DataError, and whatever `edge_tl_export` raises.
     """
     if folder is not None and folder.suffix == ".onnx":
         raise UsageError(
@@ -49,7 +52,7 @@ def deploy(
     if path.suffix == ".onnx" or (path.is_file() and path.suffix != Path(WEIGHTS).suffix):
         if weights != TrainSettings.weights:
             raise UsageError(f"--weights is for the name of a backbone; {path} has its own, leave it out")
-        return _deploy_file(path, folder, settings, photos, stage, say)
+        return _deploy_file(path, folder, settings, photos, stage, say, background)
     source = open_run(model, weights)
     photos = photos or _training_data(source, needed=settings.quantization == "int8")
     calibration, validation = _parts(photos, source.spec, settings, say)
@@ -65,6 +68,7 @@ def deploy(
         parent_sha256=parent,
         stage=stage,
         foreign=[] if validation is None else foreign_photographs(source.spec.labels),
+        background=_background(background, source, say),
     )
     write_export_page(report, source.spec)
     return report
@@ -86,6 +90,7 @@ def _deploy_file(
     photos: Path | None,
     stage: Stage,
     say: Callable[[str], None],
+    background: Path | None,
 ) -> ExportReport:
     spec = read_spec(path)
     if settings.quantization == "int8" and spec.precision == "fp32" and photos is None:
@@ -103,9 +108,22 @@ def _deploy_file(
         validation=validation,
         stage=stage,
         foreign=[] if validation is None else foreign_photographs(spec.labels),
+        background=None if background is None else load_background(background),
     )
     write_export_page(report, spec)
     return report
+
+
+def _background(asked: Path | None, run: StoredRun, say: Callable[[str], None]) -> LabelledPhotos | None:
+    """Photos of nothing: those asked for, or those of the run, which says so where they are gone."""
+    recorded = run.settings.get("background", "")
+    if asked is None and recorded and not Path(recorded).is_dir():
+        say(
+            f"the run's background photos are no longer at {recorded}, so they choose nothing; give them with --background FOLDER"
+        )
+        return None
+    folder = asked or (Path(recorded) if recorded else None)
+    return None if folder is None else load_background(folder)
 
 
 def _parts(

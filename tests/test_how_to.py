@@ -27,6 +27,7 @@ LEFT = {
     "photos-to-data-set": ["check.html", "runs/listed/model.safetensors"],
     "choose-a-recipe": ["runs/first/report.html", "recipes.html"],
     "quantize-without-losing-accuracy": ["exported/model.onnx", "exported/export.html", "exported/export.json"],
+    "unknown-and-unsure": ["empty"],
     "raspberry-pi": ["runs/mine/model.tune.json", "status.json", "results.jsonl"],
     "watch-a-camera": ["status.json"],
     "adopt-a-model": ["ours.onnx", "attack-ours/robustness.html"],

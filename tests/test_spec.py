@@ -272,7 +272,7 @@ def test_a_document_of_version_1_is_read_and_written_as_version_3():
 
 def test_what_is_kept_without_being_used_is_known():
     spec = ModelSpec.from_dict({**WHOLE, "novelty": 1})
-    unused = {*OPTIONAL, "history", "novelty"} - {"training_images", "features", "ood_score"}
+    unused = {*OPTIONAL, "history", "novelty"} - {"training_images", "features", "ood_score", "label_sets"}
     assert spec.unused() == sorted(unused)
 
 

@@ -13,6 +13,7 @@ from edge_tl_runtime.evaluation.settings import SPLITS
 from edge_tl_runtime.evaluation.training_overlap import unseen
 from edge_tl_runtime.evaluation.unknown import KnownLogits
 from edge_tl_runtime.images.datasets.dataset import LabelledPhotos
+from edge_tl_runtime.inference.label_sets import LabelSetRule
 from edge_tl_runtime.modelfile.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -27,12 +28,21 @@ def known_logits(classifier: Classifier) -> Logits:
 
 
 def evaluate_on(
-    spec: ModelSpec, logits: Logits, data: Path, split: str, count: int | None, report: Reporter
+    spec: ModelSpec,
+    logits: Logits,
+    data: Path,
+    split: str,
+    count: int | None,
+    report: Reporter,
+    sets: LabelSetRule | None = None,
 ) -> tuple[Evaluation, LabelledPhotos]:
     """The figures, and the photos they are of, without those that the model was trained on.
 
-    split: one of SPLITS. count: so many photos only, spread over the classes. Raises DataError when nothing could be read.
+    split: one of SPLITS. count: so many photos only, spread over the classes. sets: of `Classifier.label_sets`, to count what
+    they hold. Raises DataError when nothing could be read.
     """
+    if sets is not None and (note := sets.note()):
+        report.say(note)
     if split not in SPLITS:
         raise UsageError(f"split is {split!r}; there are {', '.join(SPLITS)}")
     photos = photos_to_evaluate(spec, data, split)
@@ -45,7 +55,7 @@ def evaluate_on(
         left_out = overlap.left_out
         some = f"{len(photos)} photos of {total}, "
     with report.stage("evaluating", len(photos)) as done:
-        evaluation = evaluate_model(spec, logits, photos, split, data.resolve().name, done, left_out)
+        evaluation = evaluate_model(spec, logits, photos, split, data.resolve().name, done, left_out, sets)
     evaluation = replace(evaluation, data=some + evaluation.data)
     return evaluation, evaluation.overlap.without(photos) if evaluation.overlap else photos
 

@@ -54,6 +54,7 @@ class StreamOptions(TypedDict, total=False):
     frozen: float
     threshold: float
     unknown: float
+    coverage: float
     labels: str
     smooth: str
     top_k: int
@@ -124,13 +125,15 @@ class Model:
         channels: Channels | None = None,
         top: int = PredictSettings.top_k,
         unknown: float | None = PredictSettings.unknown,
+        coverage: float | None = PredictSettings.coverage,
     ) -> Prediction:
         """Classify one picture. May be called from several threads; they take turns.
 
         image: a path, the bytes of a photo file, a Pillow image, or an array, uint8, (H, W, 3) or grey (H, W).
         channels: "rgb" or "bgr", for an array with colours, which cannot say so itself. top: classes in the answer.
         unknown: fraction of photos like the training photos that stays known, 0.95 or 0.99, or 0 for all; None: 0.99 where the
-        file tells by its features. The label of a picture that is not known is "unknown".
+        file tells by its features. The label of a picture that is not known is "unknown". coverage: probability, such as 0.95,
+        with which `label_set` of the answer holds the right label.
         Raises BadImage, BadFrame, DataError, UsageError.
 
         >>> Model("model-int8.onnx").predict(cv2.imread("bee.jpg"), channels="bgr", top=2).top[0].label
@@ -141,7 +144,7 @@ class Model:
         classifier = self.classifier
         frame = frame_of(image, channels)
         with self._lock:
-            return classifier.classify(frame, top, classifier.keep(unknown))
+            return classifier.classify(frame, top, classifier.keep(unknown), classifier.label_sets(coverage))
 
     def evaluate(
         self,
@@ -149,15 +152,18 @@ class Model:
         *,
         split: str = EvaluateSettings.split,
         count: int | None = EvaluateSettings.count,
+        coverage: float | None = PredictSettings.coverage,
         progress: bool | Reporter = False,
     ) -> Evaluation:
         """Accuracy on labelled photos that it was not trained on, as `edge-tl evaluate`.
 
-        split: "val", "test", "train" or "all". count: so many photos only, spread over the classes. Raises DataError.
+        split: "val", "test", "train" or "all". count: so many photos only, spread over the classes. coverage: count how often
+        sets of labels for it hold the right one. Raises DataError, UsageError.
         """
         classifier, report = self.classifier, reporter(progress)
+        sets = classifier.label_sets(coverage)
         with self._lock:
-            return evaluate_on(classifier.spec, known_logits(classifier), Path(photos), split, count, report)[0]
+            return evaluate_on(classifier.spec, known_logits(classifier), Path(photos), split, count, report, sets)[0]
 
     def evaluate_corrupted(
         self,
@@ -321,6 +327,7 @@ def export(
     *,
     quantize: str | None = None,
     photos: PathLike | None = None,
+    background: PathLike | None = None,
     weights: str = TrainSettings.weights,
     progress: bool | Reporter = False,
     **settings: Any,
@@ -330,6 +337,7 @@ def export(
     Returns the file that travels.
 
     quantize: "int8", "fp16" or None. photos: labelled, to calibrate and evaluate on; None: the run's own.
+    background: photos of nothing, which choose how much is called unknown; None: the run's own.
     settings: target, max_drop (points of top-1, as the command takes it), search, calibration_photos, qat_epochs, layers, seed.
     Where the quantized file is refused, the best file that was written is returned, with an EdgeTLWarning that says why;
     `Model.report` holds all that was measured. Raises UsageError, DataError, ExportError, OutputError, MissingPackage.
@@ -346,6 +354,7 @@ def export(
         weights,
         report.stage,
         report.say,
+        None if background is None else Path(background),
     )
     for line in (*exported.warnings, *filter(None, [exported.refused])):
         warnings.warn(line, EdgeTLWarning, stacklevel=2)

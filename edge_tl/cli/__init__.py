@@ -22,6 +22,7 @@ __all__ = ["ALSO_CALLED", "COMMANDS", "GROUPS", "LazyGroup", "cli", "invoke", "m
 COMMANDS = {
     "demo": "Run everything on built-in photos, without the network.",
     "train": "Train a classifier on a folder of photos.",
+    "collect": "Take photos from a camera, to train with.",
     "evaluate": "Measure the accuracy of a model on labelled photos.",
     "export": "Make verified ONNX files, FP32 and INT8, from a run.",
     "predict": "Classify photos.",
@@ -39,7 +40,7 @@ COMMANDS = {
 }
 
 GROUPS = {
-    "Make a model": ("demo", "data", "train", "export", "adopt"),
+    "Make a model": ("demo", "data", "collect", "train", "export", "adopt"),
     "Use it": ("predict", "run"),
     "Evaluate it": ("evaluate", "attack", "dream", "report"),
     "The machine": ("pack", "bench", "tune", "inspect", "doctor"),

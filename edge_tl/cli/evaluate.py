@@ -12,9 +12,11 @@ from edge_tl.cli.console import percent, progress, say, say_skipped, table
 from edge_tl.cli.options import option_of, options
 from edge_tl.training.settings import TrainSettings
 from edge_tl_runtime.evaluation.settings import EvaluateSettings
+from edge_tl_runtime.inference.settings import PredictSettings
 
 if TYPE_CHECKING:
     from edge_tl_runtime.evaluation.evaluate import Evaluation, Logits
+    from edge_tl_runtime.inference.label_sets import LabelSetRule
     from edge_tl_runtime.modelfile.spec import ModelSpec
     from edge_tl_runtime.robustness.corrupted_accuracy import CorruptedAccuracy
 
@@ -28,6 +30,9 @@ MAX_CLASSES = 40
 @options(EvaluateSettings, "split")
 @option_of(TrainSettings, "weights", "Weights of a backbone that MODEL names.")
 @options(EvaluateSettings, without=("split",))
+@option_of(
+    PredictSettings, "coverage", "Count how often sets of labels for this coverage, such as 0.95, hold the right label."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(
     model: str,
@@ -38,6 +43,7 @@ def command(
     severities: str,
     seed: int,
     count: int | None,
+    coverage: float | None,
     as_json: bool,
 ) -> None:
     """Evaluate MODEL (an ONNX file, a run, or the name of a backbone with its ImageNet head) on the labelled photos of DATA.
@@ -49,8 +55,8 @@ def command(
 
     report = Reporter(progress, say)
     wanted = None if corruptions is None else named(corruptions, severities)
-    spec, logits, counting = _open(model, weights)
-    evaluation, photos = evaluate_on(spec, counting, data, split, count, report)
+    spec, logits, counting, sets = _open(model, weights, coverage)
+    evaluation, photos = evaluate_on(spec, counting, data, split, count, report, sets)
     say_skipped(evaluation.skipped, evaluation.n, photos.root, evaluation.adjusted)
     assert evaluation.overlap is not None
     if line := evaluation.overlap.left_out_line():
@@ -65,21 +71,26 @@ def command(
         _print_corrupted(corrupted)
 
 
-def _open(model: str, weights: str) -> tuple[ModelSpec, Logits, Logits]:
-    """The contract of a model, its scores, and its scores while counting what is unknown, where the file tells that.
+def _open(model: str, weights: str, coverage: float | None) -> tuple[ModelSpec, Logits, Logits, LabelSetRule | None]:
+    """The contract of a model, its scores, its scores while counting what is unknown, where the file tells that, and its sets.
 
-    By onnxruntime for an ONNX file, by PyTorch for anything else.
+    By onnxruntime for an ONNX file, by PyTorch for anything else. Raises UsageError for sets of what has none.
     """
     if Path(model).suffix == ".onnx":
         from edge_tl.api.evaluating import known_logits
         from edge_tl_runtime.inference.classifier import Classifier, SessionSettings
 
         classifier = Classifier(model, SessionSettings(spin=True))
-        return classifier.spec, classifier.logits, known_logits(classifier)
+        return classifier.spec, classifier.logits, known_logits(classifier), classifier.label_sets(coverage)
     from edge_tl.training.run_folder import open_run
+    from edge_tl_runtime.core.errors import UsageError
 
+    if coverage is not None:
+        raise UsageError(
+            f"{model} has no label sets, which are made for each exported file: export it and evaluate that file"
+        )
     run = open_run(model, weights)
-    return run.spec, run.logits, run.logits
+    return run.spec, run.logits, run.logits, None
 
 
 def _print(evaluation: Evaluation) -> None:
@@ -103,6 +114,8 @@ def _print(evaluation: Evaluation) -> None:
         click.echo(f"expected calibration error {evaluation.reliability.ece:.3f}")
     if evaluation.unknown is not None:
         click.echo(evaluation.unknown.describe())
+    if evaluation.coverage is not None:
+        click.echo(evaluation.coverage.describe())
     for line in evaluation.overlap.lines() if evaluation.overlap else ():
         click.echo(line)
 

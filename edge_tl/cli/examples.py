@@ -8,6 +8,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "edge-tl train photos -o runs/mine",
         "edge-tl train photos -o runs/mixed --recipe finetune --set finetune.mixup=0.2",
     ),
+    "collect": ("edge-tl collect --background empty --source 0 --for 60s",),
     "evaluate": (
         "edge-tl evaluate runs/mine/model.onnx photos",
         "edge-tl evaluate runs/mine photos --split test --json",

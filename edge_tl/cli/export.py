@@ -41,10 +41,24 @@ class ExportCommand(Sections):
     metavar="FOLDER",
     help="Labelled photos: some to calibrate on, others to evaluate on.  [default: the run's own]",
 )
+@click.option(
+    "--background",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Photos of the empty scene or of other things: they choose how much is called unknown.  [default: the run's own]",
+)
 @option_of(TrainSettings, "weights", "Weights of a backbone that RUN names.")
 @options(ExportSettings, without=("quantization",))
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def command(model: str, folder: Path | None, photos: Path | None, weights: str, as_json: bool, **values: Any) -> None:
+def command(
+    model: str,
+    folder: Path | None,
+    photos: Path | None,
+    background: Path | None,
+    weights: str,
+    as_json: bool,
+    **values: Any,
+) -> None:
     """Export RUN to verified ONNX files. RUN is a run folder, the name of a backbone (with its ImageNet head), or an FP32 file
     of edge-tl, exported or adopted.
 
@@ -55,7 +69,7 @@ def command(model: str, folder: Path | None, photos: Path | None, weights: str, 
     from edge_tl.report.export.page import page_name
 
     settings = assembled(ExportSettings, values)
-    report = deploy(model, folder, settings, photos, weights, progress, say)
+    report = deploy(model, folder, settings, photos, weights, progress, say, background)
     for warning in report.warnings:
         say(f"warning: {warning}")
     say_skipped(report.skipped, root=photos if photos is not None and photos.is_dir() else None)
@@ -106,12 +120,16 @@ COLUMNS = [
 
 
 def _told(report: ExportReport) -> list[str]:
-    """What the last file notices of pictures that are like none of its training photos, and whether a camera may have it."""
+    """How large sets of labels of the last file are, what it notices of pictures that are like none of its training
+    photos, and whether a camera may have it."""
     last = report.files[-1]
+    sets = [] if last.sets is None else [f"{last.path.name} {last.sets.describe()}"]
     if last.detection is None:
-        return [f"{last.path.name} cannot tell what it does not know: {report.no_detection}"]
+        return [*sets, f"{last.path.name} cannot tell what it does not know: {report.no_detection}"]
     lines = [f"{last.path.name} {last.detection.describe()}"]
     lines += filter(None, [last.detection.caution])
+    if last.background is not None:
+        lines += filter(None, [f"{last.path.name}, {last.background.describe()}", last.background.caution])
     missed = ", ".join(f"{trial.n - trial.noticed} of {trial.n} {trial.kind}" for trial in last.detection.missed)
     if missed:
         lines.append(
@@ -120,7 +138,7 @@ def _told(report: ExportReport) -> list[str]:
         )
     else:
         lines.append("ready for a camera that also sees other things")
-    return lines
+    return [*sets, *lines]
 
 
 def _cells(name: str, row: CandidateRow) -> list[str]:

@@ -53,6 +53,7 @@ def command(model: Path, as_json: bool) -> None:
         "scores": f"{spec.scores.activation}, temperature {spec.scores.temperature:g}",
         "accuracy": evaluated,
         "OOD score": _ood_score(spec),
+        "label sets": _label_sets(spec),
         "training": _settings(spec.training),
         "has seen": "not listed" if spec.training_images is None else spec.training_images.describe(),
         "export": _settings(
@@ -79,6 +80,19 @@ def _ood_score(spec: ModelSpec) -> str:
     except BadModelError as error:
         return str(error)
     return "no thresholds" if found is None else found.describe()
+
+
+def _label_sets(spec: ModelSpec) -> str:
+    """For which coverages there are sets of labels, and the probability that a label must reach."""
+    from edge_tl_runtime.inference.label_sets import stored_thresholds
+
+    if spec.label_sets is None:
+        return "none"
+    levels = (
+        f"{100 * level:g} %: {'the likeliest alone' if p >= 1 else f'labels from {100 * p:.3g} % on'}"
+        for level, p in stored_thresholds(spec.label_sets).items()
+    )
+    return f"{', '.join(levels)}; placed by {spec.label_sets.n} photos, {spec.label_sets.data}"
 
 
 def _contract(spec: ModelSpec) -> str:

@@ -29,6 +29,7 @@ def command(
     images: tuple[str, ...],
     top_k: int,
     unknown: float | None,
+    coverage: float | None,
     threads: int | None,
     provider: str | None,
     profile: bool,
@@ -49,13 +50,16 @@ def command(
     for image in images:
         _require_photos(image, model)
     classifier = open_classifier(model, threads, provider, profile, "row", SessionSettings(spin=True), say)
+    sets = classifier.label_sets(coverage)
+    if sets is not None and (note := sets.note()):
+        say(note)
     sources = [Photos(image) for image in images]
     keep = classifier.keep(unknown)
     shown, failed = 0, False
     skipped: list[Unreadable] = []
     for source in sources:
         for record in source:
-            prediction = classifier.classify(record.frame, top_k, keep)
+            prediction = classifier.classify(record.frame, top_k, keep, sets)
             shown += 1
             if as_json:
                 click.echo(json.dumps({"source": record.source, **prediction.to_dict()}, ensure_ascii=False))
@@ -77,9 +81,16 @@ def command(
 
 
 def _in_words(prediction: Prediction) -> str:
-    """`dog 98.2 %  (cat 1.8 %)`; of a picture that is like none of the training photos, `unknown  (dog 98.2 %, cat 1.8 %)`."""
+    """`dog 98.2 %  (cat 1.8 %)`; of a picture that is like none of the training photos, `unknown  (dog 98.2 %, cat 1.8 %)`; of a
+    set of labels, `dog or cat  (dog 60.0 %, cat 40.0 %)`."""
+    from edge_tl_runtime.inference.label_sets import in_words
+
     classes = [f"{score.label} {percent(score.confidence)}" for score in prediction.top]
-    shown = [prediction.label] if not prediction.known else [classes.pop(0)]
+    several = prediction.label_set is not None and len(prediction.label_set) > 1
+    if several:
+        shown = [in_words([score.label for score in prediction.label_set or ()])]
+    else:
+        shown = [prediction.label] if not prediction.known else [classes.pop(0)]
     return "  ".join(shown + ([f"({', '.join(classes)})"] if classes else []))
 
 

@@ -60,7 +60,7 @@ def command(
     with ExitStack() as stack:
         runner = assemble(plan, load, stack, _told(plan), max_frames)
         source = runner.stream.source
-        with _stopped_by_signals(source):
+        with stopped_by_signals(source):
             runner.run()
     _sum_up(runner)
     # Beside a camera what a sink missed is told; of files everything was asked for.
@@ -110,7 +110,7 @@ def _sum_up(runner: Runner) -> None:
 
 
 @contextmanager
-def _stopped_by_signals(source: Source) -> Iterator[None]:
+def stopped_by_signals(source: Source) -> Iterator[None]:
     """SIGINT and SIGTERM end the loop in good order after the frame at hand; a second one ends the process at once.
 
     The hang-up of a terminal (SIGHUP) changes nothing: a runner that was started over ssh goes on.

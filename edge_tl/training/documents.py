@@ -97,6 +97,7 @@ class AskedTrainingDocument(TypedDict):
     test: str
     teacher: str
     unlabelled: str
+    background: str
     seed: Count
     device: str
     finetune: dict[str, Any]

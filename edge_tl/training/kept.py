@@ -22,7 +22,7 @@ from edge_tl.training.probe.cross_validation import CrossValidated
 from edge_tl.training.probe.features import Features, fingerprint
 from edge_tl.training.result import TrainResult, figures
 from edge_tl.training.run_folder import ValidationLogits
-from edge_tl.training.seen import list_seen_photos
+from edge_tl.training.seen import background_digests, list_seen_photos
 from edge_tl.training.settings import TrainSettings
 from edge_tl.training.validation import Validator
 from edge_tl_runtime.evaluation.evaluate import Evaluation, score
@@ -164,7 +164,7 @@ def _spec(outcome: Outcome, test: Evaluation | None, calibration: Calibration) -
         normalization=backbone.normalization,
         arch=backbone.name,
         scores=Scores(temperature=calibration.temperature),
-        data_fingerprint=fingerprint(*outcome.features),
+        data_fingerprint=fingerprint(*outcome.features, others=background_digests(settings)),
         training_images=list_seen_photos(splits, outcome.features, settings),
         validation=outcome.kept.evaluation.accuracy,
         training={
@@ -181,6 +181,7 @@ def _spec(outcome: Outcome, test: Evaluation | None, calibration: Calibration) -
             **Grouping(settings.group).record(splits.val.names),
             "test": None if test is None else figures(test),
             **({"cross_validated": crossed.to_dict()} if crossed else {}),
+            **({"background": Path(settings.background).resolve().name} if settings.background else {}),
             **({} if outcome.mirrors else {"mirror": False}),
             **({"hardening": outcome.hardening} if outcome.hardening else {}),
             "ece": {"before": round(calibration.before.ece, 6), "after": round(calibration.after.ece, 6)},

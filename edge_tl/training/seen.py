@@ -21,7 +21,8 @@ from edge_tl_runtime.modelfile.training_images import TrainingImages
 
 
 def list_seen_photos(splits: Splits, features: tuple[Features, Features], settings: TrainSettings) -> TrainingImages:
-    """Training photos, those without labels too, and validation photos; and what the weights of an earlier run had seen.
+    """Training photos, those without labels too, and validation photos, among which background
+    photos count; and what the weights of an earlier run had seen.
 
     features: of the training and validation photos of `splits`, in this order.
     """
@@ -31,8 +32,15 @@ def list_seen_photos(splits: Splits, features: tuple[Features, Features], settin
     )
     if settings.unlabelled:
         taught |= _digests(load_unlabelled(Path(settings.unlabelled)))
+    if settings.background:
+        chose |= _digests(load_unlabelled(Path(settings.background)))
     earlier = seen_by_weights(Path(settings.weights))
     return fingerprint_photos(SeenFiles(taught, chose), [earlier] if earlier is not None else [])
+
+
+def background_digests(settings: TrainSettings) -> list[str]:
+    """SHA-256 of the background photos of a training that can be read; [] without any."""
+    return list(_digests(load_unlabelled(Path(settings.background)))) if settings.background else []
 
 
 def _digests(photos: LabelledPhotos) -> dict[str, Path]:

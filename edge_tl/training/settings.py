@@ -118,6 +118,11 @@ class TrainSettings:
     test: str = option("", "Photos only to evaluate on at the end: a fraction of each class, or a folder.")
     teacher: str = option("", "A run or a backbone whose answers to learn from (distillation).")
     unlabelled: str = option("", "A folder of photos without labels, for the teacher to label.", rare=True)
+    background: str = option(
+        "",
+        "A folder of photos of the empty scene or of other things: no class, they choose how much is called unknown.",
+        metavar="FOLDER",
+    )
     seed: int = option(0, "Seed of splits, order and views.", low=0)
     device: str = option("auto", "Device to compute on; auto: a GPU if there is one.", "auto", "cpu", "cuda", "mps")
     finetune: FinetuneSettings = field(default_factory=FinetuneSettings)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 
 from edge_tl.data.named import resolve
 from edge_tl.training import run_folder as run
+from edge_tl.training.background import check_background
 from edge_tl.training.devices import pick_device
 from edge_tl.training.distributed import process_group
 from edge_tl.training.finetune import early, further
@@ -35,6 +37,8 @@ def train(data: Path | str, folder: Path, settings: TrainSettings, stage: Stage,
     Raises DataError for photos that cannot make a classifier, WeightsError, UsageError, OutputError.
     """
     fresh = not folder.exists()
+    if settings.background:  # an export finds it from any folder
+        settings = replace(settings, background=str(Path(settings.background).resolve()))
     try:
         return _train(str(data), folder, settings, stage, say)
     except EdgeTLError:
@@ -102,6 +106,8 @@ def _photos(data: str, settings: TrainSettings, device: torch.device, stage: Sta
     root = resolve(data, stage, say)
     splits = load_photos(root, settings, device, stage)
     early.refuse_photos(splits, settings)
+    for line in check_background(splits, settings, stage):
+        say(line)
     return root, splits
 
 

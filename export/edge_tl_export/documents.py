@@ -66,7 +66,7 @@ class RowDocument(TypedDict):
 
 
 class KeptDocument(TypedDict):
-    """Photos that trained nothing, and how many of them stay known."""
+    """Photos that trained nothing, and how many of them stay known; of background photos, how many are called unknown."""
 
     noticed: Count
     n: AtLeastOne
@@ -91,13 +91,40 @@ class DetectionDocument(TypedDict):
     trials: list[TrialDocument]
 
 
+class BackgroundTrialDocument(TypedDict):
+    """What a file notices of background photos.
+
+    keep: fraction of photos like those of the classes that stays known unless another is asked for.
+    chosen_by: photos that chose it, and how many of them are called unknown.
+    check: the same of others, which chose nothing.
+    """
+
+    keep: Share
+    chosen_by: KeptDocument
+    check: KeptDocument
+
+
+class SetsDocument(TypedDict):
+    """Sets of labels that hold the right one.
+
+    sizes: labels in a set on average, by coverage.
+    n: photos that placed the thresholds.
+    """
+
+    sizes: dict[str, NotNegative]
+    n: AtLeastOne
+
+
 class ModelFileDocument(RowDocument):
-    """A file that was written. detection: null where it cannot tell unknown pictures."""
+    """A file that was written. detection: null where it cannot tell unknown pictures. label_sets: null where it has none.
+    background: null without background photos."""
 
     path: str
     sha256: Sha256
     runtime_checks: list[RuntimeCheckDocument]
     detection: DetectionDocument | None
+    label_sets: SetsDocument | None
+    background: BackgroundTrialDocument | None
 
 
 class RecipeDocument(TypedDict):

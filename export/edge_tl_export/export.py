@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from edge_tl_export.detection.background import BackgroundPhotos
 from edge_tl_export.detection.detector import FIT_PHOTOS, Fitting
 from edge_tl_export.export_report import Changed, ExportReport
 from edge_tl_export.fp32_source import Fp32Source, from_file, from_network
@@ -26,6 +27,7 @@ from edge_tl_runtime.core.errors import DataError
 from edge_tl_runtime.core.files import make_folder
 from edge_tl_runtime.core.progress import Stage
 from edge_tl_runtime.images.datasets.dataset import LabelledPhotos
+from edge_tl_runtime.images.datasets.survey import Unreadable
 from edge_tl_runtime.images.decode import Frame
 from edge_tl_runtime.machine.cpu import cpu_name, this_target
 from edge_tl_runtime.machine.tune import BUSY
@@ -47,6 +49,7 @@ def export_model(
     stage: Stage,
     parent_sha256: str = "",
     foreign: Sequence[Frame] = (),
+    background: LabelledPhotos | None = None,
 ) -> ExportReport:
     """Write `model.onnx` and, where one passes, `model-<precision>.onnx` into `folder`.
 
@@ -55,7 +58,7 @@ def export_model(
     them.
 
     calibration: photos for INT8; validation: evaluation photos, never the same ones. network: on the CPU. foreign: frames of none
-    of the classes, which the files should call unknown.
+    of the classes, which the files should call unknown. background: photos of nothing, which choose how much they call unknown.
     Raises ExportError when a file fails a check, DataError for INT8 without photos or with photos that show nothing, OutputError.
     """
     _check_photos(settings, calibration, validation)
@@ -63,7 +66,7 @@ def export_model(
     with stage("exporting", 1) as done:
         source = from_network(network, spec, parent_sha256)
         done(1)
-    return _export(source, folder, settings, calibration, validation, stage, foreign)
+    return _export(source, folder, settings, calibration, validation, stage, foreign, background)
 
 
 def export_file(
@@ -75,6 +78,7 @@ def export_file(
     validation: LabelledPhotos | None,
     stage: Stage,
     foreign: Sequence[Frame] = (),
+    background: LabelledPhotos | None = None,
 ) -> ExportReport:
     """Write `NAME-<precision>.onnx` for an FP32 file NAME.onnx, exported or adopted, where one passes; as `export_model`.
 
@@ -86,7 +90,7 @@ def export_file(
     _check_photos(settings, calibration, validation)
     check_targets(source, folder)
     make_folder(folder)
-    return _export(source, folder, settings, calibration, validation, stage, foreign)
+    return _export(source, folder, settings, calibration, validation, stage, foreign, background)
 
 
 def _check_photos(
@@ -112,6 +116,7 @@ def _export(
     validation: LabelledPhotos | None,
     stage: Stage,
     foreign: Sequence[Frame],
+    background: LabelledPhotos | None,
 ) -> ExportReport:
     spec = source.spec
     photos = CalibrationPhotos(
@@ -129,6 +134,13 @@ def _export(
         _find_fp16(found, source, photos, comparison, asked=settings.quantization == "fp16")
     made = found.beside_each_other()
     made, no_detection = _with_detectors(made, source, calibration, evaluator, foreign, stage)
+    made = _with_sets(made, source, evaluator)
+    left_out: tuple[Unreadable, ...] = ()
+    if background is not None:
+        with stage("background", len(background)) as done:
+            nothing = BackgroundPhotos(background, spec.resize, done)
+            kept = [] if evaluator is None else list(evaluator.batches())
+            made, left_out = _with_background(made, nothing, kept, foreign), nothing.skipped
     files, doubts = write_files(source, made, folder, samples, settings.quantization)
     last = files[-1].row
     report = ExportReport(
@@ -145,7 +157,7 @@ def _export(
         warnings=(*photos.warnings, *found.warnings, *doubts),
         refused=found.refused,
         no_detection=no_detection,
-        skipped=(*photos.skipped, *(() if evaluator is None else evaluator.skipped)),
+        skipped=(*photos.skipped, *(() if evaluator is None else evaluator.skipped), *left_out),
         stem=source.stem,
     )
     return replace(report, warnings=(*report.warnings, *_busy(report.others)))
@@ -167,6 +179,31 @@ def _with_detectors(
     with stage("learning what is known", min(FIT_PHOTOS, len(training))) as done:
         found = fitting.fit(training, evaluator.batches(), evaluator.data, foreign, done)
     return {name: replace(item, detection=found.get(name)) for name, item in made.items()}, fitting.why_none
+
+
+def _with_sets(made: dict[str, Made], source: Fp32Source, evaluator: FileEvaluator | None) -> dict[str, Made]:
+    """What was made, with its sets of labels, placed by its own answers. A file that exists is not changed."""
+    if evaluator is None:
+        return made
+    return {
+        name: item
+        if name == "fp32" and source.existing is not None
+        else replace(item, sets=evaluator.label_sets(item.row.answers, source.spec))
+        for name, item in made.items()
+    }
+
+
+def _with_background(
+    made: dict[str, Made], nothing: BackgroundPhotos, kept: list[NDArray[np.uint8]], foreign: Sequence[Frame]
+) -> dict[str, Made]:
+    """What was made, with what background photos choose; a file that cannot tell unknown pictures stays as it is."""
+    found = {}
+    for name, item in made.items():
+        if item.detection is not None:
+            detection, trial = nothing.tried(item.detection, name, kept, foreign)
+            item = replace(item, detection=detection, background=trial)
+        found[name] = item
+    return found
 
 
 def _busy(others: float) -> tuple[str, ...]:

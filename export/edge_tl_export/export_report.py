@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_tl_export.detection.background import BackgroundTrial
 from edge_tl_export.detection.detector import Detection
 from edge_tl_export.onnx_graph.other_runtimes import RuntimeCheck
 from edge_tl_export.onnx_graph.verify import Parity
 from edge_tl_export.search.compare import CandidateRow
+from edge_tl_export.search.fitted_sets import FittedSets
 from edge_tl_export.search.search import Candidate, Layer
 from edge_tl_runtime.images.datasets.survey import Unreadable
 from edge_tl_runtime.machine.cpu import cpu_name
@@ -27,7 +29,8 @@ FORMAT: Final = 2
 @dataclass(frozen=True)
 class ModelFile:
     """A file of the table, with its row and what other runtimes made of it. is_new: not one that was there and is unchanged.
-    detection: what it notices of pictures that are like none of its training photos; None where it cannot tell."""
+    detection: what it notices of pictures that are like none of its training photos; None where it cannot tell. sets: of labels;
+    None where too few photos evaluated it, and for a file that was there. background: what it notices of background photos."""
 
     path: Path
     sha256: str
@@ -35,6 +38,8 @@ class ModelFile:
     checks: tuple[RuntimeCheck, ...] = ()
     is_new: bool = True
     detection: Detection | None = None
+    sets: FittedSets | None = None
+    background: BackgroundTrial | None = None
 
     def to_dict(self) -> ModelFileDocument:
         return {
@@ -43,6 +48,8 @@ class ModelFile:
             **self.row.to_dict(),
             "runtime_checks": [check.to_dict() for check in self.checks],
             "detection": None if self.detection is None else self.detection.to_dict(),
+            "label_sets": None if self.sets is None else self.sets.to_dict(),
+            "background": None if self.background is None else self.background.to_dict(),
         }
 
 

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from edge_tl_runtime.core.settings import check, option
 from edge_tl_runtime.machine.cpu import TARGETS, this_target
 
+LEAST_BACKGROUND = 20
+"""Background photos at least: half of them choose what is called unknown, the other half are the check."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ExportSettings:

@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from edge_tl_export.detection.background import BackgroundTrial
 from edge_tl_export.detection.detector import Detection
 from edge_tl_export.export_report import ModelFile
 from edge_tl_export.fp32_source import Fp32Source
@@ -19,6 +20,7 @@ from edge_tl_export.onnx_graph.other_runtimes import check_in_other_runtimes
 from edge_tl_export.onnx_graph.plain_graph import opset_of
 from edge_tl_export.onnx_graph.verify import make_self_test
 from edge_tl_export.search.compare import CandidateRow, open_model
+from edge_tl_export.search.fitted_sets import FittedSets
 from edge_tl_runtime.core.errors import BadModelError, UsageError
 from edge_tl_runtime.core.files import sha256, write_together
 from edge_tl_runtime.inference.classifier import Classifier
@@ -31,12 +33,15 @@ QUANTIZED = ("int8", "fp16")
 
 @dataclass(frozen=True)
 class Made:
-    """A file to be: its graph, its row of the table, what its contract says of how it was made, what tells unknown pictures."""
+    """A file to be: its graph, its row of the table, what its contract says of how it was made, what tells unknown pictures,
+    and its sets of labels."""
 
     model: bytes
     row: CandidateRow
     how: Mapping[str, Any]
     detection: Detection | None = None
+    sets: FittedSets | None = None
+    background: BackgroundTrial | None = None
 
     @property
     def graph(self) -> bytes:
@@ -88,7 +93,7 @@ def write_files(
         checks = check_in_other_runtimes(item.model, logits(samples), samples, precision)
         warnings += [check.describe() for check in checks if check.read and not check.agrees]
         row = replace(item.row, bytes=len(data))
-        files.append(ModelFile(path, sha256(data), row, checks, is_new, item.detection))
+        files.append(ModelFile(path, sha256(data), row, checks, is_new, item.detection, item.sets, item.background))
     write_together(contents)
     for precision in set(QUANTIZED) - made.keys():
         path = folder / file_name(source.stem, precision)
@@ -112,6 +117,7 @@ def _with_contract(source: Fp32Source, precision: str, item: Made, test: SelfTes
         self_test=test,
         features=None if item.detection is None else item.detection.features,
         ood_score=_ood_score(item),
+        label_sets=None if item.sets is None else item.sets.section,
     )
     if not source.metadata:
         return with_checksum(item.graph, spec)

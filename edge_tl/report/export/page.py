@@ -44,6 +44,7 @@ def write_export_page(report: ExportReport, spec: ModelSpec) -> Path:
         unevaluated=len(report.tried) - len(evaluated),
         chosen=report.chosen,
         checks=[(file.path.name, check) for file in report.files for check in file.checks],
+        with_sets=[file for file in report.files if file.sets is not None],
         detecting=[file for file in report.files if file.detection is not None],
         front=front(evaluated, report.front, report.max_drop) if len(evaluated) > 1 and last.top1 is not None else None,
         sensitivity=sensitivity(report.layers) if report.layers else None,

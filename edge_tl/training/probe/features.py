@@ -7,7 +7,7 @@ computed again, one that was only renamed or moved to another split is not.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -177,13 +177,16 @@ class _Cache:
         write_bytes(self.path, save({"digests": digests, "features": np.stack(list(self.rows.values()))}))
 
 
-def fingerprint(*parts: Features) -> str:
-    """SHA-256 over the names' classes and contents of data sets, independent of where they lie and of their order."""
+def fingerprint(*parts: Features, others: Iterable[str] = ()) -> str:
+    """SHA-256 over the names' classes and contents of data sets, independent of where they lie and of their order.
+
+    others: digests of photos of no class."""
     lines = sorted(
         f"{position}/{target}/{digest}"
         for position, part in enumerate(parts)
         for target, digest in zip(part.targets, part.digests, strict=True)
     )
+    lines += sorted(f"background/{digest}" for digest in others)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 

@@ -9,15 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_tl_export.detection.trials import (
-    BLURRED,
-    BLURRED_PHOTOS,
-    FOREIGN,
-    DetectionTrial,
-    blurred,
-    empty_pictures,
-    seen_by_model,
-)
+from edge_tl_export.detection.trials import DetectionTrial, strange_pictures
 from edge_tl_export.onnx_graph.feature_output import FEATURES, with_features
 from edge_tl_export.search.compare import in_batches, open_model
 from edge_tl_runtime.evaluation.evaluate import PixelReader
@@ -42,13 +34,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Detection:
-    """model: the graph with its second output. trials: what the file notices at `KEPT`. kept: held-out photos that stay known."""
+    """model: the graph with its second output. trials: what the file notices at `keep`, the fraction
+    of known photos that it keeps by default. kept: held-out photos that stay known."""
 
     model: bytes = field(repr=False)
     features: FeatureOutput
     ood_score: OODScore
     trials: tuple[DetectionTrial, ...]
     kept: DetectionTrial
+    keep: float = KEPT
 
     def describe(self) -> str:
         noticed = ", ".join(trial.describe() for trial in self.trials)
@@ -70,7 +64,7 @@ class Detection:
 
     def to_dict(self) -> DetectionDocument:
         return {
-            "keep": KEPT,
+            "keep": self.keep,
             "kept": {"noticed": self.kept.noticed, "n": self.kept.n},
             "trials": [{"kind": trial.kind, "noticed": trial.noticed, "n": trial.n} for trial in self.trials],
         }
@@ -138,12 +132,7 @@ class Fitting:
         return whole, np.asarray(targets, np.int64)
 
     def _strange(self, kept: Sequence[NDArray[np.uint8]], foreign: Sequence[Frame]) -> dict[str, NDArray[np.uint8]]:
-        pictures = empty_pictures(self._rule)
-        step = max(1, sum(map(len, kept)) // BLURRED)
-        pictures[BLURRED_PHOTOS] = blurred(np.concatenate(kept)[::step][:BLURRED])
-        if foreign:
-            pictures[FOREIGN] = seen_by_model(foreign, self._rule)
-        return pictures
+        return strange_pictures(self._rule, kept, foreign)
 
     def _tried(
         self,

@@ -65,6 +65,18 @@ def empty_pictures(rule: ResizeRule) -> dict[str, NDArray[np.uint8]]:
     return {PLAIN: np.stack(plain), COVERED: np.stack(covered), NOISE: np.stack(grains)}
 
 
+def strange_pictures(
+    rule: ResizeRule, kept: Sequence[NDArray[np.uint8]], foreign: Sequence[Frame]
+) -> dict[str, NDArray[np.uint8]]:
+    """By kind, uint8 (N, H, W, 3). kept: batches of evaluation photos; foreign: frames of none of the classes."""
+    pictures = empty_pictures(rule)
+    step = max(1, sum(map(len, kept)) // BLURRED)
+    pictures[BLURRED_PHOTOS] = blurred(np.concatenate(kept)[::step][:BLURRED])
+    if foreign:
+        pictures[FOREIGN] = seen_by_model(foreign, rule)
+    return pictures
+
+
 def blurred(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Photos, uint8 (N, H, W, 3), of which only patches of colour are left."""
     sigma = BLUR * pixels.shape[2]

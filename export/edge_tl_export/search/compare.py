@@ -5,12 +5,13 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_tl_export.search.fitted_sets import FittedSets, fitted_sets
 from edge_tl_export.settings import ExportSettings
 from edge_tl_runtime.core.progress import Progress
 from edge_tl_runtime.core.statistics import discordant, group_dependence
@@ -22,7 +23,7 @@ from edge_tl_runtime.images.datasets.survey import Unreadable
 from edge_tl_runtime.inference.classifier import INPUT_NAME, OUTPUT_NAME, SessionSettings, open_session
 from edge_tl_runtime.inference.ood import OODThresholds, fit_ood_thresholds
 from edge_tl_runtime.machine.cpu import OtherPrograms
-from edge_tl_runtime.modelfile.spec import ResizeRule
+from edge_tl_runtime.modelfile.spec import ModelSpec, ResizeRule
 
 if TYPE_CHECKING:
     from edge_tl_export.documents import RowDocument
@@ -104,7 +105,7 @@ class CandidateRow:
     evaluation and against are None where there were no evaluation photos, against for FP32 itself too.
     sqnr: signal to quantization noise of the logits, decibels, on the photos that rank candidates; None for FP32, and without
     such photos. max_drop: what the verdict allows. ood_thresholds: from the file's own answers; None where too few photos
-    evaluated it.
+    evaluated it. answers: its logits on the evaluation photos, float32 (N, C).
     """
 
     precision: str
@@ -115,6 +116,7 @@ class CandidateRow:
     sqnr: float | None = None
     max_drop: float = MAX_DROP
     ood_thresholds: OODThresholds | None = None
+    answers: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
 
     @property
     def top1(self) -> float | None:
@@ -234,6 +236,10 @@ class FileEvaluator:
         pixels: NDArray[np.uint8] = batch.pixels[0]
         return pixels
 
+    def label_sets(self, answers: NDArray[np.float32] | None, spec: ModelSpec) -> FittedSets | None:
+        """Sets of labels by a file's answers to the photos, float32 (N, C); None where the photos are too few."""
+        return None if answers is None else fitted_sets(answers, self._targets, self._groups, spec, self.data)
+
     def name(self, place: int) -> str:
         return self._photos.name(self.indices[place])
 
@@ -290,6 +296,7 @@ class Comparison:
             evaluation,
             max_drop=max_drop,
             ood_thresholds=ood_thresholds,
+            answers=None if evaluator is None else evaluator.reference,
         )
 
     def time(self, model: bytes, name: str) -> PairedTime:
@@ -309,6 +316,7 @@ class Comparison:
             evaluation=evaluation,
             paired=self.evaluator.paired(answers),
             ood_thresholds=fit_ood_thresholds(answers, evaluation.data),
+            answers=answers,
         )
 
 

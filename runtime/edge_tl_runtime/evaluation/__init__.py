@@ -1,3 +1,12 @@
 """How often a model is right: accuracy and its intervals, reliability of confidences, photos it was trained on."""
 
-__all__ = ["accuracy_claim", "documents", "evaluate", "reliability", "settings", "training_overlap", "unknown"]
+__all__ = [
+    "accuracy_claim",
+    "covered",
+    "documents",
+    "evaluate",
+    "reliability",
+    "settings",
+    "training_overlap",
+    "unknown",
+]

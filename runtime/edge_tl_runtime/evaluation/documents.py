@@ -72,6 +72,39 @@ class UnknownDocument(TypedDict):
     right: Count
 
 
+class CoveredClassDocument(TypedDict):
+    """A class, and how many of its photos are covered."""
+
+    label: str
+    covered: Count
+    n: AtLeastOne
+
+
+class CoverageDocument(TypedDict):
+    """How often sets of labels hold the right one.
+
+    asked: the coverage that a person wants.
+    stored: that of the threshold, the same or higher.
+    covered: photos whose set holds the right label, of n that are new to the file.
+    mean_size: labels in a set.
+    largest: labels of the largest set.
+    single: photos with one label alone.
+    worst_class: the class that is covered least often.
+    placed: true where none of the photos is new: they placed the threshold, and say little of others.
+    """
+
+    asked: Share
+    stored: Share
+    covered: Count
+    n: AtLeastOne
+    ci95: Interval
+    mean_size: NotNegative
+    largest: AtLeastOne
+    single: Count
+    worst_class: CoveredClassDocument
+    placed: bool
+
+
 class ReliabilityDocument(TypedDict):
     """How far confidences can be believed, per bin of confidence.
 
@@ -108,6 +141,7 @@ class EvaluationDocument(TypedDict):
     skipped: files that were passed over, each with the reason.
     adjusted: names of photos whose pixels had to be changed to be read, by what was done.
     unknown: null where it was not asked.
+    coverage: of sets of labels; null where it was not asked.
     training_overlap: null where it was not asked.
     """
 
@@ -126,4 +160,5 @@ class EvaluationDocument(TypedDict):
     skipped: list[SkippedDocument]
     adjusted: dict[str, list[str]]
     unknown: UnknownDocument | None
+    coverage: CoverageDocument | None
     training_overlap: OverlapDocument | None

@@ -16,6 +16,7 @@ from edge_tl_runtime.core.progress import Progress, silent
 from edge_tl_runtime.core.statistics import group_dependence, mean_of_rates, wilson
 from edge_tl_runtime.core.text import percent
 from edge_tl_runtime.core.threads import map_in_order
+from edge_tl_runtime.evaluation.covered import Coverage, Sets, coverage_of
 from edge_tl_runtime.evaluation.reliability import Reliability, reliability
 from edge_tl_runtime.evaluation.training_overlap import (
     TrainingOverlap,
@@ -78,8 +79,8 @@ class Evaluation:
     reliability: of the probabilities, None where the model did not say how logits become probabilities.
     overlap: which photos the model has seen, None where that was not asked. adjusted: names of photos whose pixels had to be
     changed to be read, by what was done (`images.formats.pixels`). unknown: how many would be called unknown; None where that
-    was not asked. dependence: how many photos count as one in the intervals, since those of one origin are right or wrong
-    together (`group_dependence`).
+    was not asked. coverage: of sets of labels; None where that was not asked. dependence: how many photos count as one in the
+    intervals, since those of one origin are right or wrong together (`group_dependence`).
     """
 
     labels: tuple[str, ...]
@@ -91,6 +92,7 @@ class Evaluation:
     overlap: TrainingOverlap | None = None
     adjusted: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     unknown: UnknownCount | None = None
+    coverage: Coverage | None = None
     dependence: float = 1.0
 
     @property
@@ -190,6 +192,7 @@ class Evaluation:
             "skipped": [item.to_dict() for item in self.skipped],
             "adjusted": {note: list(names) for note, names in self.adjusted.items()},
             "unknown": None if self.unknown is None else self.unknown.to_dict(),
+            "coverage": None if self.coverage is None else self.coverage.to_dict(),
             "training_overlap": None if self.overlap is None else self.overlap.to_dict(),
         }
 
@@ -200,6 +203,7 @@ class Evaluation:
         lines = [
             self.describe() + (f"; {self.data}" if self.data else ""),
             *([self.unknown.describe()] if self.unknown else []),
+            *([self.coverage.describe()] if self.coverage else []),
             *(self.overlap.lines() if self.overlap else ()),
         ]
         rows = [(row.label, row.n, percent(row.recall), percent(row.precision)) for row in self.per_class]
@@ -308,7 +312,7 @@ def photos_to_evaluate(spec: ModelSpec, data: Path, split: str) -> LabelledPhoto
 
 def evaluate(logits: Logits, photos: LabelledPhotos, rule: ResizeRule, data: str) -> Evaluation:
     """Evaluate `logits` on photos, a few at a time. data: names them in words. Raises DataError when nothing could be read."""
-    return _evaluate(logits, PixelReader(photos, rule), data, None)[0]
+    return _evaluate(logits, PixelReader(photos, rule), data, None).evaluation
 
 
 def evaluate_model(
@@ -319,31 +323,46 @@ def evaluate_model(
     name: str,
     progress: Progress = silent,
     left_out: Sequence[str] = (),
+    sets: Sets | None = None,
 ) -> Evaluation:
     """Evaluate a model on photos that it was not trained on; on all of them where `split` asks for "train" or "all".
 
-    name: of the data, for the person. left_out: names of photos that were left out before. `Evaluation.overlap` says which
-    photos were left out and which of the others the model has seen. Raises DataError when nothing could be read, or the model
-    was trained on all.
+    name: of the data, for the person. left_out: names of photos that were left out before. sets: count what they hold.
+    `Evaluation.overlap` says which photos were left out and which of the others the model has seen. Raises DataError when
+    nothing could be read, or the model was trained on all.
     """
     seen = SeenPhotos.of(spec.training_images)
     reader = PixelReader(
         photos, spec.resize, progress=progress, seen=seen, with_trained_on=asks_for_training_photos(split)
     )
-    evaluation, right = _evaluate(logits, reader, "", spec.scores)
+    found = _evaluate(logits, reader, "", spec.scores)
+    evaluation, right = found.evaluation, (found.answers.argmax(1) == found.truth).tolist()
     if isinstance(logits, KnownLogits):
         evaluation = replace(evaluation, unknown=logits.counted(right))
     overlap = what_is_known(spec)
+    roles = list(reader.roles.values())
+    if sets is not None:
+        probabilities = spec.scores.probabilities(found.answers)
+        covered = coverage_of(sets, probabilities, found.truth, spec.labels, found.groups, roles)
+        evaluation = replace(evaluation, coverage=covered)
     if seen is not None:
-        roles = list(reader.roles.values())
         correct = {role: sum(ok for ok, own in zip(right, roles, strict=True) if own == role) for role in ROLES}
         names = (*left_out, *(photos.name(place) for place in reader.left_out))
         overlap = replace(overlap, left_out=names, counts=counted(roles), correct=correct)
     return replace(evaluation, data=overlap.in_words(photos.split, name), overlap=overlap)
 
 
-def _evaluate(logits: Logits, reader: PixelReader, data: str, scores: Scores | None) -> tuple[Evaluation, list[bool]]:
-    """The figures, and of each photo read whether the answer was right."""
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    """The figures, and of each photo read its logits, (N, C), its class, (N,), and its origin."""
+
+    evaluation: Evaluation
+    answers: NDArray[np.float32]
+    truth: NDArray[np.int64]
+    groups: list[str]
+
+
+def _evaluate(logits: Logits, reader: PixelReader, data: str, scores: Scores | None) -> _Answered:
     rows, targets = [], []
     for batch in reader:
         rows.append(logits(batch.pixels))
@@ -352,8 +371,7 @@ def _evaluate(logits: Logits, reader: PixelReader, data: str, scores: Scores | N
     known = reader.photos.groups or photo_origins(reader.photos)
     groups = [known[place] for place in reader.roles]
     evaluation = score(answers, truth, reader.photos.labels, data, tuple(reader.skipped), scores, groups)
-    evaluation = replace(evaluation, adjusted=reader.adjusted())
-    return evaluation, (answers.argmax(1) == truth).tolist()
+    return _Answered(replace(evaluation, adjusted=reader.adjusted()), answers, truth, groups)
 
 
 def score(

@@ -1,3 +1,3 @@
-"""From a model file and pixels to labels: the classifier, execution providers, the out-of-distribution score."""
+"""From a model file and pixels to labels: the classifier, execution providers, the out-of-distribution score, sets of labels."""
 
-__all__ = ["classifier", "documents", "feature_distance", "ood", "providers", "settings"]
+__all__ = ["classifier", "documents", "feature_distance", "label_sets", "ood", "providers", "settings", "usual_keep"]

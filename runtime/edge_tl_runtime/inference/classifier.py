@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,9 +20,11 @@ from edge_tl_runtime.core.text import one_line, percent, plural
 from edge_tl_runtime.core.threads import usable_cores
 from edge_tl_runtime.images.crop import crop_resize
 from edge_tl_runtime.images.decode import Frame
+from edge_tl_runtime.inference.label_sets import LabelSetRule
 from edge_tl_runtime.inference.ood import KEPT, OODDetector, ood_detector_of
 from edge_tl_runtime.inference.providers import PROVIDERS, find_provider
 from edge_tl_runtime.inference.settings import PredictSettings
+from edge_tl_runtime.inference.usual_keep import usual_keep
 from edge_tl_runtime.modelfile.onnx import parse_spec, read_model
 from edge_tl_runtime.modelfile.spec import ModelSpec
 
@@ -60,11 +62,16 @@ class Prediction:
 
     top: the k likeliest classes, likeliest first. latency_ms: crop, resize and inference together, without decoding.
     known: False where the picture is like none of the training photos, and the likeliest class is not to be believed.
+    label_set: labels that hold the right one as often as was asked for, likeliest first; None where that was not asked, and for a
+    picture that is not known.
     """
 
     top: tuple[Score, ...]
     latency_ms: float
     known: bool = True
+    label_set: tuple[Score, ...] | None = None
+    with_set: bool = field(default=False, repr=False)
+    """Whether a set was asked for."""
 
     @property
     def label(self) -> str:
@@ -76,13 +83,16 @@ class Prediction:
         return self.top[0].confidence
 
     def to_dict(self) -> PredictionDocument:
-        return {
-            **self.top[0].to_dict(),
+        document: PredictionDocument = {
             "label": self.label,
+            "confidence": self.top[0].to_dict()["confidence"],
             "known": self.known,
             "top": [score.to_dict() for score in self.top],
             "latency_ms": round(self.latency_ms, 3),
         }
+        if self.with_set:
+            document["set"] = set_document(self.label_set)
+        return document
 
     def _repr_html_(self) -> str:
         return html_table(self.label, ["class", "confidence"], [(s.label, percent(s.confidence)) for s in self.top])
@@ -163,17 +173,35 @@ class Classifier:
                 )
         return [np.asarray(array, dtype=np.float32) for array in found]
 
-    def classify(self, frame: Frame, top: int = PredictSettings.top_k, keep: float = 0.0) -> Prediction:
+    def classify(
+        self, frame: Frame, top: int = PredictSettings.top_k, keep: float = 0.0, sets: LabelSetRule | None = None
+    ) -> Prediction:
         """Classify one frame, uint8 (H, W, 3), BGR, any size. Not for several threads at once: it reuses one input buffer.
 
-        keep: fraction of photos like the training photos that stay known, see `keep`; 0: every picture is known.
-        Raises as `is_known`.
+        keep: fraction of photos like the training photos that stay known, see `keep`; 0: every picture is known. sets: of
+        `label_sets`, for an answer with its set. Raises as `is_known`.
         """
         started = time.perf_counter()
         logits = self.frame_logits(frame)
         known = not keep or self.is_known(keep)(self.evidence)
         elapsed = time.perf_counter() - started
-        return self.ranked(self.probabilities(logits), top, elapsed * 1e3, known)
+        probabilities = self.probabilities(logits)
+        answer = self.ranked(probabilities, top, elapsed * 1e3, known)
+        if sets is None:
+            return answer
+        return replace(answer, label_set=self.label_set(probabilities, sets) if known else None, with_set=True)
+
+    def label_sets(self, coverage: float | None) -> LabelSetRule | None:
+        """What makes sets that hold the right label with this probability, in (0, 1); None for None.
+
+        Raises UsageError for a file without them, or without any for so high a coverage.
+        """
+        return None if coverage is None else LabelSetRule.of(self.spec, coverage, str(self.path))
+
+    def label_set(self, probabilities: NDArray[np.float64], sets: LabelSetRule) -> tuple[Score, ...]:
+        """The set of one row of probabilities, (C,), likeliest first."""
+        places = sets.places(probabilities)
+        return tuple(Score(self.spec.labels[place], float(probabilities[place]), place) for place in places)
 
     @property
     def evidence(self) -> NDArray[np.float32]:
@@ -186,11 +214,12 @@ class Classifier:
     def keep(self, asked: float | None) -> float:
         """The fraction of photos like the training photos that stays known: what was asked for, or the default; 0: all are known.
 
-        By default only files with features tell: logits alone would miss most of what is unknown.
+        By default only files with features tell: logits alone would miss most of what is unknown. Background photos of the
+        training may have chosen another default (`inference.usual_keep`).
         """
         if asked is not None:
             return asked
-        return KEPT if self.detector is not None and self.detector.by_features else 0.0
+        return usual_keep(self.spec, KEPT) if self.detector is not None and self.detector.by_features else 0.0
 
     def is_known(self, keep: float) -> Callable[[NDArray[np.float32]], bool]:
         """Tells by the `evidence` of a frame whether it is like the photos that the model was trained on, of which it keeps a
@@ -310,6 +339,11 @@ class Classifier:
                 f"allowed {test.tolerance:.3g}; expected {self.spec.labels[test.top1]!r}, "
                 f"got {self.spec.labels[int(got.argmax())]!r}. Copy the file again, or export it for this CPU"
             )
+
+
+def set_document(label_set: Sequence[Score] | None) -> list[str] | None:
+    """The labels of a set, for JSON; None for a picture that has none."""
+    return None if label_set is None else [score.label for score in label_set]
 
 
 def best_scores(probabilities: NDArray[np.float64], labels: Sequence[str], top: int) -> tuple[Score, ...]:

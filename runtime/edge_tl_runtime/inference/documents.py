@@ -16,7 +16,16 @@ class ScoreDocument(TypedDict):
     confidence: Share
 
 
-class PredictionDocument(ScoreDocument):
+class WithSet(TypedDict, total=False):
+    """What `--coverage` adds.
+
+    set: labels that hold the right one with the probability that was asked for, likeliest first; null where known is false.
+    """
+
+    set: list[str] | None
+
+
+class PredictionDocument(ScoreDocument, WithSet):
     """The model's answer for one photo.
 
     label: the likeliest class; unknown where known is false.

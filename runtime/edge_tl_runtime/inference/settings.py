@@ -21,12 +21,26 @@ def unknown_option(what: str) -> Any:
     )
 
 
+def coverage_option() -> Any:
+    """The field for how often a set of labels holds the right one."""
+    return option(
+        None,
+        "Also give the set of labels that holds the right one with this probability, such as 0.95: `cat or dog` where the model "
+        "cannot decide. A frame that is `unknown` has no set.",
+        kind=float,
+        low=0.01,
+        high=0.9999,
+        metavar="P",
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class PredictSettings:
     """Of an answer."""
 
     top_k: int = option(5, "Number of classes in each answer.", low=1)
     unknown: float | None = unknown_option("photos")
+    coverage: float | None = coverage_option()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -382,5 +382,5 @@ _OPTIONAL: dict[str, type[Section]] = {
 """Sections that a document of version 2 may have."""
 _OBEYED = frozenset({*_KINDS, *_CORE, "version", "training_images"})
 """What `needs` may name for this release to go on."""
-_ON_REQUEST = ("features", "ood_score")
+_ON_REQUEST = ("features", "ood_score", "label_sets")
 """Sections that are acted upon where a person asks for it; the rest is kept and not acted upon."""

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tl_runtime.core.errors import UsageError
-from edge_tl_runtime.inference.classifier import UNKNOWN, Score, best_scores
+from edge_tl_runtime.inference.classifier import UNKNOWN, Score, best_scores, set_document
+from edge_tl_runtime.inference.label_sets import LabelSetRule, in_words
 from edge_tl_runtime.inference.settings import PredictSettings
 from edge_tl_runtime.modelfile.spec import ModelSpec
 from edge_tl_runtime.pipeline.smoothing import Smoother
@@ -29,6 +30,8 @@ class Decision:
     top: the likeliest classes of those that count, likeliest first, after smoothing. known: whether the first is to be believed.
     label, index: the shown class, UNKNOWN and -1 where it is not known. confidence: its probability in [0, 1], calibrated where
     the model is and among all its classes, be they allowed or not; where the class is not known, that of the likeliest one.
+    label_set: of those that count, the labels that hold the right one as often as was asked for, the shown one first; None where
+    that was not asked (`with_set`), and where the class is not known.
     """
 
     label: str
@@ -36,14 +39,29 @@ class Decision:
     confidence: float
     known: bool
     top: tuple[Score, ...]
+    label_set: tuple[Score, ...] | None = None
+    with_set: bool = False
+
+    @property
+    def words(self) -> str:
+        """What a person reads: the label, or "cat or dog"."""
+        return self.label if self.label_set is None else in_words([score.label for score in self.label_set])
+
+    @property
+    def answer(self) -> tuple[str, frozenset[str]]:
+        """What is new if it differs from that of the frame before: the label, and the labels of its set."""
+        return self.label, frozenset(score.label for score in self.label_set or ())
 
     def to_dict(self) -> DecisionDocument:
-        return {
+        document: DecisionDocument = {
             "label": self.label,
             "confidence": round(self.confidence, 6),
             "known": self.known,
             "top": [score.to_dict() for score in self.top],
         }
+        if self.with_set:
+            document["set"] = set_document(self.label_set)
+        return document
 
 
 class Decider:
@@ -63,18 +81,21 @@ class Decider:
         allow: Sequence[str] = (),
         smoother: Smoother | None = None,
         is_known: IsKnown | None = None,
+        sets: LabelSetRule | None = None,
     ) -> None:
         """threshold: probability below which a frame is unknown; allow: the labels that count, all when empty; is_known:
-        asked of every frame's own evidence. Raises UsageError for a label that the model does not have."""
+        asked of every frame's own evidence; sets: makes the set of labels from every frame's own probabilities. Raises
+        UsageError for a label that the model does not have."""
         if not 0.0 <= threshold <= 1.0:
             raise UsageError(f"a threshold of {threshold:g}; give a probability between 0 and 1")
-        self.top, self.threshold, self.smoother, self.is_known = top, threshold, smoother, is_known
+        self.top, self.threshold, self.smoother, self.is_known, self.sets = top, threshold, smoother, is_known, sets
         missing = sorted(set(allow) - set(spec.labels))
         if missing:
             raise UsageError(f"the model has no label {missing[0]!r}; it has: {', '.join(spec.labels[:20])}")
         counting = set(allow or spec.labels)
         self._indices = [index for index, label in enumerate(spec.labels) if label in counting]
         self._labels = [spec.labels[index] for index in self._indices]
+        self._spec_labels, self._counting = spec.labels, frozenset(self._indices)
         self._all = len(self._labels) == len(spec.labels)
 
     def decide(
@@ -88,8 +109,8 @@ class Decider:
         forward. ranked: the likeliest classes of this very frame, where they are known already; not ranked again when nothing
         here changes them."""
         if len(ranked) == self.top and self._all and self.smoother is None:
-            return self._evaluated(ranked[0], ranked, evidence)
-        shown = -1
+            return self._evaluated(ranked[0], ranked, evidence, probabilities)
+        shown, own = -1, probabilities
         if not self._all:
             probabilities = probabilities[self._indices]
         if self.smoother is not None:
@@ -100,13 +121,24 @@ class Decider:
         if not self._all:
             top = tuple(replace(score, index=self._indices[score.index]) for score in top)
             best = replace(best, index=self._indices[best.index])
-        return self._evaluated(best, top, evidence)
+        return self._evaluated(best, top, evidence, own)
 
-    def _evaluated(self, best: Score, top: tuple[Score, ...], evidence: NDArray[np.float32]) -> Decision:
+    def _evaluated(
+        self, best: Score, top: tuple[Score, ...], evidence: NDArray[np.float32], own: NDArray[np.float64]
+    ) -> Decision:
         known = best.confidence >= self.threshold and (self.is_known is None or self.is_known(evidence))
+        with_set = self.sets is not None
         if not known:
-            return Decision(UNKNOWN, -1, best.confidence, False, top)
-        return Decision(best.label, best.index, best.confidence, True, top)
+            return Decision(UNKNOWN, -1, best.confidence, False, top, with_set=with_set)
+        return Decision(best.label, best.index, best.confidence, True, top, self._set(best, own), with_set)
+
+    def _set(self, best: Score, own: NDArray[np.float64]) -> tuple[Score, ...] | None:
+        """The set of this very frame's probabilities, for which the promise holds, without labels that do not count, and with the
+        shown one, be it from smoothing: a label more breaks no promise."""
+        if self.sets is None:
+            return None
+        others = (place for place in self.sets.places(own) if place in self._counting and place != best.index)
+        return (best, *(Score(self._spec_labels[place], float(own[place]), place) for place in others))
 
     def _score(self, index: int, probabilities: NDArray[np.float64]) -> Score:
         return Score(self._labels[index], float(probabilities[index]), index)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TypedDict
 
 from edge_tl_runtime.core.documents import Count, NotNegative, Share
-from edge_tl_runtime.inference.documents import ScoreDocument
+from edge_tl_runtime.inference.documents import ScoreDocument, WithSet
 
 
-class DecisionDocument(TypedDict):
+class DecisionDocument(WithSet):
     """What is shown of a frame.
 
     label: what is shown: unknown where known is false.

@@ -40,7 +40,7 @@ from edge_tl_runtime.sinks import (
     window_obstacle,
 )
 from edge_tl_runtime.sinks.draw.overlay import Overlay
-from edge_tl_runtime.sinks.text import CSV_COLUMNS
+from edge_tl_runtime.sinks.text import CSV_COLUMNS, SET_COLUMN
 from edge_tl_runtime.sources import LiveOptions, Patience, Source, Video, open_source
 
 Load = Callable[[Path], Classifier]
@@ -81,7 +81,8 @@ def assemble(plan: RunPlan, load: Load, stack: ExitStack, say: Say, max_frames: 
         say(
             "with two classes, --unknown notices few photos of other things; a third class of other things notices more"
         )
-    source = stack.enter_context(_opened(plan, say))
+    say_sets(classifier, plan, say)
+    source = stack.enter_context(opened(plan, say))
     shown = _can_show(plan, say)
     overlay = Overlay(classifier.spec.labels if shown or plan.record else ())
     if overlay.obstacle:
@@ -116,7 +117,8 @@ def open_stream(plan: RunPlan, load: Load, say: Say) -> Stream:
     deciders = _deciders(plan)
     classifier = load(plan.model)
     deciders(classifier)
-    source = _opened(plan, say)
+    say_sets(classifier, plan, say)
+    source = opened(plan, say)
     return Stream(
         source, classifier, plan.top_k, decider=deciders, batch=plan.batch, closes=True, gate=_gate(plan, source, say)
     )
@@ -132,7 +134,7 @@ def _gate(plan: RunPlan, source: Source, say: Say) -> SceneWatch | None:
     return SceneWatch(motion, camera, live=source.live, say=say) if motion or camera else None
 
 
-def _opened(plan: RunPlan, say: Say) -> Source:
+def opened(plan: RunPlan, say: Say) -> Source:
     """The source. Raises UsageError for options that it cannot follow."""
     options = LiveOptions(
         width=plan.size[0] if plan.size else 0,
@@ -184,9 +186,21 @@ def _deciders(plan: RunPlan) -> Callable[[Classifier], Decider]:
             allow=allow,
             smoother=parse_smoothing(plan.smooth),
             is_known=_known(plan, classifier),
+            sets=classifier.label_sets(plan.coverage),
         )
 
     return make
+
+
+def say_sets(classifier: Classifier, plan: RunPlan, say: Say) -> None:
+    """What the sets of a run promise, where they were asked for and it is not just what was asked."""
+    sets = classifier.label_sets(plan.coverage)
+    if sets is None:
+        return
+    if note := sets.note():
+        say(note)
+    if plan.smooth != "none":
+        say("--coverage beside --smooth: the set is that of each frame alone, with the smoothed label added")
 
 
 def _known(plan: RunPlan, classifier: Classifier) -> IsKnown | None:
@@ -201,7 +215,8 @@ def _sinks(plan: RunPlan, source: Source, classifier: Classifier, overlay: Overl
     if plan.log:
         sinks.append(Log(FileTarget(plan.log, plan.log_size, plan.log_keep)))
     if plan.csv_file:
-        sinks.append(Csv(FileTarget(plan.csv_file, plan.log_size, plan.log_keep, ",".join(CSV_COLUMNS))))
+        columns = (*CSV_COLUMNS, SET_COLUMN) if plan.coverage is not None else CSV_COLUMNS
+        sinks.append(Csv(FileTarget(plan.csv_file, plan.log_size, plan.log_keep, ",".join(columns)), columns))
     if plan.record:
         sinks.append(_recording(plan.record, overlay, source, say))
     if plan.snapshots:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_tl_runtime.core.settings import DURATION, FLAG, MEGABYTES, SIZE, option
-from edge_tl_runtime.inference.settings import PredictSettings, unknown_option
+from edge_tl_runtime.inference.settings import PredictSettings, coverage_option, unknown_option
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +50,7 @@ class RunPlan:
     )
     threshold: float = option(0.0, "Show `unknown` below this probability.", low=0, high=1, metavar="P")
     unknown: float | None = unknown_option("frames")
+    coverage: float | None = coverage_option()
     labels: str = option("", "Choose among these labels only.", metavar="A,B")
     smooth: str = option(
         "none", "Smooth over time: ema:SECONDS (half-life) or vote:K/N (K of the last N frames).", metavar="KIND"

@@ -16,6 +16,8 @@ from edge_tl_runtime.pipeline.stream import Result
 from edge_tl_runtime.sinks.base import Sink
 
 STATUS_S = 10.0
+Answer = tuple[str, frozenset[str]]
+"""A label and the labels of its set."""
 _INSTALL = "MQTT needs paho-mqtt; run: pip install 'edge-tl[mqtt]'"
 
 
@@ -85,8 +87,9 @@ class Mqtt(Sink):
             raise UsageError(_INSTALL) from None
         broker = self.broker = Broker.parse(url)
         self._every, self._say = every, say
-        self._label: str | None = None  # of the loop's thread
-        self._newest, self._newest_label = "", ""
+        self._answer: Answer | None = None  # of the loop's thread
+        self._newest = ""
+        self._newest_answer: Answer | None = None
         self._due = False
         """Whether the newest label is yet to be published."""
         self._lost = 0
@@ -115,16 +118,18 @@ class Mqtt(Sink):
         return self._lost
 
     def wants(self, result: Result) -> bool:
-        changed, self._label = result.label != self._label, result.label
+        answer = result.decision.answer
+        changed, self._answer = answer != self._answer, answer
         return changed or self._every
 
     def write(self, result: Result) -> None:
         text = json.dumps(result.to_dict(), ensure_ascii=False)
         if self._every:
             self._stream(text)
-        if result.label != self._newest_label:
+        answer = result.decision.answer
+        if answer != self._newest_answer:
             self._lost += self._due and not self._every
-            self._newest, self._newest_label, self._due = text, result.label, True
+            self._newest, self._newest_answer, self._due = text, answer, True
         self._catch_up()
 
     def idle(self) -> None:

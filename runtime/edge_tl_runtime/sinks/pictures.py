@@ -19,7 +19,7 @@ from edge_tl_runtime.images.crop import three_channels
 from edge_tl_runtime.images.decode import Frame
 from edge_tl_runtime.pipeline.stream import Result
 from edge_tl_runtime.sinks.base import Sink
-from edge_tl_runtime.sinks.draw.overlay import Overlay
+from edge_tl_runtime.sinks.draw.overlay import Overlay, answer_line
 
 RESERVE_BYTES = 64 * 2**20
 """What is left free on a disk: FFmpeg does not say when it could not write."""
@@ -34,7 +34,7 @@ def drawn(overlay: Overlay, result: Result) -> Frame:
     """The result's frame as BGR with its label on it; drawn in place where it has three channels."""
     frame = three_channels(result.record.frame)
     decision = result.decision
-    return overlay.draw(frame, decision.label, decision.index, decision.confidence, f"{result.fps:.1f} fps")
+    return overlay.draw(frame, answer_line(decision), decision.index, decision.confidence, f"{result.fps:.1f} fps")
 
 
 class Record(Sink):

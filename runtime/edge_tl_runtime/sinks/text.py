@@ -12,6 +12,7 @@ import os
 import select
 import stat
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
@@ -97,6 +98,8 @@ class FileTarget:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._open()
+            if self._head and is_regular(self._handle) and self._size() and not _begins_with(self.path, self._head):
+                self._rotate()  # rows of other columns would be read under the wrong names
             if self._head and not self._size():
                 write_whole(self._handle, self._head)
         except OSError as error:
@@ -219,6 +222,11 @@ def _encoded(line: str) -> bytes:
     return line.encode("utf-8", "backslashreplace") + b"\n"
 
 
+def _begins_with(path: Path, head: bytes) -> bool:
+    with open(path, "rb") as file:
+        return file.read(len(head)) == head
+
+
 def _ends_whole(path: Path) -> bool:
     with open(path, "rb") as file:
         file.seek(-1, os.SEEK_END)
@@ -272,10 +280,18 @@ CSV_COLUMNS = (
 )  # fmt: skip
 
 
+SET_COLUMN = "set"
+"""Of a run with `--coverage`: the labels as a JSON list, empty where there is no set."""
+
+
 class Csv(TextSink):
-    """One row a frame, quoted as RFC 4180 says, with the columns of CSV_COLUMNS."""
+    """One row a frame, quoted as RFC 4180 says, with the columns of CSV_COLUMNS, and SET_COLUMN where that is asked for."""
 
     name = "csv"
+
+    def __init__(self, target: Target, columns: Sequence[str] = CSV_COLUMNS) -> None:
+        super().__init__(target)
+        self._columns = columns
 
     def write(self, result: Result) -> None:
         document = result.to_dict()
@@ -287,28 +303,30 @@ class Csv(TextSink):
             "raw_label": raw["label"],
             "raw_confidence": raw["confidence"],
         }
+        labels = document.get("set")
+        row[SET_COLUMN] = "" if labels is None else json.dumps(labels, ensure_ascii=False)
         text = io.StringIO()
         # Only letters of the line's end are quoted for being one.
-        csv.writer(text, lineterminator="\r\n").writerow([row[column] for column in CSV_COLUMNS])
+        csv.writer(text, lineterminator="\r\n").writerow([row[column] for column in self._columns])
         self._target.write(text.getvalue().removesuffix("\r\n"))
 
 
 class Changes(TextSink):
-    """A line for a person whenever the label or the source changes."""
+    """A line for a person whenever the label, its set or the source changes."""
 
     name = "changes"
 
     def __init__(self, target: Target) -> None:
         super().__init__(target)
-        self._last: tuple[str, str] | None = None
+        self._last: tuple[str, tuple[str, frozenset[str]]] | None = None
 
     def wants(self, result: Result) -> bool:
-        now = (result.record.source, result.label)
+        now = (result.record.source, result.decision.answer)
         changed, self._last = now != self._last, now
         return changed
 
     def write(self, result: Result) -> None:
         self._target.write(
             f"{result.record.seconds:8.2f} s  {one_line(result.record.source)}  frame {result.record.index}: "
-            f"{result.label} {100 * result.confidence:.1f} %"
+            f"{result.decision.words} {100 * result.confidence:.1f} %"
         )

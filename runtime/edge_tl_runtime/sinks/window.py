@@ -18,7 +18,7 @@ from edge_tl_runtime.images.crop import three_channels
 from edge_tl_runtime.images.decode import Frame
 from edge_tl_runtime.pipeline.decision import Decision
 from edge_tl_runtime.pipeline.stream import Result
-from edge_tl_runtime.sinks.draw.overlay import Overlay
+from edge_tl_runtime.sinks.draw.overlay import Overlay, answer_line
 from edge_tl_runtime.sources.base import Source, State
 
 TITLE = "edge-tl"
@@ -78,7 +78,7 @@ class Window:
             cv2.destroyAllWindows()
 
     def _draw(self, frame: Frame, decision: Decision, status: str) -> None:
-        self._overlay.draw(frame, decision.label, decision.index, decision.confidence, status)
+        self._overlay.draw(frame, answer_line(decision), decision.index, decision.confidence, status)
         cv2.imshow(TITLE, frame)
 
     def _status(self, result: Result) -> str:

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tl_runtime.images.decode import Frame
+from edge_tl_runtime.inference.label_sets import in_words
+from edge_tl_runtime.pipeline.decision import Decision
 from edge_tl_runtime.sinks.draw import text_layout
 from edge_tl_runtime.sinks.draw.text_layout import TextMask
 
@@ -66,6 +68,13 @@ class Overlay:
             _paint(shaded, status, status_em, _STATUS_INK, left, baselines[1])
         np.copyto(panel, shaded)
         return frame
+
+
+def answer_line(decision: Decision) -> str:
+    """The label, or those of its set, each as `drawable`."""
+    if decision.label_set is None or len(decision.label_set) == 1:
+        return decision.label
+    return in_words([drawable(score.label, score.index) for score in decision.label_set])
 
 
 def drawable(label: str, index: int) -> str:

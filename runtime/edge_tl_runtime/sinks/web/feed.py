@@ -195,6 +195,7 @@ class Feed:
         """Encoded once for all viewers."""
         if self._encoded[0] != self._numbers.result and self._result is not None:
             raw = [score.to_dict() for score in self._result.prediction.top]
-            data = {**self._result.to_dict(), "raw_top": raw, "t": round(self._result_at, 3)}
+            words = self._result.decision.words
+            data = {**self._result.to_dict(), "raw_top": raw, "words": words, "t": round(self._result_at, 3)}
             self._encoded = self._numbers.result, event("result", data)
         return self._encoded[1]

@@ -95,10 +95,10 @@ function cameraWarning(camera) {
 
 function showResult() {
   const result = page.result;
-  put("label", result.label);
+  put("label", result.words);
   $("label").className = result.known ? "" : "unknown";
   put("confidence", percent(result.confidence));
-  document.title = `${result.label} · ${page.title || "edge-tl"}`;
+  document.title = `${result.words} · ${page.title || "edge-tl"}`;
   const raw = new Map(result.raw_top.map((score) => [score.label, score.confidence]));
   const list = $("answers");
   while (list.children.length > result.top.length) list.lastChild.remove();
