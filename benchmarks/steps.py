@@ -95,6 +95,7 @@ OF_STUDIES = (
     Step("Interrupted training", "interrupted_training.py", "{data}", "{data} --kills 3 --epochs 6", 30),
     Step("Photos of no class, two classes", "ood_score.py", TWO_CLASSES),
     Step("Photos of no class, 37 classes", "ood_score.py", MANY_CLASSES),
+    Step("Where to look", "where_to_look.py", "{known} {photos}", "{known} {photos} --turns 50"),
     Step("A planted outlier", "planted_outlier.py", "{run_mv2} {data}/hymenoptera", None, 20),
     Step("Crop and resize", "resize_rules.py", "{imagenet}", None, 20),
     Step("Questions of Square", "square_speed.py", "{model} {imagenet}", "{model} {imagenet} 8 50", peers=ATTACKS),

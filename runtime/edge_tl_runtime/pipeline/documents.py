@@ -22,8 +22,14 @@ class DecisionDocument(TypedDict):
     top: list[ScoreDocument]
 
 
-class ResultDocument(DecisionDocument):
-    """One frame.
+class _Where(TypedDict, total=False):
+    region: str
+
+
+class ResultDocument(DecisionDocument, _Where):
+    """One frame, or one region of it.
+
+    region: its name, where run was given several.
 
     frame: its number, from 0.
     seconds: time of the frame in its source.

@@ -8,6 +8,13 @@ from edge_tl_runtime.core.documents import Count, NotNegative, PluginDocument, S
 from edge_tl_runtime.sinks.documents import SinkCounts
 
 
+class RegionDocument(TypedDict):
+    """The newest of one region."""
+
+    label: str
+    confidence: Share
+
+
 class StatusDocument(TypedDict):
     """The status of edge-tl run: its --status-file, /status of its page and its MQTT topic.
 
@@ -25,6 +32,7 @@ class StatusDocument(TypedDict):
     source_plugin: the package that adds the source; null for one of edge-tl.
     skipped: files of the source that were passed over.
     label: the label that is shown, null before the first frame.
+    regions: what is shown of each region, by its name; empty where there is one without a name.
     sinks: counters of each sink, by its name.
     rss_mb: resident memory of this process, without the capture process.
     cpu_percent: of one core, of this process.
@@ -56,6 +64,7 @@ class StatusDocument(TypedDict):
     skipped: Count
     label: str | None
     confidence: Share | None
+    regions: dict[str, RegionDocument]
     sinks: dict[str, SinkCounts]
     rss_mb: NotNegative
     cpu_percent: float

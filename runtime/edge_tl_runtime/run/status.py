@@ -21,7 +21,7 @@ from edge_tl_runtime.machine.temperature import temperature_c, throttled
 from edge_tl_runtime.pipeline.stream import Result, Stream
 
 if TYPE_CHECKING:
-    from edge_tl_runtime.run.documents import StatusDocument
+    from edge_tl_runtime.run.documents import RegionDocument, StatusDocument
     from edge_tl_runtime.sinks.documents import SinkCounts
 
 WINDOW = 1000
@@ -38,6 +38,8 @@ class Health:
         self.reloads, self.model_notice = 0, ""
         self.counts: dict[str, SinkCounts] = {}
         """Per sink; kept up to date by the runner."""
+        self.regions: dict[str, RegionDocument] = {}
+        """What is shown of each, where there are several."""
         self._latencies: deque[float] = deque(maxlen=WINDOW)
         self._ages: deque[float] = deque(maxlen=WINDOW)
         self._last: Result | None = None
@@ -47,6 +49,11 @@ class Health:
         self._cpu_percent = 0.0
 
     def saw(self, result: Result) -> None:
+        """Of several regions of a frame, the last one counts the frame."""
+        if result.region:
+            self.regions[result.region] = {"label": result.label, "confidence": round(result.confidence, 6)}
+        if not result.last:
+            return
         self.frames += 1
         self._latencies.append(result.prediction.latency_ms)
         self._ages.append(result.age_ms)
@@ -85,6 +92,7 @@ class Health:
             "skipped": source.skipped_count,
             "label": None if last is None else last.label,
             "confidence": None if last is None else round(last.confidence, 6),
+            "regions": dict(self.regions),
             "sinks": dict(self.counts),
             "rss_mb": rss_mb(),
             "cpu_percent": self._cpu_share(now),

@@ -12,6 +12,7 @@ import os
 import select
 import stat
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
@@ -272,16 +273,25 @@ CSV_COLUMNS = (
 )  # fmt: skip
 
 
+REGION_COLUMNS = (*CSV_COLUMNS, "region")
+"""Of a run with several regions."""
+
+
 class Csv(TextSink):
-    """One row a frame, quoted as RFC 4180 says, with the columns of CSV_COLUMNS."""
+    """One row a frame, quoted as RFC 4180 says, with the columns of CSV_COLUMNS, or a row a region with REGION_COLUMNS."""
 
     name = "csv"
+
+    def __init__(self, target: Target, columns: Sequence[str] = CSV_COLUMNS) -> None:
+        super().__init__(target)
+        self._columns = columns
 
     def write(self, result: Result) -> None:
         document = result.to_dict()
         raw = document["raw"]
         row: dict[str, Any] = {
             **document,
+            "region": result.region,
             "time": captured_at(result),
             "known": int(result.decision.known),
             "raw_label": raw["label"],
@@ -289,7 +299,7 @@ class Csv(TextSink):
         }
         text = io.StringIO()
         # Only letters of the line's end are quoted for being one.
-        csv.writer(text, lineterminator="\r\n").writerow([row[column] for column in CSV_COLUMNS])
+        csv.writer(text, lineterminator="\r\n").writerow([row[column] for column in self._columns])
         self._target.write(text.getvalue().removesuffix("\r\n"))
 
 
@@ -300,15 +310,16 @@ class Changes(TextSink):
 
     def __init__(self, target: Target) -> None:
         super().__init__(target)
-        self._last: tuple[str, str] | None = None
+        self._last: dict[str, tuple[str, str]] = {}
 
     def wants(self, result: Result) -> bool:
         now = (result.record.source, result.label)
-        changed, self._last = now != self._last, now
+        changed = now != self._last.get(result.region)
+        self._last[result.region] = now
         return changed
 
     def write(self, result: Result) -> None:
         self._target.write(
             f"{result.record.seconds:8.2f} s  {one_line(result.record.source)}  frame {result.record.index}: "
-            f"{result.label} {100 * result.confidence:.1f} %"
+            f"{f'{result.region}: ' if result.region else ''}{result.label} {100 * result.confidence:.1f} %"
         )
