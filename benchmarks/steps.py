@@ -98,6 +98,7 @@ OF_STUDIES = (
     Step("Photos of no class, 37 classes", "ood_score.py", MANY_CLASSES),
     Step("Drift", "drift_years.py", DRIFT, f"{DRIFT} --years 20 --sites 10", 60, peers=("river",)),
     Step("Sets of labels", "label_sets.py", "{known} {photos}", "{known} {photos} --splits 5"),
+    Step("Where to look", "where_to_look.py", "{known} {photos}", "{known} {photos} --turns 50"),
     Step("A planted outlier", "planted_outlier.py", "{run_mv2} {data}/hymenoptera", None, 20),
     Step("Crop and resize", "resize_rules.py", "{imagenet}", None, 20),
     Step("Questions of Square", "square_speed.py", "{model} {imagenet}", "{model} {imagenet} 8 50", peers=ATTACKS),

@@ -21,6 +21,7 @@ from edge_tl_runtime.images.crop import RESAMPLES, crop_resize
 from edge_tl_runtime.images.decode import read_photo
 from edge_tl_runtime.inference.classifier import Classifier
 from edge_tl_runtime.modelfile.onnx import CHECKSUM_KEY, SPEC_KEY, with_checksum
+from edge_tl_runtime.modelfile.sections import FITS, FLIPS, TURNS, Geometry
 from edge_tl_runtime.modelfile.spec import ResizeRule, Scores, SelfTest
 
 PAGE = (Path(__file__).parents[1] / "docs" / "contract.md").read_text("utf-8")
@@ -77,7 +78,7 @@ def test_the_reader_refuses_what_edge_tl_refuses(script, color_model, color_grap
         (data[:place] + b"M" + data[place + 1 :], "the checksum does not match"),
         (color_graph, "no contract"),
         (with_checksum(color_graph, unknown), "newer release"),
-        (with_checksum(color_graph, replace(color_spec, needs=("geometry",))), "newer release"),
+        (with_checksum(color_graph, replace(color_spec, needs=("background",))), "newer release"),
         (with_checksum(color_graph, replace(color_spec, self_test=wrong)), "the self-test failed"),
     ):
         path = tmp_path / "bad.onnx"
@@ -111,6 +112,25 @@ def test_the_reader_makes_the_same_pixels(shape, target, crop, name, order):
     rule = ResizeRule(height=target[0], width=target[1], crop_pct=crop, resample=name, color_order=order)
     document = {slot: getattr(rule, slot) for slot in rule.__slots__}
     np.testing.assert_array_equal(READER["pixels_of"](frame, document)[0], crop_resize(frame, rule))
+
+
+@given(
+    shape=st.tuples(st.integers(1, 300), st.integers(1, 300)),
+    geometry=st.builds(
+        Geometry,
+        rotate=st.sampled_from(TURNS),
+        flip=st.sampled_from(FLIPS),
+        crop=st.sampled_from([(0, 0, 1, 1), (0.1, 0.3, 0.5, 0.6), (0.5, 0, 0.5, 1), (0.99, 0.99, 0.01, 0.01)]),
+        fit=st.sampled_from(FITS),
+        fill=st.sampled_from([None, 7]),
+    ),
+)
+@settings(max_examples=80)
+def test_the_reader_turns_and_crops_in_the_same_way(shape, geometry):
+    frame = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    rule = ResizeRule(height=24, width=40, crop_pct=0.875, resample="area-linear", geometry=geometry)
+    got = READER["pixels_of"](frame, rule.known(), geometry.to_dict())[0]
+    np.testing.assert_array_equal(got, crop_resize(frame, rule))
 
 
 # The arithmetic in words, in NumPy alone

@@ -36,7 +36,7 @@ from edge_tl_runtime.sources.base import FrameRecord
 KEYS = {
     "time", "state", "notice", "model", "arch", "precision", "source", "source_plugin", "uptime_s", "frames", "fps", "latency_ms",
     "age_ms", "frame_age_s", "dropped", "rejected", "repeated", "torn", "reconnects", "skipped", "label", "confidence",
-    "sinks", "rss_mb", "cpu_percent", "temperature_c", "throttled", "model_reloads", "model_notice", "drift",
+    "sinks", "regions", "rss_mb", "cpu_percent", "temperature_c", "throttled", "model_reloads", "model_notice", "drift",
 }  # fmt: skip
 
 

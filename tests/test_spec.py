@@ -243,11 +243,13 @@ def test_sections_that_cannot_be_are_refused_with_the_reason(place, value, reaso
 @pytest.mark.parametrize(
     ("needs", "more"),
     [
-        (["geometry"], {"geometry": {**WHOLE["geometry"], "rotate": 90}}),
         (["background"], {"background": {"index": 2}}),
         (
-            ["geometry", "labels"],
-            {"geometry": {**WHOLE["geometry"], "crop": [0.25, 0, 0.5, 1], "fit": "letterbox", "fill": 114}},
+            ["background", "geometry", "labels"],
+            {
+                "background": {"index": 2},
+                "geometry": {**WHOLE["geometry"], "crop": [0.25, 0, 0.5, 1], "fit": "letterbox", "fill": 114},
+            },
         ),
         (["something of the year 2040"], {}),
     ],
@@ -272,7 +274,8 @@ def test_a_document_of_version_1_is_read_and_written_as_version_3():
 
 def test_what_is_kept_without_being_used_is_known():
     spec = ModelSpec.from_dict({**WHOLE, "novelty": 1})
-    unused = {*OPTIONAL, "history", "novelty"} - {"training_images", "features", "ood_score", "label_sets"}
+    used = {"geometry", "training_images", "features", "ood_score", "label_sets"}
+    unused = {*OPTIONAL, "history", "novelty"} - used
     assert spec.unused() == sorted(unused)
 
 

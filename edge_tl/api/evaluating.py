@@ -12,6 +12,7 @@ from edge_tl_runtime.evaluation.evaluate import Evaluation, Logits, evaluate_mod
 from edge_tl_runtime.evaluation.settings import SPLITS
 from edge_tl_runtime.evaluation.training_overlap import unseen
 from edge_tl_runtime.evaluation.unknown import KnownLogits
+from edge_tl_runtime.images.asked_geometry import AskedGeometry, seeing
 from edge_tl_runtime.images.datasets.dataset import LabelledPhotos
 from edge_tl_runtime.inference.label_sets import LabelSetRule
 from edge_tl_runtime.modelfile.spec import ModelSpec
@@ -35,11 +36,13 @@ def evaluate_on(
     count: int | None,
     report: Reporter,
     sets: LabelSetRule | None = None,
-) -> tuple[Evaluation, LabelledPhotos]:
-    """The figures, and the photos they are of, without those that the model was trained on.
+    asked: AskedGeometry = AskedGeometry(),
+) -> tuple[ModelSpec, Evaluation, LabelledPhotos]:
+    """The model as it looked at the photos, the figures, and the photos, without those that the model was trained on.
 
     split: one of SPLITS. count: so many photos only, spread over the classes. sets: of `Classifier.label_sets`, to count what
-    they hold. Raises DataError when nothing could be read.
+    they hold. asked: where to look, in place of what the file says. Raises DataError when nothing could be read, UsageError for
+    a crop in pixels of photos that differ in size.
     """
     if sets is not None and (note := sets.note()):
         report.say(note)
@@ -47,6 +50,9 @@ def evaluate_on(
         raise UsageError(f"split is {split!r}; there are {', '.join(SPLITS)}")
     photos = photos_to_evaluate(spec, data, split)
     report.say(photos.describe())
+    if asked:
+        report.say(asked.describe(spec.resize))
+        spec = seeing(spec, asked.for_photos(spec.resize, photos.paths).rule(spec.resize))
     total, some = len(photos), ""
     left_out: tuple[str, ...] = ()
     if count is not None and count < total:
@@ -57,7 +63,7 @@ def evaluate_on(
     with report.stage("evaluating", len(photos)) as done:
         evaluation = evaluate_model(spec, logits, photos, split, data.resolve().name, done, left_out, sets)
     evaluation = replace(evaluation, data=some + evaluation.data)
-    return evaluation, evaluation.overlap.without(photos) if evaluation.overlap else photos
+    return spec, evaluation, evaluation.overlap.without(photos) if evaluation.overlap else photos
 
 
 def named(corruptions: str, severities: str) -> tuple[tuple[str, ...], tuple[int, ...]]:

@@ -21,6 +21,7 @@ from edge_tl_runtime.core.html import html_table
 from edge_tl_runtime.core.text import percent
 from edge_tl_runtime.evaluation.evaluate import Evaluation
 from edge_tl_runtime.evaluation.settings import EvaluateSettings
+from edge_tl_runtime.images.asked_geometry import AskedGeometry
 from edge_tl_runtime.inference.classifier import Classifier, Prediction, SessionSettings
 from edge_tl_runtime.inference.settings import OpenSettings, PredictSettings
 from edge_tl_runtime.machine.open_classifier import open_classifier
@@ -37,8 +38,23 @@ if TYPE_CHECKING:
     from edge_tl_runtime.robustness.corrupted_accuracy import CorruptedAccuracy
 
 
-class StreamOptions(TypedDict, total=False):
-    """What `Model.stream` takes; names, units and defaults are those of `edge-tl run`, times in seconds."""
+class LookOptions(TypedDict, total=False):
+    """Where to look in a picture, in place of what the file says; as --crop, --rotate, --flip and --fit.
+
+    crop: "x,y,w,h" or four numbers, of pixels or fractions of the turned picture.
+    """
+
+    crop: Any
+    rotate: int
+    flip: str
+    fit: str
+
+
+class StreamOptions(LookOptions, total=False):
+    """What `Model.stream` takes; names, units and defaults are those of `edge-tl run`, times in seconds.
+
+    crop: also several regions by name, {"door": (0, 0, 0.5, 1), ...}, each with results of its own.
+    """
 
     size: tuple[int, int]
     fps: float
@@ -126,6 +142,7 @@ class Model:
         top: int = PredictSettings.top_k,
         unknown: float | None = PredictSettings.unknown,
         coverage: float | None = PredictSettings.coverage,
+        **look: Unpack[LookOptions],
     ) -> Prediction:
         """Classify one picture. May be called from several threads; they take turns.
 
@@ -133,7 +150,7 @@ class Model:
         channels: "rgb" or "bgr", for an array with colours, which cannot say so itself. top: classes in the answer.
         unknown: fraction of photos like the training photos that stays known, 0.95 or 0.99, or 0 for all; None: 0.99 where the
         file tells by its features. The label of a picture that is not known is "unknown". coverage: probability, such as 0.95,
-        with which `label_set` of the answer holds the right label.
+        with which `label_set` of the answer holds the right label. look: crop, rotate, flip, fit.
         Raises BadImage, BadFrame, DataError, UsageError.
 
         >>> Model("model-int8.onnx").predict(cv2.imread("bee.jpg"), channels="bgr", top=2).top[0].label
@@ -141,10 +158,11 @@ class Model:
         """
         if isinstance(top, bool) or not isinstance(top, int) or top < 1:
             raise UsageError(f"top is {top!r}; give a number of classes from 1 on")
-        classifier = self.classifier
+        classifier, asked = self.classifier, _asked(look, "predict")
         frame = frame_of(image, channels)
+        rule = asked.regions(classifier.spec.resize, *frame.shape[:2])[0].rule if asked else None
         with self._lock:
-            return classifier.classify(frame, top, classifier.keep(unknown), classifier.label_sets(coverage))
+            return classifier.classify(frame, top, classifier.keep(unknown), classifier.label_sets(coverage), rule)
 
     def evaluate(
         self,
@@ -154,16 +172,19 @@ class Model:
         count: int | None = EvaluateSettings.count,
         coverage: float | None = PredictSettings.coverage,
         progress: bool | Reporter = False,
+        **look: Unpack[LookOptions],
     ) -> Evaluation:
         """Accuracy on labelled photos that it was not trained on, as `edge-tl evaluate`.
 
         split: "val", "test", "train" or "all". count: so many photos only, spread over the classes. coverage: count how often
-        sets of labels for it hold the right one. Raises DataError, UsageError.
+        sets of labels for it hold the right one. look: crop, rotate, flip, fit. Raises DataError, UsageError.
         """
-        classifier, report = self.classifier, reporter(progress)
+        classifier, report, asked = self.classifier, reporter(progress), _asked(look, "evaluate")
         sets = classifier.label_sets(coverage)
         with self._lock:
-            return evaluate_on(classifier.spec, known_logits(classifier), Path(photos), split, count, report, sets)[0]
+            return evaluate_on(
+                classifier.spec, known_logits(classifier), Path(photos), split, count, report, sets, asked
+            )[1]
 
     def evaluate_corrupted(
         self,
@@ -185,7 +206,7 @@ class Model:
         classifier, report = self.classifier, reporter(progress)
         with self._lock:
             spec, logits = classifier.spec, classifier.logits
-            _, found = evaluate_on(spec, logits, Path(photos), split, count, report)
+            _, _, found = evaluate_on(spec, logits, Path(photos), split, count, report)
             return corrupted_on(spec, logits, found, wanted, seed, report)
 
     def stream(
@@ -206,7 +227,7 @@ class Model:
         self.classifier  # noqa: B018  # raises when closed
         if isinstance(source, bool) or not isinstance(source, (int, str, os.PathLike)):
             raise UsageError(f"a source is a camera's index, a path or an address, not a {type(source).__name__}")
-        known = StreamOptions.__annotations__
+        known = {**StreamOptions.__annotations__, **LookOptions.__annotations__}
         for name in options:
             if name not in known:
                 raise UsageError(f"stream has no option {name!r}; there are {', '.join(known)}")
@@ -361,6 +382,13 @@ def export(
     opened = Model(exported.files[-1].path)
     opened.report = exported
     return opened
+
+
+def _asked(look: LookOptions, what: str) -> AskedGeometry:
+    for name in look:
+        if name not in LookOptions.__annotations__:
+            raise UsageError(f"{what} has no option {name!r}; there are {', '.join(LookOptions.__annotations__)}")
+    return AskedGeometry.parse(**look).single(what)
 
 
 def _warn(line: str) -> None:

@@ -15,6 +15,7 @@ from edge_tl.api.train_extra import train_extra
 from edge_tl.training.settings import TrainSettings
 from edge_tl_runtime.core.errors import UsageError
 from edge_tl_runtime.evaluation.evaluate import Evaluation
+from edge_tl_runtime.images.asked_geometry import AskedCrop
 
 if TYPE_CHECKING:
     from edge_tl.training.result import TrainResult
@@ -103,9 +104,12 @@ def train(
     """Train on labelled photos, write the run and its page; as `edge-tl train`.
 
     photos: a folder with a folder for each class, a list, or the name of a data set. recipe: "auto", "probe" or "finetune".
-    settings: fields of `TrainSettings` and `FinetuneSettings` of `edge_tl.training.settings`, such as arch, epochs, seed.
+    settings: fields of `TrainSettings` and `FinetuneSettings` of `edge_tl.training.settings`, such as arch, epochs, seed;
+    crop may be four numbers.
     Raises UsageError, DataError, WeightsError, OutputError, MissingPackage.
     """
+    if not isinstance(settings.get("crop", ""), str):
+        settings["crop"] = str(AskedCrop.parse(settings["crop"]))
     made = settings_of(TrainSettings, {**settings, "recipe": recipe}, "train")
     for value, what in ((photos, "photos"), (run_folder, "run_folder")):
         if not isinstance(value, (str, os.PathLike)):

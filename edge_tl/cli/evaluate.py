@@ -44,6 +44,10 @@ def command(
     seed: int,
     count: int | None,
     coverage: float | None,
+    crop: str,
+    rotate: int | None,
+    flip: str | None,
+    fit: str | None,
     as_json: bool,
 ) -> None:
     """Evaluate MODEL (an ONNX file, a run, or the name of a backbone with its ImageNet head) on the labelled photos of DATA.
@@ -52,11 +56,13 @@ def command(
     """
     from edge_tl.api.evaluating import corrupted_on, evaluate_on, named
     from edge_tl.api.reporter import Reporter
+    from edge_tl_runtime.images.asked_geometry import AskedGeometry
 
     report = Reporter(progress, say)
     wanted = None if corruptions is None else named(corruptions, severities)
+    asked = AskedGeometry.parse(crop, rotate, flip, fit).single("evaluate")
     spec, logits, counting, sets = _open(model, weights, coverage)
-    evaluation, photos = evaluate_on(spec, counting, data, split, count, report, sets)
+    spec, evaluation, photos = evaluate_on(spec, counting, data, split, count, report, sets, asked)
     say_skipped(evaluation.skipped, evaluation.n, photos.root, evaluation.adjusted)
     assert evaluation.overlap is not None
     if line := evaluation.overlap.left_out_line():

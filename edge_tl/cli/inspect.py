@@ -21,6 +21,7 @@ ADOPTED_KEY = "adopted"
 def command(model: Path, as_json: bool) -> None:
     """Check the checksum of MODEL, an ONNX file made by edge-tl, and print its contract."""
     from edge_tl_runtime.core.files import sha256
+    from edge_tl_runtime.images.asked_geometry import described
     from edge_tl_runtime.inference.ood import EARLIER_KEY
     from edge_tl_runtime.machine.cpu import made_for_target, target_warning, this_target
     from edge_tl_runtime.modelfile.onnx import parse_spec, read_model
@@ -49,6 +50,7 @@ def command(model: Path, as_json: bool) -> None:
         "labels": f"{len(spec.labels)}: {labels}",
         "target": f"{made_for_target(spec) or ('not recorded' if spec.precision == 'int8' else 'any')}; here {this_target()}",
         "input": f"{rule.width}x{rule.height} px {rule.color_order}, uint8; centre crop {rule.crop_pct:g}, {rule.resample}",
+        "looks at": "whole pictures" if rule.geometry is None else described(rule.geometry),
         "normalize": _normalization(spec),
         "scores": f"{spec.scores.activation}, temperature {spec.scores.temperature:g}",
         "accuracy": evaluated,

@@ -113,7 +113,7 @@ def _option(item: dataclasses.Field[Any], text: str) -> Callable[[_Command], _Co
         return click.option(
             yes_or_no, called(item), default=default, show_default=default is not None, help=text or None
         )
-    more: dict[str, Any] = {"metavar": rules["metavar"], "envvar": rules["env"]}
+    more: dict[str, Any] = {"metavar": rules["metavar"], "envvar": rules["env"], "hidden": rules["hidden"]}
     if rules["kind"] == MEGABYTES:
         default = f"{default / 2**20:g}"  # as a person writes it, for its type takes it like any other value
     if rules["bare"]:

@@ -30,6 +30,10 @@ def command(
     top_k: int,
     unknown: float | None,
     coverage: float | None,
+    crop: str,
+    rotate: int | None,
+    flip: str | None,
+    fit: str | None,
     threads: int | None,
     provider: str | None,
     profile: bool,
@@ -40,6 +44,7 @@ def command(
     The exit code is 1 if a photo that you named cannot be read. In a folder, such a file is skipped and counted.
     """
     from edge_tl_runtime.core.text import shell_command
+    from edge_tl_runtime.images.asked_geometry import AskedGeometry
     from edge_tl_runtime.images.datasets.tally import by_note
     from edge_tl_runtime.images.formats.several import SEVERAL
     from edge_tl_runtime.inference.classifier import SessionSettings
@@ -47,6 +52,7 @@ def command(
     from edge_tl_runtime.sources import Photos
     from edge_tl_runtime.sources.animation import is_animation
 
+    asked = AskedGeometry.parse(crop, rotate, flip, fit).single("predict")
     for image in images:
         _require_photos(image, model)
     classifier = open_classifier(model, threads, provider, profile, "row", SessionSettings(spin=True), say)
@@ -54,6 +60,10 @@ def command(
     if sets is not None and (note := sets.note()):
         say(note)
     sources = [Photos(image) for image in images]
+    if asked:
+        say(asked.describe(classifier.spec.resize))
+        paths = [path for source in sources for path in source.paths]
+        classifier.look_by(asked.for_photos(classifier.spec.resize, paths).rule(classifier.spec.resize))
     keep = classifier.keep(unknown)
     shown, failed = 0, False
     skipped: list[Unreadable] = []

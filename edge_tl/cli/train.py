@@ -55,7 +55,7 @@ def _described(name: str) -> tuple[str, str]:
     rules, default = item.metadata, "auto" if item.default is None else item.default
     low, high = rules["low"], rules["high"]
     bounds = f"; {low:g} to {high:g}" if high is not None else f"; at least {low:g}" if low is not None else ""
-    bounds = f"; {', '.join(rules['choices'])}" if rules["choices"] else bounds
+    bounds = f"; {', '.join(map(str, rules['choices']))}" if rules["choices"] else bounds
     return name, f"{rules['help']}  [default: {str(default).lower() if isinstance(default, bool) else default}{bounds}]"
 
 

@@ -18,6 +18,7 @@ from edge_tl.models.friendly import make_friendly
 from edge_tl_runtime.core import plugins
 from edge_tl_runtime.core.errors import UsageError
 from edge_tl_runtime.images.crop import DEFAULT_RESAMPLE
+from edge_tl_runtime.modelfile.sections import Geometry
 from edge_tl_runtime.modelfile.spec import Normalization, ResizeRule
 
 IMAGENET = Normalization(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
@@ -34,6 +35,7 @@ class Backbone:
 
     create: makes it with random weights and a given number of classes.
     license: of the published weights, in the words of their publisher.
+    geometry: what is done to a photo before the crop of the weights' publisher; None: nothing.
     plain: the network that an edge-friendly variant was made from, whose weights are its own but for the gates'.
     """
 
@@ -45,11 +47,12 @@ class Backbone:
     crop_pct: float = 0.875
     license: str = ""
     plain: Backbone | None = None
+    geometry: Geometry | None = None
 
     @property
     def origin(self) -> Backbone:
         """The backbone whose weights are published: `plain` for the same input, or this one."""
-        return self if self.plain is None else replace(self.plain, size=self.size, crop_pct=self.crop_pct)
+        return self if self.plain is None else self.plain.with_rule(self.resize)
 
     def resized(self, size: int) -> Backbone:
         """For an input of another side; 0 keeps it. A larger input shows all of the photo, as timm's larger test sizes do."""
@@ -59,11 +62,17 @@ class Backbone:
 
     def with_rule(self, rule: ResizeRule) -> Backbone:
         """For the input that a trained network's contract states."""
-        return replace(self, size=rule.height, crop_pct=rule.crop_pct)
+        return replace(self, size=rule.height, crop_pct=rule.crop_pct, geometry=rule.geometry)
 
     @property
     def resize(self) -> ResizeRule:
-        return ResizeRule(height=self.size, width=self.size, crop_pct=self.crop_pct, resample=DEFAULT_RESAMPLE)
+        return ResizeRule(
+            height=self.size,
+            width=self.size,
+            crop_pct=self.crop_pct,
+            resample=DEFAULT_RESAMPLE,
+            geometry=self.geometry,
+        )
 
 
 def _torchvision_creator(name: str) -> Callable[[int], nn.Module]:

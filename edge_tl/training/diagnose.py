@@ -20,6 +20,7 @@ from edge_tl.training.finetune.finetune import Finetuner
 from edge_tl.training.probe.features import FeatureExtractor, Features
 from edge_tl.training.probe.probe import fit_probe
 from edge_tl.training.settings import FinetuneSettings, TrainSettings
+from edge_tl.training.splits import asked_geometry, in_fractions, target_backbone
 from edge_tl.training.validation import Validator
 from edge_tl_export import Stage
 from edge_tl_runtime.core.errors import UsageError
@@ -72,6 +73,7 @@ class BackboneDiagnosis:
 def diagnose(data: str, settings: TrainSettings, stage: Stage, say: Callable[[str], None]) -> BackboneDiagnosis:
     """Train four ways on one split of `data`; nothing is stored. Raises what `edge_tl.training.train.train` raises."""
     check(settings)
+    asked_geometry(settings)
     backbone = find_backbone(settings.arch).resized(settings.size)
     if settings.edge_friendly or backbone.plain is not None:
         raise UsageError(
@@ -89,6 +91,8 @@ def diagnose(data: str, settings: TrainSettings, stage: Stage, say: Callable[[st
         find_alike=finder(stage, lambda photos: extract(photos).values),
     )
     say(splits.describe())
+    backbone = network.backbone = target_backbone(in_fractions(settings, splits, say))
+    extract = FeatureExtractor(network, device)
     started = time.perf_counter()
     with stage("features", len(splits.train) + len(splits.val)) as progress:
         train, val = extract(splits.train, progress), extract(splits.val, progress)

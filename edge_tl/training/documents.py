@@ -92,6 +92,10 @@ class AskedTrainingDocument(TypedDict):
     weights: str
     recipe: str
     size: Count
+    crop: str
+    rotate: int
+    flip: str
+    fit: str
     val_fraction: Share
     group: str
     test: str

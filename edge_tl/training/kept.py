@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ from edge_tl.training.seen import background_digests, list_seen_photos
 from edge_tl.training.settings import TrainSettings
 from edge_tl.training.validation import Validator
 from edge_tl_runtime.evaluation.evaluate import Evaluation, score
+from edge_tl_runtime.images.asked_geometry import seeing
 from edge_tl_runtime.images.datasets.dataset import LabelledPhotos, Splits
 from edge_tl_runtime.images.datasets.grouping import Grouping
 from edge_tl_runtime.images.datasets.survey import Unreadable
@@ -158,9 +159,9 @@ def _settings(outcome: Outcome) -> RunSettingsDocument:
 def _spec(outcome: Outcome, test: Evaluation | None, calibration: Calibration) -> ModelSpec:
     backbone, settings, splits = outcome.network.backbone, outcome.settings, outcome.splits
     crossed = outcome.cross_validated
-    return ModelSpec(
+    spec = ModelSpec(
         labels=splits.train.labels,
-        resize=backbone.resize,
+        resize=replace(backbone.resize, geometry=None),
         normalization=backbone.normalization,
         arch=backbone.name,
         scores=Scores(temperature=calibration.temperature),
@@ -187,3 +188,4 @@ def _spec(outcome: Outcome, test: Evaluation | None, calibration: Calibration) -
             "ece": {"before": round(calibration.before.ece, 6), "after": round(calibration.after.ece, 6)},
         },
     )
+    return seeing(spec, backbone.resize)

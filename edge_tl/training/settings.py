@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from edge_tl_runtime.core.errors import UsageError
 from edge_tl_runtime.core.settings import option
+from edge_tl_runtime.images.settings import crop_option, fit_option, flip_option, rotate_option
 
 if TYPE_CHECKING:
     from edge_tl.training.documents import AskedTrainingDocument
@@ -108,6 +109,10 @@ class TrainSettings:
     size: int = option(
         0, "Side of the input in pixels; 0: the backbone's own, or what `--recipe auto` chooses.", low=0, high=1024
     )
+    crop: str = crop_option()
+    rotate: int = rotate_option(0)
+    flip: str = flip_option("none", hidden=True)
+    fit: str = fit_option("crop")
     val_fraction: float = option(
         0.2, "Share of each class to hold out when DATA has no val folder.", low=0.01, high=0.9
     )

@@ -20,7 +20,7 @@ from edge_tl.training.finetune import early, further
 from edge_tl.training.finetune.further import Continued
 from edge_tl.training.result import TrainResult
 from edge_tl.training.settings import TrainSettings
-from edge_tl.training.splits import load_photos
+from edge_tl.training.splits import asked_geometry, in_fractions, load_photos
 from edge_tl.training.trainer import Say, Trainer
 from edge_tl_export import Stage
 from edge_tl_runtime.core.errors import EdgeTLError
@@ -62,6 +62,7 @@ def _train(
     data: str, folder: Path, settings: TrainSettings, stage: Stage, say: Say, going_on: Continued | None = None
 ) -> TrainResult | None:
     early.refuse_settings(settings)
+    asked_geometry(settings)
     first = int(os.environ.get("RANK", "0")) == 0
     if going_on is None and first:
         run.check_output(folder)  # before photos are downloaded
@@ -72,7 +73,7 @@ def _train(
             device = torch.device("cuda", group.local)
         found = group.share(_photos(data, settings, device, stage, say) if group.first else None)
         assert found is not None
-        root, splits = found
+        root, splits, settings = found
         finished = None if going_on is None else going_on.finished
         interrupted = going_on is not None and (folder / run.RESUME).is_file()
         state = group.share(run.read_checkpoint(folder) if interrupted and group.first else None)
@@ -101,14 +102,19 @@ def _train(
         return result
 
 
-def _photos(data: str, settings: TrainSettings, device: torch.device, stage: Stage, say: Say) -> tuple[Path, Splits]:
-    """Where the photos are and which does what; those that cannot serve are refused here, once for all processes."""
+def _photos(
+    data: str, settings: TrainSettings, device: torch.device, stage: Stage, say: Say
+) -> tuple[Path, Splits, TrainSettings]:
+    """Where the photos are, which does what, and the settings for them.
+
+    Those that cannot serve are refused here, once for all processes.
+    """
     root = resolve(data, stage, say)
     splits = load_photos(root, settings, device, stage)
     early.refuse_photos(splits, settings)
     for line in check_background(splits, settings, stage):
         say(line)
-    return root, splits
+    return root, splits, in_fractions(settings, splits, say)
 
 
 @contextmanager

@@ -65,7 +65,7 @@ def read_gallery(folder: Path, model_sha256: str) -> Gallery:
         checked(document, DreamsDocument)
     except ValueError as error:
         raise UsageError(f"{folder / DREAMS_DOCUMENT} is damaged: {error}; run `edge-tl dream` again") from None
-    rule = ResizeRule(**document["resize"])
+    rule = ResizeRule.from_dict(document["resize"], "resize")
     dreams = tuple(_dreams(folder, document, rule))
     if not dreams:
         raise UsageError(

@@ -92,7 +92,7 @@ def write_robustness_page(folder: Path, dreams: Path | None = None) -> Path:
     """
     document = read_robustness(folder)
     norm = document["threat"]["norm"]
-    rule = ResizeRule(**document["resize"])
+    rule = ResizeRule.from_dict(document["resize"], "resize")
     heat = _heat(folder, document, rule)
     gallery = None if dreams is None else read_gallery(dreams, document["model"]["sha256"])
     figures = dict(_figures(document, heat, gallery))

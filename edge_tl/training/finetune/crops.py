@@ -25,6 +25,8 @@ from edge_tl.training.finetune.augment_noise import disturb
 from edge_tl_runtime.core.errors import BadImage, DataError
 from edge_tl_runtime.core.threads import map_in_order
 from edge_tl_runtime.images.decode import Frame, read_photo
+from edge_tl_runtime.images.geometry import region_of
+from edge_tl_runtime.modelfile.sections import FILL
 from edge_tl_runtime.modelfile.spec import ResizeRule
 
 SIDE_FACTOR = 1.4
@@ -39,7 +41,7 @@ class Canvases:
         self.paths, self.rule, self.device = tuple(paths), rule, device
         self.side = math.ceil(SIDE_FACTOR * max(rule.height, rule.width))
         self.aspects = np.ones(len(self.paths))
-        """Width over height of each photo; known once it was read."""
+        """Width over height of what is looked at of each photo; known once it was read."""
         room = int(MEMORY_SHARE * _memory() / (self.side**2 * 3))
         self._kept = np.empty((min(room, len(self.paths)), self.side, self.side, 3), np.uint8)
         self._have = np.zeros(len(self._kept), bool)
@@ -86,8 +88,23 @@ class Canvases:
             frame = read_photo(self.paths[index])
         except BadImage as error:
             raise DataError(f"{self.paths[index]} could be read before and now cannot ({error})") from None
-        self.aspects[index] = frame.shape[1] / frame.shape[0]
-        return _square(frame, self.side, self.rule.color_order)
+        part = _fitted(region_of(frame, self.rule.geometry), self.rule)
+        stretched = self.rule.geometry is not None and self.rule.geometry.fit == "stretch"
+        self.aspects[index] = self.rule.width / self.rule.height if stretched else part.shape[1] / part.shape[0]
+        return _square(part, self.side, self.rule.color_order)
+
+
+def _fitted(part: Frame, rule: ResizeRule) -> Frame:
+    """The part that views are taken from: with its grey edges where the network sees them too."""
+    if rule.geometry is None or rule.geometry.fit != "letterbox":
+        return part
+    fill = FILL if rule.geometry.fill is None else rule.geometry.fill
+    rows, columns = part.shape[:2]
+    missing_rows = max(0, round(columns * rule.height / rule.width) - rows)
+    missing_columns = max(0, round(rows * rule.width / rule.height) - columns)
+    top, left = missing_rows // 2, missing_columns // 2
+    border = top, missing_rows - top, left, missing_columns - left
+    return np.asarray(cv2.copyMakeBorder(part, *border, cv2.BORDER_CONSTANT, value=(fill, fill, fill)), np.uint8)
 
 
 def _square(frame: Frame, side: int, color_order: str) -> NDArray[np.uint8]:

@@ -27,7 +27,7 @@ FLAG = "flag"
 def option(
     default: Any,
     text: str,
-    *choices: str,
+    *choices: str | int,
     low: float | None = None,
     high: float | None = None,
     rare: bool = False,
@@ -38,17 +38,19 @@ def option(
     env: str | None = None,
     bare: str | None = None,
     plugins: str = "",
+    hidden: bool = False,
 ) -> Any:
-    """A field with its help line. choices: allowed strings; low, high: inclusive bounds of a number.
+    """A field with its help line. choices: allowed strings or numbers; low, high: inclusive bounds of a number.
 
     rare: the command line takes it by `--set NAME=VALUE` alone. name: what calls and commands know it by; "": its own.
     flags: how it is written on the command line; (): from its name. kind: of the value, where the default does not tell it;
     a type, SIZE, DURATION, MEGABYTES or FLAG. metavar: what stands for the value in the help. env: a variable of the
     environment that gives it. bare: the value of the option without one. plugins: the kind of plugins that the help lists.
+    hidden: whether the short help leaves it out.
     """
     rules = {
         "help": text, "choices": choices, "low": low, "high": high, "rare": rare, "name": name, "flags": flags, "kind": kind,
-        "metavar": metavar, "env": env, "bare": bare, "plugins": plugins,
+        "metavar": metavar, "env": env, "bare": bare, "plugins": plugins, "hidden": hidden,
     }  # fmt: skip
     return field(default=default, metadata=rules)
 
@@ -116,7 +118,7 @@ def check_value(item: Field[Any], value: Any, name: str) -> None:
     if value is None and item.default is None:
         return
     if rules["choices"] and value not in rules["choices"]:
-        raise UsageError(f"{name} is {value!r}; there are {', '.join(rules['choices'])}")
+        raise UsageError(f"{name} is {value!r}; there are {', '.join(map(str, rules['choices']))}")
     low, high = rules["low"], rules["high"]
     if (low, high) != (None, None) and (isinstance(value, bool) or not isinstance(value, Real)):
         raise UsageError(f"{name} is {value!r}; it takes a number")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edge_tl_runtime.core.settings import option
+from edge_tl_runtime.images.settings import crop_option, fit_option, flip_option, rotate_option
 
 SPLITS = ("val", "test", "train", "all")
 """Parts of labelled photos that can be evaluated on."""
@@ -29,3 +30,7 @@ class EvaluateSettings:
     count: int | None = option(
         None, "Evaluate only this many photos, spread over the classes.", kind=int, low=1, flags=("--photos",)
     )
+    crop: str = crop_option()
+    rotate: int | None = rotate_option()
+    flip: str | None = flip_option()
+    fit: str | None = fit_option()

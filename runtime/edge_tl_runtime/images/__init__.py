@@ -1,3 +1,16 @@
 """Pictures in files: what a folder holds, what each file is, and how it becomes pixels."""
 
-__all__ = ["crop", "datasets", "decode", "documents", "fingerprint", "formats", "headers", "uncrop"]
+__all__ = [
+    "asked_geometry",
+    "crop",
+    "datasets",
+    "decode",
+    "documents",
+    "fingerprint",
+    "formats",
+    "geometry",
+    "headers",
+    "settings",
+    "sizes",
+    "uncrop",
+]

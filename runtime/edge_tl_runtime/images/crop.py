@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tl_runtime.core.errors import BadFrame, BadModelError
+from edge_tl_runtime.images.geometry import letterbox_size, letterboxed, seen_part, sides
 from edge_tl_runtime.modelfile.spec import ResizeRule
 
 DEFAULT_RESAMPLE = "area-linear"
@@ -23,7 +24,7 @@ Resample = Callable[[NDArray[np.uint8], int, int], NDArray[np.uint8]]
 
 
 def crop_resize(frame: NDArray[np.uint8], rule: ResizeRule, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
-    """Centre crop and resize a frame to the network's input.
+    """Turn, crop and resize a frame to the network's input, as `rule.geometry` and the rule itself say.
 
     frame: uint8 (H, W, 3), BGR as OpenCV decodes it; grey (H, W) or (H, W, 1) and BGRA (H, W, 4) are converted. Any H, W >= 1,
         contiguous or a slice. It is never written to.
@@ -36,8 +37,11 @@ def crop_resize(frame: NDArray[np.uint8], rule: ResizeRule, out: NDArray[np.uint
         raise BadModelError(
             f"resampling rule {rule.resample!r} is unknown to this edge-tl; upgrade it, or export again"
         )
-    crop = centre_crop(three_channels(frame), rule)
-    resized = resample(crop, rule.height, rule.width)
+    part = seen_part(three_channels(frame), rule)
+    if rule.geometry is not None and rule.geometry.fit == "letterbox":
+        resized = letterboxed(resample(part, *letterbox_size(*sides(part), rule)), rule)
+    else:
+        resized = resample(part, rule.height, rule.width)
     if out is None:
         out = np.empty((rule.height, rule.width, 3), np.uint8)
     if rule.color_order == "RGB":
@@ -119,13 +123,3 @@ def three_channels(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
     if channels == 4:
         return np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGRA2BGR), np.uint8)
     raise BadFrame(f"a frame has 1, 3 or 4 channels, not {channels}")
-
-
-def centre_crop(frame: NDArray[np.uint8], rule: ResizeRule) -> NDArray[np.uint8]:
-    """The centred rectangle of the target's aspect ratio, `crop_pct` of the largest that fits; at least one pixel."""
-    rows, columns = frame.shape[:2]
-    scale = min(rows / rule.height, columns / rule.width) * rule.crop_pct
-    height = min(rows, max(1, round(scale * rule.height)))
-    width = min(columns, max(1, round(scale * rule.width)))
-    top, left = (rows - height) // 2, (columns - width) // 2
-    return frame[top : top + height, left : left + width]

@@ -18,6 +18,7 @@ from edge_tl_runtime.core.errors import BadModelError, EdgeTLError, UsageError
 from edge_tl_runtime.core.html import html_table
 from edge_tl_runtime.core.text import one_line, percent, plural
 from edge_tl_runtime.core.threads import usable_cores
+from edge_tl_runtime.images.asked_geometry import seeing
 from edge_tl_runtime.images.crop import crop_resize
 from edge_tl_runtime.images.decode import Frame
 from edge_tl_runtime.inference.label_sets import LabelSetRule
@@ -26,7 +27,7 @@ from edge_tl_runtime.inference.providers import PROVIDERS, find_provider
 from edge_tl_runtime.inference.settings import PredictSettings
 from edge_tl_runtime.inference.usual_keep import usual_keep
 from edge_tl_runtime.modelfile.onnx import parse_spec, read_model
-from edge_tl_runtime.modelfile.spec import ModelSpec
+from edge_tl_runtime.modelfile.spec import ModelSpec, ResizeRule
 
 if TYPE_CHECKING:
     from edge_tl_runtime.inference.documents import PredictionDocument, ScoreDocument
@@ -174,15 +175,20 @@ class Classifier:
         return [np.asarray(array, dtype=np.float32) for array in found]
 
     def classify(
-        self, frame: Frame, top: int = PredictSettings.top_k, keep: float = 0.0, sets: LabelSetRule | None = None
+        self,
+        frame: Frame,
+        top: int = PredictSettings.top_k,
+        keep: float = 0.0,
+        sets: LabelSetRule | None = None,
+        rule: ResizeRule | None = None,
     ) -> Prediction:
         """Classify one frame, uint8 (H, W, 3), BGR, any size. Not for several threads at once: it reuses one input buffer.
 
         keep: fraction of photos like the training photos that stay known, see `keep`; 0: every picture is known. sets: of
-        `label_sets`, for an answer with its set. Raises as `is_known`.
+        `label_sets`, for an answer with its set. rule: as in `frame_logits`. Raises as `is_known`.
         """
         started = time.perf_counter()
-        logits = self.frame_logits(frame)
+        logits = self.frame_logits(frame, rule)
         known = not keep or self.is_known(keep)(self.evidence)
         elapsed = time.perf_counter() - started
         probabilities = self.probabilities(logits)
@@ -230,12 +236,17 @@ class Classifier:
         least = detector.thresholds.threshold(keep)
         return lambda evidence: bool(detector.scores(evidence[None])[0] >= least)
 
-    def frame_logits(self, frame: Frame) -> NDArray[np.float32]:
+    def look_by(self, rule: ResizeRule) -> None:
+        """Turn and crop pictures by this rule from now on, which has the input size of the file's own."""
+        self.spec = seeing(self.spec, rule)
+
+    def frame_logits(self, frame: Frame, rule: ResizeRule | None = None) -> NDArray[np.float32]:
         """Scores of one frame as `classify` takes it: float32 (C,), overwritten by the next call.
 
-        Raises as `logits`, and BadFrame for an array that is no frame.
+        rule: to look by, of the input size of the file's own; None: that one. Raises as `logits`, and BadFrame for an array that
+        is no frame.
         """
-        crop_resize(frame, self.spec.resize, out=self._input[0])
+        crop_resize(frame, rule or self.spec.resize, out=self._input[0])
         try:
             self.session.run_with_iobinding(self._binding)
         except Exception as error:  # noqa: BLE001  # as for a graph it cannot load

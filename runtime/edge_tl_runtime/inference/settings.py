@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edge_tl_runtime.core.settings import FLAG, option
+from edge_tl_runtime.images.settings import crop_option, fit_option, flip_option, rotate_option
 
 
 def unknown_option(what: str) -> Any:
@@ -41,6 +42,10 @@ class PredictSettings:
     top_k: int = option(5, "Number of classes in each answer.", low=1)
     unknown: float | None = unknown_option("photos")
     coverage: float | None = coverage_option()
+    crop: str = crop_option()
+    rotate: int | None = rotate_option()
+    flip: str | None = flip_option()
+    fit: str | None = fit_option()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,8 +26,33 @@ Thresholds = dict[Annotated[str, Meta(pattern="^[0-9.eE+-]+$")], float]
 """By the fraction of photos, as text."""
 
 
-class ResizeDocument(TypedDict):
-    """From a frame to the pixels of the network: docs/contract.md."""
+class _Filled(TypedDict, total=False):
+    fill: Annotated[int, Meta(ge=0, le=255)] | None
+
+
+class GeometryDocument(_Filled):
+    """What is done to a frame before the crop.
+
+    rotate: degrees clockwise.
+    crop: x, y, width, height as fractions of the turned frame.
+    fill: grey level of a letterbox.
+    """
+
+    rotate: Literal[0, 90, 180, 270]
+    flip: Annotated[str, one_of(FLIPS)]
+    crop: Annotated[list[Share], Meta(min_length=4, max_length=4)]
+    fit: Annotated[str, one_of(FITS)]
+
+
+class _Turned(TypedDict, total=False):
+    geometry: GeometryDocument | None
+
+
+class ResizeDocument(_Turned):
+    """From a frame to the pixels of the network: docs/contract.md.
+
+    geometry: what is done to the frame before; the contract holds it beside this object.
+    """
 
     height: Side
     width: Side
@@ -100,24 +125,6 @@ class TrainingImagesDocument(TypedDict):
     radius: Annotated[int, Meta(ge=-1, le=48)]
     trained_on: PhotoHashesDocument
     validation: PhotoHashesDocument
-
-
-class _Filled(TypedDict, total=False):
-    fill: Annotated[int, Meta(ge=0, le=255)] | None
-
-
-class GeometryDocument(_Filled):
-    """What is done to a frame before the crop.
-
-    rotate: degrees clockwise.
-    crop: x, y, width, height as fractions of the turned frame.
-    fill: grey level of a letterbox.
-    """
-
-    rotate: Literal[0, 90, 180, 270]
-    flip: Annotated[str, one_of(FLIPS)]
-    crop: Annotated[list[Share], Meta(min_length=4, max_length=4)]
-    fit: Annotated[str, one_of(FITS)]
 
 
 class FeaturesDocument(TypedDict):

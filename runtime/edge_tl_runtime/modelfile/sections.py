@@ -24,6 +24,9 @@ _Section = TypeVar("_Section", bound="Section")
 FITS = ("crop", "letterbox", "stretch")
 FLIPS = ("none", "horizontal", "vertical", "both")
 ARRAY_TYPES = ("float16", "float32", "int8", "uint8", "uint32")
+TURNS = (0, 90, 180, 270)
+FILL = 114
+"""Grey level of a letterbox's edges: the mean of ImageNet's photos."""
 MAX_HISTORY = 1000
 MAX_KEY = 200
 
@@ -111,7 +114,8 @@ class Geometry(Section):
     """Which part of a frame is looked at, and how: applied in this order before the crop and resize of `resize`.
 
     rotate: degrees clockwise, 0, 90, 180 or 270. flip: one of FLIPS. crop: x, y, width, height as fractions of the turned frame.
-    fit: one of FITS. fill: grey level of a letterbox's edges.
+    fit: one of FITS; "crop" takes the centre crop of `resize`, "letterbox" and "stretch" all there is. fill: grey level of a
+    letterbox's edges, FILL where it is None.
     """
 
     rotate: int
@@ -121,7 +125,7 @@ class Geometry(Section):
     fill: int | None = None
 
     def __post_init__(self) -> None:
-        require(whole(self.rotate) and self.rotate in (0, 90, 180, 270), f"geometry turns by {self.rotate!r} degrees")
+        require(whole(self.rotate) and self.rotate in TURNS, f"geometry turns by {self.rotate!r} degrees")
         require(self.flip in FLIPS, f"geometry flips {self.flip!r}, which is none of {FLIPS}")
         require(self.fit in FITS, f"geometry fits by {self.fit!r}, which is none of {FITS}")
         require(len(self.crop) == 4 and numbers(self.crop), "the crop of geometry is not four numbers")

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,13 +62,17 @@ class ResizeRule(Section):
     crop_pct: side of the crop over the side of the largest centred rectangle of the target's aspect ratio, in (0, 1].
     resample: name of a rule in `edge_tl_runtime.images.crop`.
     color_order: channel order the network expects; frames arrive as OpenCV decodes them, BGR.
+    geometry: what is done to the frame first; None: nothing. The contract holds it beside `resize`, other documents in it.
     """
+
+    INNER: ClassVar[Mapping[str, type[Section]]] = {"geometry": Geometry}
 
     height: int
     width: int
     crop_pct: float
     resample: str
     color_order: str = "RGB"
+    geometry: Geometry | None = None
 
     def __post_init__(self) -> None:
         require(whole(self.height, self.width), "input size is not in whole pixels")
@@ -196,7 +200,7 @@ class ModelSpec:
     training, export: settings, JSON values only.
     parent_sha256: SHA-256 of the file this one was made from (FP32 counterpart of an INT8 file, weights of an FP32 file), or "".
     self_test: None only before export.
-    geometry to label_sets: sections of version 2, None where they are not used; history: how the file was taught, oldest first.
+    features to label_sets: sections of version 2, None where they are not used; history: how the file was taught, oldest first.
     needs: keys that a reader must obey or refuse the file. extra: keys that this release does not know, JSON values.
     version: of the document that was read; what is written is of SPEC_VERSION (`current`).
     """
@@ -213,7 +217,6 @@ class ModelSpec:
     export: Mapping[str, Any] = field(default_factory=dict)
     parent_sha256: str = ""
     self_test: SelfTest | None = None
-    geometry: Geometry | None = None
     features: FeatureOutput | None = None
     ood_score: OODScore | None = None
     class_statistics: ClassStatistics | None = None
@@ -253,6 +256,11 @@ class ModelSpec:
             # Another release would crop otherwise, or take the background for a label, and no one would see it.
             require(not changes or name in self.needs, f"{name} changes every answer and is not named in needs")
 
+    @property
+    def geometry(self) -> Geometry | None:
+        """What is done to a frame before the crop of `resize`, of which it is a part; None: nothing."""
+        return self.resize.geometry
+
     def current(self) -> ModelSpec:
         """The same as a document of this release's version."""
         return dataclasses.replace(self, version=SPEC_VERSION)
@@ -268,7 +276,9 @@ class ModelSpec:
         """The document as JSON values; `from_dict` of it gives an equal spec. Sections that are not used are left out."""
         names = [item.name for item in dataclasses.fields(self) if item.name != "extra"]
         absent = {name for name in (*_OPTIONAL, "history", "needs") if not getattr(self, name)}
-        return {**plain(self.extra), **{name: plain(getattr(self, name)) for name in names if name not in absent}}
+        document = {**plain(self.extra), **{name: plain(getattr(self, name)) for name in names if name not in absent}}
+        geometry = document["resize"].pop("geometry", None)
+        return document if geometry is None else {**document, "geometry": geometry}
 
     def to_json(self) -> str:
         return json.dumps(self.to_dict(), ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -292,7 +302,9 @@ class ModelSpec:
             history, needs = (tuple(_list(document, name)) for name in ("history", "needs"))
             require(text(*needs), "needs is not a list of names")
             _require_understood(needs)
-            names = {item.name for item in dataclasses.fields(cls)} - {"extra"}
+            names = {item.name for item in dataclasses.fields(cls)} - {"extra"} | {"geometry"}
+            require("geometry" not in document["resize"], "geometry stands beside resize, not in it")
+            sections["resize"] = dataclasses.replace(sections["resize"], geometry=sections.pop("geometry", None))  # type: ignore[call-arg]
             return cls(
                 **{name: document[name] for name in (*_PLAIN, "version")},
                 **sections,  # type: ignore[arg-type]
@@ -380,7 +392,7 @@ _OPTIONAL: dict[str, type[Section]] = {
     "label_sets": LabelSets,
 }
 """Sections that a document of version 2 may have."""
-_OBEYED = frozenset({*_KINDS, *_CORE, "version", "training_images"})
+_OBEYED = frozenset({*_KINDS, *_CORE, "version", "training_images", "geometry"})
 """What `needs` may name for this release to go on."""
 _ON_REQUEST = ("features", "ood_score", "label_sets")
 """Sections that are acted upon where a person asks for it; the rest is kept and not acted upon."""

@@ -33,8 +33,14 @@ class NotedDocument(TypedDict, total=False):
     camera: str
 
 
-class ResultDocument(DecisionDocument, NotedDocument):
-    """One frame.
+class _Where(TypedDict, total=False):
+    region: str
+
+
+class ResultDocument(DecisionDocument, NotedDocument, _Where):
+    """One frame, or one region of it.
+
+    region: its name, where run was given several.
 
     frame: its number, from 0.
     seconds: time of the frame in its source.

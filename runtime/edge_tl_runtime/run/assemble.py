@@ -12,6 +12,7 @@ from pathlib import Path
 from edge_tl_runtime.core.errors import UsageError
 from edge_tl_runtime.core.progress import Say
 from edge_tl_runtime.core.threads import usable_cores
+from edge_tl_runtime.images.asked_geometry import AskedGeometry
 from edge_tl_runtime.inference.classifier import Classifier, SessionSettings
 from edge_tl_runtime.pipeline.decision import Decider, IsKnown
 from edge_tl_runtime.pipeline.hot_reload import ModelReloader, stamp
@@ -40,8 +41,8 @@ from edge_tl_runtime.sinks import (
     window_obstacle,
 )
 from edge_tl_runtime.sinks.draw.overlay import Overlay
-from edge_tl_runtime.sinks.text import CSV_COLUMNS, SET_COLUMN
-from edge_tl_runtime.sources import LiveOptions, Patience, Source, Video, open_source
+from edge_tl_runtime.sinks.text import CSV_COLUMNS, REGION_COLUMN, SET_COLUMN
+from edge_tl_runtime.sources import LiveOptions, Patience, Photos, Source, Video, open_source
 
 Load = Callable[[Path], Classifier]
 
@@ -64,7 +65,7 @@ def assemble(plan: RunPlan, load: Load, stack: ExitStack, say: Say, max_frames: 
     load: opens the model, and with `watch_model` each that replaces it. say: takes lines for a person. Raises BadModelError,
     UsageError, SourceError, OutputError.
     """
-    deciders = _deciders(plan)
+    deciders, asked = _deciders(plan), asked_of(plan)
     if plan.drift_pictures and not plan.drift:
         raise UsageError("--drift-pictures needs --drift FILE, which says of which days they are")
 
@@ -83,6 +84,7 @@ def assemble(plan: RunPlan, load: Load, stack: ExitStack, say: Say, max_frames: 
         )
     say_sets(classifier, plan, say)
     source = stack.enter_context(opened(plan, say))
+    asked = _looked_at(asked, source, classifier, plan, say)
     shown = _can_show(plan, say)
     overlay = Overlay(classifier.spec.labels if shown or plan.record else ())
     if overlay.obstacle:
@@ -96,13 +98,15 @@ def assemble(plan: RunPlan, load: Load, stack: ExitStack, say: Say, max_frames: 
         batch=plan.batch,
         fresh=watch.fresh if watch else lambda: None,
         gate=_gate(plan, source, say),
+        asked=asked,
+        say=say,
     )
-    sinks = _sinks(plan, source, classifier, overlay, say)
+    sinks = _sinks(plan, source, classifier, overlay, asked, say)
     for plugin in (source.plugin, *(sink.plugin for sink in sinks)):
         if plugin is not None:
             say(f"{plugin['name']} comes from the package {plugin['package']} {plugin['version']}")
     queued = [QueuedSink(sink, not source.live, say) for sink in sinks]
-    window = Window(source, overlay) if shown else None
+    window = Window(source, overlay, plan.dim) if shown else None
     view = stream.gate.view if isinstance(stream.gate, SceneWatch) else lambda: None
     status = StatusFile(plan.status, plan.status_every, view) if plan.status else None
     drift = DriftFeed(plan, source, classifier, say) if plan.drift else None
@@ -114,14 +118,35 @@ def open_stream(plan: RunPlan, load: Load, say: Say) -> Stream:
 
     Raises as `assemble`.
     """
-    deciders = _deciders(plan)
+    deciders, asked = _deciders(plan), asked_of(plan)
     classifier = load(plan.model)
     deciders(classifier)
     say_sets(classifier, plan, say)
     source = opened(plan, say)
+    try:
+        asked = _looked_at(asked, source, classifier, plan, say)
+    except UsageError:
+        source.close()
+        raise
+    gate = _gate(plan, source, say)
     return Stream(
-        source, classifier, plan.top_k, decider=deciders, batch=plan.batch, closes=True, gate=_gate(plan, source, say)
+        source, classifier, plan.top_k, decider=deciders, batch=plan.batch, closes=True, gate=gate, asked=asked, say=say
     )
+
+
+def asked_of(plan: RunPlan) -> AskedGeometry:
+    """Raises UsageError for what makes no sense, before a model or a source is opened."""
+    return AskedGeometry.parse(plan.crop, plan.rotate, plan.flip, plan.fit)
+
+
+def _looked_at(asked: AskedGeometry, source: Source, classifier: Classifier, plan: RunPlan, say: Say) -> AskedGeometry:
+    """What was asked for, said, and without pixels where all photos are there to be measured. Raises UsageError."""
+    if not asked:
+        return asked
+    say(asked.describe(classifier.spec.resize))
+    if len(asked.crops) > 1 and plan.batch > 1 and not source.live:
+        say(f"--batch {plan.batch} with {len(asked.crops)} regions: {plan.batch * len(asked.crops)} pictures per call")
+    return asked.for_photos(classifier.spec.resize, source.paths) if isinstance(source, Photos) else asked
 
 
 def _gate(plan: RunPlan, source: Source, say: Say) -> SceneWatch | None:
@@ -209,18 +234,22 @@ def _known(plan: RunPlan, classifier: Classifier) -> IsKnown | None:
     return classifier.is_known(keep) if keep else None
 
 
-def _sinks(plan: RunPlan, source: Source, classifier: Classifier, overlay: Overlay, say: Say) -> list[Sink]:
+def _sinks(
+    plan: RunPlan, source: Source, classifier: Classifier, overlay: Overlay, asked: AskedGeometry, say: Say
+) -> list[Sink]:
     """In the order of the options; each is opened here, so that a folder that cannot be written is known at once."""
     sinks: list[Sink] = [JsonLines(StreamTarget(sys.stdout)) if plan.as_json else Changes(StreamTarget(sys.stdout))]
     if plan.log:
         sinks.append(Log(FileTarget(plan.log, plan.log_size, plan.log_keep)))
     if plan.csv_file:
-        columns = (*CSV_COLUMNS, SET_COLUMN) if plan.coverage is not None else CSV_COLUMNS
+        columns: tuple[str, ...] = CSV_COLUMNS
+        columns += (SET_COLUMN,) if plan.coverage is not None else ()
+        columns += (REGION_COLUMN,) if any(crop.name for crop in asked.crops) else ()
         sinks.append(Csv(FileTarget(plan.csv_file, plan.log_size, plan.log_keep, ",".join(columns)), columns))
     if plan.record:
-        sinks.append(_recording(plan.record, overlay, source, say))
+        sinks.append(_recording(plan.record, overlay, source, plan.dim, say))
     if plan.snapshots:
-        sinks.append(Snapshots(plan.snapshots, plan.snapshot_quota))
+        sinks.append(Snapshots(plan.snapshots, plan.snapshot_quota, dims=plan.dim))
     if plan.mqtt:
         sinks.append(Mqtt(plan.mqtt, plan.mqtt_all, say))
     if plan.sink:
@@ -238,13 +267,15 @@ def _sinks(plan: RunPlan, source: Source, classifier: Classifier, overlay: Overl
             title=classifier.path.stem,
             labels=classifier.spec.labels,
             every=not source.live,
+            dims=plan.dim,
+            aspect=classifier.spec.resize.width / classifier.spec.resize.height,
         )
         say(f"live page: {page.masked_url if plan.web_token else page.url}")  # a token of one's own stays out of logs
         sinks.append(page)
     return sinks
 
 
-def _recording(path: Path, overlay: Overlay, source: Source, say: Say) -> Record:
+def _recording(path: Path, overlay: Overlay, source: Source, dims: bool, say: Say) -> Record:
     """Beside an earlier recording of that name rather than over it: a run may have been started anew by a service manager."""
     free = next(
         p for n in itertools.count() if not (p := path.with_stem(f"{path.stem}-{n}" if n else path.stem)).exists()
@@ -252,7 +283,7 @@ def _recording(path: Path, overlay: Overlay, source: Source, say: Say) -> Record
     if free != path:
         say(f"{path} is there already; recording to {free}")
     rate = source.fps if isinstance(source, Video) else 0.0
-    return Record(free, overlay, rate if source.sequence else 1.0)
+    return Record(free, overlay, rate if source.sequence else 1.0, dims)
 
 
 def _can_show(plan: RunPlan, say: Say) -> bool:

@@ -13,6 +13,13 @@ class _Stored(TypedDict, total=False):
     view: ViewDocument
 
 
+class RegionDocument(TypedDict):
+    """The newest of one region."""
+
+    label: str
+    confidence: Share
+
+
 class StatusDocument(_Stored):
     """The status of edge-tl run: its --status-file, /status of its page and its MQTT topic.
 
@@ -30,6 +37,7 @@ class StatusDocument(_Stored):
     source_plugin: the package that adds the source; null for one of edge-tl.
     skipped: files of the source that were passed over.
     label: the label that is shown, null before the first frame.
+    regions: what is shown of each region, by its name; empty where there is one without a name.
     sinks: counters of each sink, by its name.
     rss_mb: resident memory of this process, without the capture process.
     cpu_percent: of one core, of this process.
@@ -65,6 +73,7 @@ class StatusDocument(_Stored):
     skipped: Count
     label: str | None
     confidence: Share | None
+    regions: dict[str, RegionDocument]
     sinks: dict[str, SinkCounts]
     rss_mb: NotNegative
     cpu_percent: float

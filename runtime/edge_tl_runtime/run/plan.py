@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_tl_runtime.core.settings import DURATION, FLAG, MEGABYTES, SIZE, option
+from edge_tl_runtime.images.settings import crop_option, fit_option, flip_option, rotate_option
 from edge_tl_runtime.inference.settings import PredictSettings, coverage_option, unknown_option
 
 
@@ -48,6 +49,10 @@ class RunPlan:
     frozen: float = option(
         10.0, "Seconds of one repeated frame before reconnecting; 0: repeats are allowed.", low=0, metavar="S"
     )
+    crop: tuple[str, ...] = crop_option(several=True)
+    rotate: int | None = rotate_option()
+    flip: str | None = flip_option()
+    fit: str | None = fit_option()
     threshold: float = option(0.0, "Show `unknown` below this probability.", low=0, high=1, metavar="P")
     unknown: float | None = unknown_option("frames")
     coverage: float | None = coverage_option()
@@ -77,6 +82,12 @@ class RunPlan:
     record: Path | None = option(None, "Write the annotated frames as a video (.mkv, .avi, .mp4).", kind=Path)
     snapshots: Path | None = option(None, "Save a photo into this folder each time the label changes.", kind=Path)
     snapshot_quota: int = option(200 * 2**20, "Size of all snapshots together; the oldest are deleted.", kind=MEGABYTES)
+    dim: bool = option(
+        True,
+        "Do not dim what the model does not see in window, page, recordings and snapshots.",
+        kind=FLAG,
+        flags=("--no-dim",),
+    )
     mqtt: str | None = option(
         None, "Publish to this broker: mqtt://USER:PASSWORD@HOST/TOPIC", kind=str, metavar="URL", env="EDGE_TL_MQTT"
     )

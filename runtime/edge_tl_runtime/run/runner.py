@@ -62,7 +62,11 @@ class Runner:
                 self.health.saw(result)
                 if self._drift is not None:
                     self._drift.saw(result, self.stream.classifier)
-                if not self._deliver(result) or source.stopping or self.health.frames == self._max_frames:
+                if (
+                    not self._deliver(result)
+                    or source.stopping
+                    or (result.last and self.health.frames == self._max_frames)
+                ):
                     break
         finally:
             hurried = source.stopping or self._left
@@ -97,13 +101,13 @@ class Runner:
         for queued in self.sinks:
             if queued.wants(result):
                 queued.offer(kept(result, queued.sink.wants_pixels(result)), self._stopping)
-        if self.window is not None:
+        if self.window is not None and result.last:
             if not self.window.wants():
                 return True
             # The window draws on the frame: another copy than what sinks got.
             self._left = not self.window.show(kept(result, True))
             return not self._left
-        return not self.sinks or not all(queued.closed for queued in self.sinks)
+        return self.window is not None or not self.sinks or not all(queued.closed for queued in self.sinks)
 
     def _stopping(self) -> bool:
         return self.stream.source.stopping

@@ -33,7 +33,7 @@ class SceneWatch:
     def rest_s(self) -> float:
         return self.motion.rest_s if self.motion is not None else 0.0
 
-    def admit(self, record: FrameRecord, view: Callable[[Frame], Frame]) -> FrameRecord | None:
+    def admit(self, record: FrameRecord, view: Callable[[FrameRecord], Frame]) -> FrameRecord | None:
         """As `Gate.admit`. What is no frame is admitted: the stream counts it."""
         now = self._now = record.captured if self._live else record.seconds
         try:
@@ -41,7 +41,7 @@ class SceneWatch:
                 record = self._looked(record, self.camera, now)
             if self.motion is None:
                 return record
-            wanted = self.motion.wants(view(record.frame), now)
+            wanted = self.motion.wants(view(record), now)
         except BadFrame:
             return record
         if not wanted:

@@ -24,7 +24,7 @@ from edge_tl_runtime.run.scene_watch import SceneWatch
 from edge_tl_runtime.scene.reference import LearnedView
 
 if TYPE_CHECKING:
-    from edge_tl_runtime.run.documents import StatusDocument
+    from edge_tl_runtime.run.documents import RegionDocument, StatusDocument
     from edge_tl_runtime.scene.documents import DriftDocument, ViewDocument
     from edge_tl_runtime.sinks.documents import SinkCounts
 
@@ -45,6 +45,8 @@ class Health:
         """Kept up to date by the runner, as the counts."""
         self.counts: dict[str, SinkCounts] = {}
         """Per sink; kept up to date by the runner."""
+        self.regions: dict[str, RegionDocument] = {}
+        """What is shown of each, where there are several."""
         self._latencies: deque[float] = deque(maxlen=WINDOW)
         self._ages: deque[float] = deque(maxlen=WINDOW)
         self._last: Result | None = None
@@ -54,6 +56,11 @@ class Health:
         self._cpu_percent = 0.0
 
     def saw(self, result: Result) -> None:
+        """Of several regions of a frame, the last one counts the frame."""
+        if result.region:
+            self.regions[result.region] = {"label": result.label, "confidence": round(result.confidence, 6)}
+        if not result.last:
+            return
         self.frames += 1
         self._latencies.append(result.prediction.latency_ms)
         self._ages.append(result.age_ms)
@@ -93,6 +100,7 @@ class Health:
             "skipped": source.skipped_count,
             "label": None if last is None else last.label,
             "confidence": None if last is None else round(last.confidence, 6),
+            "regions": dict(self.regions),
             "sinks": dict(self.counts),
             "rss_mb": rss_mb(),
             "cpu_percent": self._cpu_share(now),

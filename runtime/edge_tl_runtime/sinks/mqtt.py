@@ -67,9 +67,9 @@ def _masked(url: str) -> str:
 
 
 class Mqtt(Sink):
-    """Publishes under the broker's topic, quality of service 1: `label` (JSON of the result, retained) at each change, `status`
-    (retained) every STATUS_S, `drift` (retained, that part of the status) when another change is told, and `available` ("online",
-    "offline"), the latter also by the broker when the runner vanishes.
+    """Publishes under the broker's topic, quality of service 1: `label` (JSON of the result, retained) at each change, or
+    `REGION/label` where there are several regions, `status` (retained) every STATUS_S, `drift` (retained, a part of the status)
+    when another change is told, and `available` ("online", "offline"), the latter also by the broker when the runner vanishes.
 
     every: also `result` for every frame, quality 0. The client connects by itself, again and again. A label that changes while
     the broker is away is not an error: the newest is published when it is back, those in between are counted as lost.
@@ -87,11 +87,11 @@ class Mqtt(Sink):
             raise UsageError(_INSTALL) from None
         broker = self.broker = Broker.parse(url)
         self._every, self._say = every, say
-        self._answer: Answer | None = None  # of the loop's thread
-        self._newest = ""
-        self._newest_answer: Answer | None = None
-        self._due = False
-        """Whether the newest label is yet to be published."""
+        self._answers: dict[str, Answer] = {}  # of the loop's thread, by region
+        self._newest: dict[str, tuple[Answer, str]] = {}
+        """By region: the newest answer, and its result as text."""
+        self._due: set[str] = set()
+        """Regions whose newest label is yet to be published."""
         self._lost = 0
         self._on_the_way: deque[Any] = deque()
         self._status_at = -STATUS_S
@@ -119,17 +119,19 @@ class Mqtt(Sink):
 
     def wants(self, result: Result) -> bool:
         answer = result.decision.answer
-        changed, self._answer = answer != self._answer, answer
+        changed = answer != self._answers.get(result.region)
+        self._answers[result.region] = answer
         return changed or self._every
 
     def write(self, result: Result) -> None:
         text = json.dumps(result.to_dict(), ensure_ascii=False)
         if self._every:
             self._stream(text)
-        answer = result.decision.answer
-        if answer != self._newest_answer:
-            self._lost += self._due and not self._every
-            self._newest, self._newest_answer, self._due = text, answer, True
+        region, answer = result.region, result.decision.answer
+        if region not in self._newest or answer != self._newest[region][0]:
+            self._lost += region in self._due and not self._every
+            self._newest[region] = answer, text
+            self._due.add(region)
         self._catch_up()
 
     def idle(self) -> None:
@@ -163,11 +165,11 @@ class Mqtt(Sink):
         )
 
     def _catch_up(self) -> None:
-        """Publish the newest label where that is due; in this thread only, so that an older one never comes after it."""
-        if self._due and self._client.is_connected():
-            self._due = False
-            if self._publish("label", self._newest).rc:
-                self._due = True
+        """Publish the newest labels that are due; in this thread only, so that an older one never comes after it."""
+        for region in sorted(self._due) if self._client.is_connected() else ():
+            self._due.discard(region)
+            if self._publish(f"{region}/label" if region else "label", self._newest[region][1]).rc:
+                self._due.add(region)
 
     def _stream(self, text: str) -> None:
         """Publish one of all results. The client library would keep any number for a broker that takes them too slowly."""
@@ -190,7 +192,7 @@ class Mqtt(Sink):
             return
         self._publish("available", "online")
         self._on_the_way.clear()
-        self._due = bool(self._newest)  # the broker may have forgotten
+        self._due = set(self._newest)  # the broker may have forgotten
         self._drift = None
         self.notice = ""
         if self._told:

@@ -15,11 +15,11 @@ import numpy as np
 
 from edge_tl_runtime.core.errors import OutputError, UsageError
 from edge_tl_runtime.core.files import make_folder, name_part, write_bytes
-from edge_tl_runtime.images.crop import three_channels
 from edge_tl_runtime.images.decode import Frame
 from edge_tl_runtime.pipeline.stream import Result
 from edge_tl_runtime.sinks.base import Sink
-from edge_tl_runtime.sinks.draw.overlay import Overlay, answer_line
+from edge_tl_runtime.sinks.draw.overlay import Overlay
+from edge_tl_runtime.sinks.draw.view import dim_outside, draw_answers, picture_of
 
 RESERVE_BYTES = 64 * 2**20
 """What is left free on a disk: FFmpeg does not say when it could not write."""
@@ -30,11 +30,12 @@ MAX_GAP_S = 2.0
 """A pause of the source that is kept in a recording; a longer one is cut."""
 
 
-def drawn(overlay: Overlay, result: Result) -> Frame:
-    """The result's frame as BGR with its label on it; drawn in place where it has three channels."""
-    frame = three_channels(result.record.frame)
-    decision = result.decision
-    return overlay.draw(frame, answer_line(decision), decision.index, decision.confidence, f"{result.fps:.1f} fps")
+def drawn(overlay: Overlay, result: Result, dims: bool = True) -> Frame:
+    """The result's frame as BGR with its labels and what the model saw; drawn in place where it has three channels.
+
+    dims: whether what the model did not see is dimmed.
+    """
+    return draw_answers(overlay, picture_of(result), result.decision, result.seen, f"{result.fps:.1f} fps", dims)
 
 
 class Record(Sink):
@@ -48,12 +49,12 @@ class Record(Sink):
     pixels = True
     depth = 8
 
-    def __init__(self, path: Path, overlay: Overlay, fps: float = 0.0) -> None:
+    def __init__(self, path: Path, overlay: Overlay, fps: float = 0.0, dims: bool = True) -> None:
         """Raises UsageError for an ending that names no video, OutputError where the file cannot be written."""
         if path.suffix.lower() not in CODECS:
             raise UsageError(f"{path}: a recording ends in {', '.join(CODECS)}")
         make_folder(path.parent)
-        self.path, self._overlay = path, overlay
+        self.path, self._overlay, self._dims = path, overlay, dims
         self._timed, self._fps = fps <= 0, fps if fps > 0 else 25.0
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)
@@ -64,12 +65,15 @@ class Record(Sink):
         self._checked = 0.0
         require_space(path)
 
+    def wants(self, result: Result) -> bool:
+        return result.last  # it shows all regions of the frame
+
     def write(self, result: Result) -> None:
         now = time.monotonic()
         if now - self._checked > 1.0:
             require_space(self.path)
             self._checked = now
-        frame = drawn(self._overlay, result)
+        frame = drawn(self._overlay, result, self._dims)
         if self._writer is None:
             self._open(frame)
         frame = fitted(frame, self._size)
@@ -139,9 +143,10 @@ def require_space(path: Path) -> None:
 
 
 class Snapshots(Sink):
-    """A JPEG of the frame at each change of the label, as it came from the camera. The oldest are deleted beyond a quota.
+    """A JPEG of the frame at each change of the label of a region. The oldest are deleted beyond a quota.
 
-    Names are TIME-LABEL.jpg with the time in UTC; only files of that form are counted and deleted.
+    dims: what the model did not see is dimmed; else the frame is as it came from the camera.
+    Names are TIME-LABEL.jpg, TIME-REGION-LABEL.jpg with the time in UTC; only files of that form are counted and deleted.
     """
 
     name = "snapshots"
@@ -149,7 +154,9 @@ class Snapshots(Sink):
     depth = 8
     _FORM = re.compile(r"\d{8}T\d{6}\.\d{3}Z-.+\.jpg")
 
-    def __init__(self, folder: Path, quota_bytes: int = 200 * 2**20, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, folder: Path, quota_bytes: int = 200 * 2**20, clock: Callable[[], float] = time.time, dims: bool = True
+    ) -> None:
         """Raises OutputError when the folder cannot be made."""
         if quota_bytes < 2**20:
             raise UsageError(f"a quota of {quota_bytes} bytes; give at least 1 MB")
@@ -160,19 +167,25 @@ class Snapshots(Sink):
         except OSError as error:
             raise OutputError(f"cannot read the folder {folder}: {error.strerror}; choose another") from None
         self._total = sum(size for _, size in self._files)
-        self._last = ""
+        self._last: dict[str, str] = {}
+        self._dims = dims
 
     def wants(self, result: Result) -> bool:
-        changed, self._last = result.label != self._last, result.label
+        changed = result.label != self._last.get(result.region)
+        self._last[result.region] = result.label
         return changed
 
     def write(self, result: Result) -> None:
-        good, data = cv2.imencode(".jpg", three_channels(result.record.frame), [cv2.IMWRITE_JPEG_QUALITY, 90])
+        frame = picture_of(result)
+        if self._dims:
+            own = [region.box for region in result.seen if region.name == result.region]
+            frame = dim_outside(frame, own)  # the sink's own copy
+        good, data = cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, 90])
         if not good:
             raise OutputError(f"cannot encode a snapshot of {result.record.frame.shape}")
         now = self._clock()
         stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(now)) + f".{int(now * 1e3) % 1000:03d}Z"
-        name = f"{stamp}-{name_part(result.label)}"
+        name = "-".join(filter(None, (stamp, result.region, name_part(result.label))))
         path = self._free(name)
         self._make_room(len(data))
         write_bytes(path, data.tobytes())

@@ -282,10 +282,12 @@ CSV_COLUMNS = (
 
 SET_COLUMN = "set"
 """Of a run with `--coverage`: the labels as a JSON list, empty where there is no set."""
+REGION_COLUMN = "region"
+"""Of a run with several regions, which has a row for each."""
 
 
 class Csv(TextSink):
-    """One row a frame, quoted as RFC 4180 says, with the columns of CSV_COLUMNS, and SET_COLUMN where that is asked for."""
+    """One row a frame, quoted as RFC 4180 says, with CSV_COLUMNS, then SET_COLUMN and REGION_COLUMN if asked for."""
 
     name = "csv"
 
@@ -298,6 +300,7 @@ class Csv(TextSink):
         raw = document["raw"]
         row: dict[str, Any] = {
             **document,
+            "region": result.region,
             "time": captured_at(result),
             "known": int(result.decision.known),
             "raw_label": raw["label"],
@@ -318,15 +321,16 @@ class Changes(TextSink):
 
     def __init__(self, target: Target) -> None:
         super().__init__(target)
-        self._last: tuple[str, tuple[str, frozenset[str]]] | None = None
+        self._last: dict[str, tuple[str, tuple[str, frozenset[str]]]] = {}
 
     def wants(self, result: Result) -> bool:
         now = (result.record.source, result.decision.answer)
-        changed, self._last = now != self._last, now
+        changed = now != self._last.get(result.region)
+        self._last[result.region] = now
         return changed
 
     def write(self, result: Result) -> None:
         self._target.write(
             f"{result.record.seconds:8.2f} s  {one_line(result.record.source)}  frame {result.record.index}: "
-            f"{result.decision.words} {100 * result.confidence:.1f} %"
+            f"{f'{result.region}: ' if result.region else ''}{result.decision.words} {100 * result.confidence:.1f} %"
         )

@@ -14,12 +14,11 @@ from typing import Any
 import cv2
 
 from edge_tl_runtime.core.errors import UsageError
-from edge_tl_runtime.images.crop import three_channels
 from edge_tl_runtime.images.decode import Frame
-from edge_tl_runtime.pipeline.decision import Decision
 from edge_tl_runtime.pipeline.stream import Result
-from edge_tl_runtime.sinks.draw.overlay import Overlay, answer_line
-from edge_tl_runtime.sources.base import Source, State
+from edge_tl_runtime.sinks.draw.overlay import Overlay
+from edge_tl_runtime.sinks.draw.view import draw_answers, picture_of
+from edge_tl_runtime.sources.base import NO_FRAME, Source, State
 
 TITLE = "edge-tl"
 MAX_FPS = 30.0
@@ -32,17 +31,17 @@ class Window:
     While frames are missing, the last one is shown darkened, with the state and what is wrong.
     """
 
-    def __init__(self, source: Source, overlay: Overlay) -> None:
-        """Raises UsageError where no window can be shown."""
+    def __init__(self, source: Source, overlay: Overlay, dims: bool = True) -> None:
+        """dims: whether what the model does not see is dimmed. Raises UsageError where no window can be shown."""
         if reason := window_obstacle():
             raise UsageError(f"cannot show a window: {reason}; use --headless")
         # Qt complains of every font it does not bring; we draw the text ourselves.
         os.environ.setdefault("QT_LOGGING_RULES", "*.warning=false")
-        self._source, self._overlay = source, overlay
+        self._source, self._overlay, self._dims = source, overlay, dims
         self._started: float | None = None
         self._shown_at = 0.0
         self._title = TITLE
-        self._last: tuple[Frame, Decision] | None = None
+        self._last: tuple[Frame, Result] | None = None
         cv2.namedWindow(TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
         cv2.resizeWindow(TITLE, 800, 600)
 
@@ -53,11 +52,11 @@ class Window:
     def show(self, result: Result) -> bool:
         """Draw a result, onto its own frame; False when the person ended the run."""
         now = self._shown_at = time.monotonic()
-        frame = three_channels(result.record.frame)
+        frame = picture_of(result)
         if self._source.live:
-            self._last = frame.copy(), result.decision
+            self._last = frame.copy(), result.with_frame(NO_FRAME)
         self._name(TITLE)
-        self._draw(frame, result.decision, self._status(result))
+        self._draw(frame, result, self._status(result))
         self._started = now if self._started is None else self._started
         ahead = 0.0 if self._source.live else self._started + result.record.seconds - now
         return self._keys(max(self._source.hold_s, ahead))
@@ -69,17 +68,16 @@ class Window:
             problem = " · ".join(text for text in (state.value, self._source.notice) if text)
             self._name(f"{TITLE} · {problem}")
             if self._last is not None:
-                frame, decision = self._last
-                self._draw(frame // 3, decision, problem)
+                frame, result = self._last
+                self._draw(frame // 3, result, problem)
         return self._keys(0.0)
 
     def close(self) -> None:
         with contextlib.suppress(cv2.error):  # closed already
             cv2.destroyAllWindows()
 
-    def _draw(self, frame: Frame, decision: Decision, status: str) -> None:
-        self._overlay.draw(frame, answer_line(decision), decision.index, decision.confidence, status)
-        cv2.imshow(TITLE, frame)
+    def _draw(self, frame: Frame, result: Result, status: str) -> None:
+        cv2.imshow(TITLE, draw_answers(self._overlay, frame, result.decision, result.seen, status, self._dims))
 
     def _status(self, result: Result) -> str:
         if not self._source.sequence:

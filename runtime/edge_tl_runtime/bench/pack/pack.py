@@ -209,7 +209,7 @@ def _parsed(archive: Archive, document: Mapping[str, Any]) -> Pack:
     return Pack(
         archive,
         labels,
-        ResizeRule(**document["resize"]),
+        ResizeRule.from_dict(document["resize"], "resize"),
         _text(document["arch"]),
         photos,
         expected,

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edge_tl_runtime.pipeline.stream import Result
+from edge_tl_runtime.pipeline.stream import Result, SeenRegion
 
 CHANGES = 300
 POINTS = 600
@@ -59,10 +59,10 @@ class Feed:
     those of them who wait for a newer one, so that nothing is encoded for a viewer whose network is still busy with the last.
     """
 
-    def __init__(self, title: str = "", labels: Sequence[str] = ()) -> None:
+    def __init__(self, title: str = "", labels: Sequence[str] = (), dims: bool = True, aspect: float = 0.0) -> None:
         self.closed = False
         self.watching = self.waiting_viewers = self.listening = 0  # written by the event loop only
-        self._about = {"title": title, "labels": list(labels[:100])}
+        self._about = {"title": title, "labels": list(labels[:100]), "dims": dims, "aspect": aspect}
         self._lock = threading.Lock()
         self._picture: EncodedFrame | None = None
         self._result: Result | None = None
@@ -71,7 +71,8 @@ class Feed:
         self._changes: deque[dict[str, Any]] = deque(maxlen=CHANGES)
         self._points: deque[dict[str, Any]] = deque(maxlen=POINTS)
         self._numbers = ViewerPosition()
-        self._label: str | None = None
+        self._labels: dict[str, str] = {}
+        """The last of each region."""
         self._encoded = (0, b"")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._news = asyncio.Event()
@@ -80,11 +81,17 @@ class Feed:
 
     def note(self, result: Result) -> None:
         """Remember the label if it is another than the last."""
-        if result.label == self._label:
+        if result.label == self._labels.get(result.region):
             return
         with self._lock:
-            self._label = result.label
-            self._change(result.label, round(result.confidence, 6), result.decision.known, result.record.source)
+            self._labels[result.region] = result.label
+            self._change(
+                result.label,
+                round(result.confidence, 6),
+                result.decision.known,
+                result.record.source,
+                region=result.region,
+            )
         self._wake()
 
     def show(self, result: Result) -> None:
@@ -113,8 +120,10 @@ class Feed:
         with self._lock:
             if state in _IDLE and state != self.status.get("state"):
                 # What was seen before is not seen now: the timeline has a gap, and the next result is news again.
-                self._label = None
-                self._change(None, None, False, str(document.get("source", "")), state)
+                regions = list(self._labels) or [""]
+                self._labels = {}
+                for region in regions:
+                    self._change(None, None, False, str(document.get("source", "")), state, region)
             self.status = document
             self._points.append(point)
             self._numbers.status += 1
@@ -126,7 +135,13 @@ class Feed:
         self._wake()
 
     def _change(
-        self, label: str | None, confidence: float | None, known: bool, source: str, state: str | None = "LIVE"
+        self,
+        label: str | None,
+        confidence: float | None,
+        known: bool,
+        source: str,
+        state: str | None = "LIVE",
+        region: str = "",
     ) -> None:
         self._numbers.change += 1
         self._changes.append(
@@ -137,6 +152,7 @@ class Feed:
                 "known": known,
                 "source": source,
                 "state": state,
+                "region": region,
             }
         )
 
@@ -194,8 +210,21 @@ class Feed:
     def _result_event(self) -> bytes:
         """Encoded once for all viewers."""
         if self._encoded[0] != self._numbers.result and self._result is not None:
-            raw = [score.to_dict() for score in self._result.prediction.top]
-            words = self._result.decision.words
-            data = {**self._result.to_dict(), "raw_top": raw, "words": words, "t": round(self._result_at, 3)}
+            result = self._result
+            raw = [score.to_dict() for score in result.prediction.top]
+            data = {**result.to_dict(), "raw_top": raw, "words": result.decision.words, "t": round(self._result_at, 3)}
+            data |= {"size": result.size, "regions": [_region(region) for region in result.seen]}
             self._encoded = self._numbers.result, event("result", data)
         return self._encoded[1]
+
+
+def _region(region: SeenRegion) -> dict[str, Any]:
+    """box: x, y, width and height in pixels of the shown picture."""
+    box, raw = region.box, [score.to_dict() for score in region.prediction.top]
+    return {
+        "region": region.name,
+        "box": [box.x, box.y, box.width, box.height],
+        **region.decision.to_dict(),
+        "words": region.decision.words,
+        "raw_top": raw,
+    }

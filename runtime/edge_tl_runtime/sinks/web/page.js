@@ -1,3 +1,6 @@
+import { showRegions } from "./regions.js";
+import { showSeen } from "./view.js";
+
 // The live page. Everything that comes from the runner is put in as text, never as HTML.
 
 const SPAN_S = 600;
@@ -16,7 +19,7 @@ const NOTICES = {
 };
 
 const $ = (id) => document.getElementById(id);
-const page = { status: {}, labels: [], title: "", changes: [], points: [], result: null, over: false, denied: false, online: false };
+const page = { status: {}, labels: [], title: "", changes: [], points: [], result: null, dims: true, aspect: 0, over: false, denied: false, online: false };
 
 function element(tag, className = "", text = "") {
   const made = document.createElement(tag);
@@ -98,7 +101,11 @@ function showResult() {
   put("label", result.words);
   $("label").className = result.known ? "" : "unknown";
   put("confidence", percent(result.confidence));
-  document.title = `${result.words} · ${page.title || "edge-tl"}`;
+  const regions = result.regions || [], several = regions.length > 1;
+  const told = several ? regions.map((region) => `${region.region}: ${region.words}`).join(" · ") : result.words;
+  document.title = `${told} · ${page.title || "edge-tl"}`;
+  showSeen(result, page.dims, page.aspect);
+  showRegions(regions, { element, answerRow, fillAnswer, percent, color });
   const raw = new Map(result.raw_top.map((score) => [score.label, score.confidence]));
   const list = $("answers");
   while (list.children.length > result.top.length) list.lastChild.remove();
@@ -282,17 +289,32 @@ function niceTop(highest) {
 
 function segments() {
   const end = now();
-  return page.changes
-    .map((change, place) => ({ change, from: Math.max(change.t, end - SPAN_S), to: page.changes[place + 1]?.t ?? end }))
-    .filter(({ change, from, to }) => change.label !== null && to >= from);
+  const next = new Map(), found = [];
+  for (const change of [...page.changes].reverse()) {
+    found.push({ change, from: Math.max(change.t, end - SPAN_S), to: next.get(change.region) ?? end });
+    next.set(change.region, change.t);
+  }
+  return found.reverse().filter(({ change, from, to }) => change.label !== null && to >= from);
+}
+
+// A row of the strip for each region, in the order of their names.
+function stripRows() {
+  const names = [...new Set(page.changes.map((change) => change.region || ""))].filter((name, _, all) => name || all.length === 1).sort();
+  put("strip-names", names.length > 1 ? `rows, from the top: ${names.join(", ")}` : "");
+  $("strip-names").hidden = names.length < 2;
+  $("strip").style.height = names.length > 1 ? `${16 * names.length}px` : "";
+  return names;
 }
 
 function showTimeline() {
+  const names = stripRows();
   const { context, width, height } = brush($("strip")), end = now(), shares = new Map();
+  const row = height / Math.max(1, names.length), gap = names.length > 1 ? 2 : 0;
   for (const { change, from, to } of segments()) {
     const x = width * (1 - (end - from) / SPAN_S);
     context.fillStyle = changeColor(change);
-    context.fillRect(x, 0, Math.max(1, (width * (to - from)) / SPAN_S), height);
+    const top = row * Math.max(0, names.indexOf(change.region || ""));
+    context.fillRect(x, top, Math.max(1, (width * (to - from)) / SPAN_S), row - gap);
     const share = shares.get(change.label) || { seconds: 0, fill: changeColor(change) };
     share.seconds += to - from;
     shares.set(change.label, share);
@@ -317,7 +339,7 @@ function swatch(fill) {
 function showChanges() {
   const recent = page.changes.slice(-LISTED).reverse().map((change) => {
     const item = element("li"), gap = change.label === null;
-    const name = element("bdi", gap ? "soft" : "", gap ? change.state.toLowerCase() : change.label);
+    const name = element("bdi", gap ? "soft" : "", (change.region ? `${change.region}: ` : "") + (gap ? change.state.toLowerCase() : change.label));
     const time = element("time", "", clock(change.t));
     item.append(time, swatch(gap ? "var(--line)" : changeColor(change)), name, element("span", "value soft", gap ? "" : percent(change.confidence)));
     return item;
@@ -338,7 +360,7 @@ let events = null, heard = 0, attempt = 0, missing = 0;
 
 const handlers = {
   history(data) {
-    Object.assign(page, { title: data.title, labels: data.labels, changes: data.changes, points: data.points });
+    Object.assign(page, { title: data.title, labels: data.labels, changes: data.changes, points: data.points, dims: data.dims, aspect: data.aspect });
     page.over = false;
     showChanges();
     draw();

@@ -47,6 +47,8 @@ _FILES = {
     "/": ("page.html", "text/html"),
     "/page.css": ("page.css", "text/css"),
     "/page.js": ("page.js", "text/javascript"),
+    "/regions.js": ("regions.js", "text/javascript"),
+    "/view.js": ("view.js", "text/javascript"),
 }
 # A redirect by status would not do: a browser that came from another site leaves a strict cookie out of the request that follows.
 _ENTRY = b'<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="0;url=./"><title>edge-tl</title>'

@@ -55,10 +55,13 @@ class WebPage(Sink):
         labels: Sequence[str] = (),
         max_fps: float = 15,
         every: bool = False,
+        dims: bool = True,
+        aspect: float = 0.0,
     ) -> None:
         """port: 0 for any that is free. token: made up where others than this machine can connect and none is given. title,
-        labels: of the model. max_fps: of the picture. every: take each frame while
-        somebody watches, though at most max_fps are shown, so that the last photo of a run is there at its end.
+        labels: of the model. max_fps: of the picture. every: take each frame while somebody watches, though at most max_fps are
+        shown, so that the last photo of a run is there at its end. dims: whether the page dims what the model does not see.
+        aspect: width over height of the model's input, for a crop that is drawn; 0: not known.
 
         Raises UsageError when the server's libraries are missing or it cannot listen there.
         """
@@ -74,7 +77,7 @@ class WebPage(Sink):
         self._every = every
         self._pace = Pace(max_fps)
         self._held: Result | None = None
-        self._feed = Feed(title, labels)
+        self._feed = Feed(title, labels, dims, aspect)
         self._server = Server(self._feed, self._access, listener)
 
     @property
@@ -94,7 +97,7 @@ class WebPage(Sink):
 
     def wants(self, result: Result) -> bool:
         self._feed.note(result)
-        return True
+        return result.last  # it shows all regions of the frame
 
     def wants_pixels(self, result: Result) -> bool:
         if self._every:
@@ -124,7 +127,7 @@ class WebPage(Sink):
     def _show_held(self) -> None:
         result, self._held = self._held, None
         if result is not None:
-            jpeg = encode(result.record.frame)
+            jpeg = encode(result.picture())
             self._feed.show_picture(jpeg, result.record.captured)
 
 
