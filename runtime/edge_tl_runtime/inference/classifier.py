@@ -199,7 +199,7 @@ class Classifier:
         if detector is None:
             raise UsageError(f"{self.path} {NO_DETECTOR}")
         least = detector.thresholds.threshold(keep)
-        return lambda evidence: bool(detector.scores(evidence[None])[0] >= least)
+        return lambda evidence: detector.score(evidence) >= least
 
     def frame_logits(self, frame: Frame) -> NDArray[np.float32]:
         """Scores of one frame as `classify` takes it: float32 (C,), overwritten by the next call.
