@@ -127,7 +127,7 @@ def _told(report: ExportReport) -> list[str]:
     if last.detection is None:
         return [*sets, f"{last.path.name} cannot tell what it does not know: {report.no_detection}"]
     lines = [f"{last.path.name} {last.detection.describe()}"]
-    lines += filter(None, [last.detection.caution])
+    lines += [*filter(None, [last.detection.caution]), *last.detection.odd]
     if last.background is not None:
         lines += filter(None, [f"{last.path.name}, {last.background.describe()}", last.background.caution])
     missed = ", ".join(f"{trial.n - trial.noticed} of {trial.n} {trial.kind}" for trial in last.detection.missed)

@@ -83,11 +83,15 @@ class TrialDocument(TypedDict):
 class DetectionDocument(TypedDict):
     """What a file tells of pictures that are like none of its training photos.
 
-    keep: fraction of photos like those that should stay known.
+    keep: fraction of photos like those that should stay known. placed_by: the photos that placed the threshold, in words.
+    set_aside: names of evaluation photos that placed nothing, because they are like no other. unknown: of others called unknown.
     """
 
     keep: Share
     kept: KeptDocument
+    placed_by: str
+    set_aside: list[str]
+    unknown: list[str]
     trials: list[TrialDocument]
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from edge_tl_export.detection.background import BackgroundPhotos
-from edge_tl_export.detection.detector import FIT_PHOTOS, Fitting
+from edge_tl_export.detection.detector import FIT_PHOTOS, Fitting, features_are_frozen
 from edge_tl_export.export_report import Changed, ExportReport
 from edge_tl_export.fp32_source import Fp32Source, from_file, from_network
 from edge_tl_export.onnx_graph.verify import check_repeatable, check_structure
@@ -133,7 +133,8 @@ def _export(
     if settings.quantization == "fp16" or (settings.quantization == "int8" and "int8" not in found.made):
         _find_fp16(found, source, photos, comparison, asked=settings.quantization == "fp16")
     made = found.beside_each_other()
-    made, no_detection = _with_detectors(made, source, calibration, evaluator, foreign, stage)
+    frozen = not settings.qat_epochs and features_are_frozen(spec)
+    made, no_detection = _with_detectors(made, source, calibration, evaluator, foreign, stage, frozen)
     made = _with_sets(made, source, evaluator)
     left_out: tuple[Unreadable, ...] = ()
     if background is not None:
@@ -170,6 +171,7 @@ def _with_detectors(
     evaluator: FileEvaluator | None,
     foreign: Sequence[Frame],
     stage: Stage,
+    frozen: bool,
 ) -> tuple[dict[str, Made], str]:
     """What was made, with what tells unknown pictures; and, in words, why there is none. A file that exists is not changed."""
     if training is None or evaluator is None:
@@ -177,7 +179,7 @@ def _with_detectors(
     fitted = {name: item.model for name, item in made.items() if name != "fp32" or source.existing is None}
     fitting = Fitting(fitted, source.spec.resize)
     with stage("learning what is known", min(FIT_PHOTOS, len(training))) as done:
-        found = fitting.fit(training, evaluator.batches(), evaluator.data, foreign, done)
+        found = fitting.fit(training, evaluator, foreign, done, frozen=frozen)
     return {name: replace(item, detection=found.get(name)) for name, item in made.items()}, fitting.why_none
 
 

@@ -130,7 +130,7 @@ class BackgroundPhotos:
         known = sum(one.n - one.noticed for one in of_known)
         score = detection.ood_score
         score = replace(score, parameters={**score.parameters, KEY: chosen.keep})
-        still = replace(detection.kept, noticed=known, n=sum(one.n for one in of_known))
+        still = DetectionTrial("evaluation photos", known, sum(one.n for one in of_known))
         return replace(detection, ood_score=score, trials=again, kept=still, keep=chosen.keep), chosen
 
     def _trial(self, keep: float, least: float, scores: NDArray[np.float64], usual: bool) -> BackgroundTrial:

@@ -246,6 +246,11 @@ class FileEvaluator:
     def target(self, place: int) -> int:
         return int(self._targets[place])
 
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """Of the photos that were read, as `LabelledPhotos.groups`."""
+        return self._groups
+
     def batches(self) -> Iterator[NDArray[np.uint8]]:
         """Pixels of the photos, uint8 (N, H, W, 3) each."""
         if self._kept is not None:

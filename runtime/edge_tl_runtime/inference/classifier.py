@@ -234,7 +234,7 @@ class Classifier:
         if detector is None:
             raise UsageError(f"{self.path} {NO_DETECTOR}")
         least = detector.thresholds.threshold(keep)
-        return lambda evidence: bool(detector.scores(evidence[None])[0] >= least)
+        return lambda evidence: detector.score(evidence) >= least
 
     def look_by(self, rule: ResizeRule) -> None:
         """Turn and crop pictures by this rule from now on, which has the input size of the file's own."""

@@ -156,31 +156,16 @@ class OODDetector:
         rule = SCORES[self.thresholds.score] if self.distance is None else self.distance.scores
         return rule(evidence)
 
+    def score(self, evidence: NDArray[np.float32]) -> float:
+        """Of one picture: features, float32 (D,), or logits, (C,)."""
+        return (
+            float(SCORES[self.thresholds.score](evidence)) if self.distance is None else self.distance.score(evidence)
+        )
+
     def section(self) -> OODScore:
         """What the contract of the file says of it."""
         section = self.thresholds.section()
         return section if self.distance is None else replace(section, parameters=self.distance.parameters())
-
-
-def fit_detector(
-    training: tuple[NDArray[np.floating[Any]], NDArray[np.integer[Any]]],
-    held_out: NDArray[np.floating[Any]],
-    data: str,
-    rank: int,
-) -> OODDetector | None:
-    """A detector from features of training photos, (N, D) with their classes (N,), and of photos that trained nothing, (M, D).
-
-    The numbers are those that the contract will hold, so that thresholds fit what the device computes. None where either are too
-    few. data: where the held-out photos come from, in words; rank: directions to keep at most.
-    """
-    fitted = feature_distance.fit_feature_distance(*training, rank)
-    if fitted is None or len(held_out) < MIN_PHOTOS:
-        return None
-    distance = FeatureDistance.from_parameters(fitted.parameters())
-    scores = np.maximum(distance.scores(held_out), -LARGEST)  # a photo without features counts as the least known
-    thresholds = {keep: threshold(scores, keep) for keep in KEEP}
-    named = OODThresholds(score=feature_distance.NAME, thresholds=thresholds, n=len(held_out), data=data)
-    return OODDetector(named, distance)
 
 
 def ood_detector_of(spec: ModelSpec) -> OODDetector | None:
