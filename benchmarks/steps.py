@@ -60,6 +60,8 @@ UNKNOWN = "{known_files}/model.onnx {data}/hymenoptera {data}/cats-dogs {imagene
 TWO_CLASSES = "{known_files}/model.onnx {data}/hymenoptera {data}/cats-dogs"
 MANY_CLASSES = "{pets}/model.onnx {data}/pets37 {imagenet} --without 151-268,281-285"
 DRIFT = "{known_files}/model-int8.onnx {data}/hymenoptera {imagenet} --without 308-310"
+PLACES = "{imagenet} {data}/cats-dogs"
+LOOKING = f"{{cats}}/model-int8.onnx {PLACES}"
 CORRUPTIONS = "{imagenet} [--peer {imagecorruptions}]"
 HEADLINES = (
     Step(
@@ -80,6 +82,10 @@ HEADLINES = (
     Step("An epoch of fine-tuning", "training_epoch.py", "{data} [{weights}] --photos 128", "{data} --photos 64"),
     Step("Few and unequal photos", "few_photos.py", "{data}", "{data} --seeds 5", 20, peers=("scikit-learn",)),
     Step("What is called unknown", "unknown.py", UNKNOWN, peers=("pytorch-ood",)),
+    Step("When to look", "motion.py", LOOKING, f"{LOOKING} --seconds 10 --minutes 2", 20, peers=("av",)),
+    Step(
+        "A camera that is not what it was", "tamper.py", PLACES, f"{PLACES} --places 2 --hours 0.1", 15, peers=("av",)
+    ),
     Step("Bursts", "burst_splits.py", "{data}/pets37 --photos 111", "{data}/pets37 --photos 74 --seeds 2", 20),
     Step("Other libraries' attacks", "attacks_agree.py", f"{AGREE} 120 few", f"{AGREE} 24 few", 40, peers=ATTACKS),
     Step("AutoAttack's standard", "attacks_agree.py", f"{AGREE} 16 standard", None, 20, peers=ATTACKS),

@@ -233,14 +233,16 @@ MATERIALS: dict[str, Callable[[Workshop], Path]] = {
     "run": _run_of("run", "hymenoptera"),
     "run_mv2": _run_of("run_mv2", "hymenoptera", "--arch", "mobilenet_v2", "--weights", "{weights}"),
     "run_pets": _run_of("run_pets", "pets37"),
+    "run_cats": _run_of("run_cats", "cats-dogs"),
     "known_files": _files_of("known_files", "run", "--quantize"),
     "pets": _files_of("pets", "run_pets"),
+    "cats": _files_of("cats", "run_cats", "--quantize"),
     "model": _model,
     "known": _known,
     "photos": _photos,
     "photo": _photo,
 }
 """What a step may ask for. python: this interpreter; quantizers: the one of openvino, or this. lite0, mv2: folders with a file of
-ImageNet in FP32 and INT8. run, run_mv2, run_pets: linear probes; known_files, pets: folders with the files of two of them. model:
-an INT8 file, lite0's where there are real photographs, else the demo's. known: an INT8 file that knows the classes of `photos`;
-photo: one of these."""
+ImageNet in FP32 and INT8. run, run_mv2, run_pets, run_cats: linear probes; known_files, pets, cats: folders with their files.
+model: an INT8 file, lite0's where there are real photographs, else the demo's. known: an INT8 file that knows the classes of
+`photos`; photo: one of these."""

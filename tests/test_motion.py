@@ -131,6 +131,16 @@ def test_a_gate_classifies_the_first_frames_what_moves_a_while_after_and_now_and
     assert gate.looked < 600
 
 
+def test_somebody_who_watches_gets_a_picture_a_second():
+    scene, gate = Scene(), MotionGate()
+    for now in np.arange(0, 15, 0.2):
+        gate.wants(scene.at(now), now)
+    gate.watched = lambda: True
+    wanted = [now for now in np.arange(15, 25, 0.2) if gate.wants(scene.at(now), now)]
+    assert 8 <= len(wanted) <= 10
+    assert not gate.moving
+
+
 @given(st.lists(st.floats(0.5, 2.0), min_size=4, max_size=12), st.integers(0, 2**32 - 1))
 def test_the_gain_of_a_row_is_found_though_things_cover_less_than_half_of_it(gains, seed):
     draw = np.random.default_rng(seed)
@@ -216,6 +226,23 @@ def test_a_batch_is_of_frames_that_are_wanted(video, color_model, capsys):
 def test_photos_do_not_move(color_model, color_photos, capsys):
     assert run(["run", str(color_model), "--source", str(color_photos), "--headless", "--on-motion"]) == 2
     assert "--on-motion: photos do not follow each other in time; leave it out" in capsys.readouterr().err
+
+
+def test_a_camera_is_looked_at_once_in_so_long(color_model, capsys):
+    """`--every` with any live source."""
+    words = [
+        "--source",
+        "test://counter?fps=100&size=64x48",
+        "--headless",
+        "--json",
+        "--every",
+        "500ms",
+        "--max-frames",
+        "4",
+    ]
+    assert run(["run", str(color_model), *words]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert np.diff([line["seconds"] for line in lines]).min() > 0.4
 
 
 def test_a_source_that_rests_decodes_what_is_wanted_and_counts_the_others():

@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Detection:
-    """model: the graph with its second output. trials: what the file notices at `keep`, the fraction of known photos that it keeps
-    by default. kept: photos that stay known, of those that placed the threshold, each scored by statistics that it had no part in.
+    """model: the graph with its second output. trials: what the file notices at `keep`, the fraction of known photos that it
+    keeps by default. kept: photos that stay known, of those that placed it, each scored by statistics that it had no part in.
     why: which photos those were and why, in words. set_aside, unknown: names of evaluation photos, the oddest first: those that
     placed nothing, and others called unknown."""
 

@@ -107,6 +107,8 @@ def assemble(plan: RunPlan, load: Load, stack: ExitStack, say: Say, max_frames: 
             say(f"{plugin['name']} comes from the package {plugin['package']} {plugin['version']}")
     queued = [QueuedSink(sink, not source.live, say) for sink in sinks]
     window = Window(source, overlay, plan.dim) if shown else None
+    if isinstance(stream.gate, SceneWatch):
+        stream.gate.watch_for(lambda: window is not None or any(sink.viewers for sink in sinks))
     view = stream.gate.view if isinstance(stream.gate, SceneWatch) else lambda: None
     status = StatusFile(plan.status, plan.status_every, view) if plan.status else None
     drift = DriftFeed(plan, source, classifier, say) if plan.drift else None

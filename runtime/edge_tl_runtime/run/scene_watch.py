@@ -55,6 +55,11 @@ class SceneWatch:
             self._say(camera.notes.pop(0))
         return replace(record, camera=condition.value.lower()) if condition.wrong else record
 
+    def watch_for(self, watched: Callable[[], bool]) -> None:
+        """watched: whether a person looks at the pictures, who is to see some while nothing moves."""
+        if self.motion is not None:
+            self.motion.watched = watched
+
     def view(self) -> ViewDocument | None:
         """What was learned of the camera's view."""
         reference = self.camera.reference if self.camera is not None else None

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -31,6 +32,7 @@ LINGER_S = 3.0
 """After the last motion every frame is still classified for so long."""
 EVERY_S = 10.0
 """A quiet scene is classified once in so many seconds all the same."""
+WATCHED_S = 1.0
 LEARNING_LOOKS = 16
 """Looks at the start, LOOK_S apart, while the noise is measured and every frame is classified."""
 FALSE_ALARM = 1e-5
@@ -177,7 +179,8 @@ class MotionGate:
     """Says which frames to classify: the first ones, all while something moves and LINGER_S after it, and one in `every_s`.
 
     looked: frames that were compared; still: those of them that need not be classified. moving: whether frames are classified
-    because something moves. moved_at: when something moved last, on the caller's clock; None before that.
+    because something moves. moved_at: when something moved last, on the caller's clock; None before that. watched: whether a
+    person looks at the pictures, who then gets one in WATCHED_S.
     """
 
     def __init__(self, every_s: float = EVERY_S) -> None:
@@ -185,6 +188,7 @@ class MotionGate:
         self.every_s = every_s
         self.looked = self.still = 0
         self.moving = False
+        self.watched: Callable[[], bool] = lambda: False
         self.moved_at: float | None = None
         self._classified_at = -math.inf
         self._looked_at = -math.inf
@@ -192,7 +196,8 @@ class MotionGate:
     def wants(self, view: Frame, now: float) -> bool:
         """Whether the frame is to be classified. view: as for `MotionDetector.look`; now: seconds, only forward."""
         resting = self.detector.learned and not self.moving
-        if resting and LOOK_S > now - self._looked_at >= 0 and now - self._classified_at < self.every_s:
+        every_s = min(self.every_s, WATCHED_S) if self.watched() else self.every_s
+        if resting and LOOK_S > now - self._looked_at >= 0 and now - self._classified_at < every_s:
             self.still += 1  # of a file, whose frames come as fast as they are decoded
             return False
         self._looked_at = now
@@ -200,7 +205,7 @@ class MotionGate:
         if self.detector.look(view, now).moved:
             self.moved_at = now
         self.moving = self.moved_at is not None and now - self.moved_at <= LINGER_S
-        if self.moving or now - self._classified_at >= self.every_s:
+        if self.moving or now - self._classified_at >= every_s:
             self._classified_at = now
             return True
         self.still += 1

@@ -44,6 +44,11 @@ class Sink:
     def lost(self) -> int:
         return 0
 
+    @property
+    def viewers(self) -> int:
+        """How many people look at its pictures now."""
+        return 0
+
     def wants(self, result: Result) -> bool:
         """Whether this result is of use; asked in the loop's own thread, so it must not wait. May save the copy of a frame."""
         return True
