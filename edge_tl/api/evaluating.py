@@ -20,18 +20,25 @@ if TYPE_CHECKING:
     from edge_tl_runtime.robustness.corrupted_accuracy import CorruptedAccuracy
 
 
-def known_logits(classifier: Classifier) -> Logits:
-    """Logits that also count what the file would call unknown, where it tells that by its features."""
+def known_logits(classifier: Classifier) -> KnownLogits | None:
+    """Logits that also count what the file would call unknown; None where it does not tell that by its features."""
     keep = classifier.keep(None)
-    return KnownLogits(classifier.answers, classifier.is_known(keep), keep) if keep else classifier.logits
+    return KnownLogits(classifier.answers, classifier.is_known(keep), keep) if keep else None
 
 
 def evaluate_on(
-    spec: ModelSpec, logits: Logits, data: Path, split: str, count: int | None, report: Reporter
+    spec: ModelSpec,
+    logits: Logits,
+    data: Path,
+    split: str,
+    count: int | None,
+    report: Reporter,
+    known: KnownLogits | None = None,
 ) -> tuple[Evaluation, LabelledPhotos]:
     """The figures, and the photos they are of, without those that the model was trained on.
 
-    split: one of SPLITS. count: so many photos only, spread over the classes. Raises DataError when nothing could be read.
+    split: one of SPLITS. count: so many photos only, spread over the classes. known: as `evaluate_model`.
+    Raises DataError when nothing could be read.
     """
     if split not in SPLITS:
         raise UsageError(f"split is {split!r}; there are {', '.join(SPLITS)}")
@@ -45,7 +52,7 @@ def evaluate_on(
         left_out = overlap.left_out
         some = f"{len(photos)} photos of {total}, "
     with report.stage("evaluating", len(photos)) as done:
-        evaluation = evaluate_model(spec, logits, photos, split, data.resolve().name, done, left_out)
+        evaluation = evaluate_model(spec, logits, photos, split, data.resolve().name, done, left_out, known)
     evaluation = replace(evaluation, data=some + evaluation.data)
     return evaluation, evaluation.overlap.without(photos) if evaluation.overlap else photos
 

@@ -155,7 +155,8 @@ class Model:
         """
         classifier, report = self.classifier, reporter(progress)
         with self._lock:
-            return evaluate_on(classifier.spec, known_logits(classifier), Path(photos), split, count, report)[0]
+            known = known_logits(classifier)
+            return evaluate_on(classifier.spec, classifier.logits, Path(photos), split, count, report, known)[0]
 
     def evaluate_corrupted(
         self,

@@ -15,6 +15,7 @@ from edge_tl_runtime.evaluation.settings import EvaluateSettings
 
 if TYPE_CHECKING:
     from edge_tl_runtime.evaluation.evaluate import Evaluation, Logits
+    from edge_tl_runtime.evaluation.unknown import KnownLogits
     from edge_tl_runtime.modelfile.spec import ModelSpec
     from edge_tl_runtime.robustness.corrupted_accuracy import CorruptedAccuracy
 
@@ -49,8 +50,8 @@ def command(
 
     report = Reporter(progress, say)
     wanted = None if corruptions is None else named(corruptions, severities)
-    spec, logits, counting = _open(model, weights)
-    evaluation, photos = evaluate_on(spec, counting, data, split, count, report)
+    spec, logits, known = _open(model, weights)
+    evaluation, photos = evaluate_on(spec, logits, data, split, count, report, known)
     say_skipped(evaluation.skipped, evaluation.n, photos.root, evaluation.adjusted)
     assert evaluation.overlap is not None
     if line := evaluation.overlap.left_out_line():
@@ -65,8 +66,8 @@ def command(
         _print_corrupted(corrupted)
 
 
-def _open(model: str, weights: str) -> tuple[ModelSpec, Logits, Logits]:
-    """The contract of a model, its scores, and its scores while counting what is unknown, where the file tells that.
+def _open(model: str, weights: str) -> tuple[ModelSpec, Logits, KnownLogits | None]:
+    """The contract of a model, its scores, and what counts the unknown photos, where the file tells them.
 
     By onnxruntime for an ONNX file, by PyTorch for anything else.
     """
@@ -79,7 +80,7 @@ def _open(model: str, weights: str) -> tuple[ModelSpec, Logits, Logits]:
     from edge_tl.training.run_folder import open_run
 
     run = open_run(model, weights)
-    return run.spec, run.logits, run.logits
+    return run.spec, run.logits, None
 
 
 def _print(evaluation: Evaluation) -> None:

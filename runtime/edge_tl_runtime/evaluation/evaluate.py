@@ -319,10 +319,12 @@ def evaluate_model(
     name: str,
     progress: Progress = silent,
     left_out: Sequence[str] = (),
+    known: KnownLogits | None = None,
 ) -> Evaluation:
     """Evaluate a model on photos that it was not trained on; on all of them where `split` asks for "train" or "all".
 
-    name: of the data, for the person. left_out: names of photos that were left out before. `Evaluation.overlap` says which
+    name: of the data, for the person. left_out: names of photos that were left out before. known: asked in place of `logits`
+    where the file tells what is unknown, which `Evaluation.unknown` then counts. `Evaluation.overlap` says which
     photos were left out and which of the others the model has seen. Raises DataError when nothing could be read, or the model
     was trained on all.
     """
@@ -330,9 +332,9 @@ def evaluate_model(
     reader = PixelReader(
         photos, spec.resize, progress=progress, seen=seen, with_trained_on=asks_for_training_photos(split)
     )
-    evaluation, right = _evaluate(logits, reader, "", spec.scores)
-    if isinstance(logits, KnownLogits):
-        evaluation = replace(evaluation, unknown=logits.counted(right))
+    evaluation, right = _evaluate(known or logits, reader, "", spec.scores)
+    if known is not None:
+        evaluation = replace(evaluation, unknown=known.counted(right))
     overlap = what_is_known(spec)
     if seen is not None:
         roles = list(reader.roles.values())
