@@ -17,10 +17,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
 import psutil
 import pytest
 from commands import EDGE_TL, edge_tl, lines, video
 from conftest import COLORS, THAI, command, living, write_photo
+from onnx import TensorProto, helper, numpy_helper
 from stopwatch import HANGING, Stopwatch
 
 from edge_tl_runtime.inference.classifier import SessionSettings
@@ -449,6 +451,46 @@ def test_frames_unlike_the_training_data_are_unknown(color_graph, color_spec, co
     missing = edge_tl(*command[:5], "0.9", "--source", color_photos)
     assert missing.returncode == 2
     assert "no threshold for keeping 0.9" in missing.stderr
+
+
+def test_two_classes_told_by_their_logits_are_said_to_miss_much(color_graph, color_spec, color_photos, tmp_path):
+    """By their logits only: of a file with features, and of three classes, the line would not be true."""
+    from dataclasses import replace
+
+    from edge_tl_runtime.inference.ood import OODThresholds
+    from edge_tl_runtime.inference.ood_fit import KnownPhotos, fit_detector
+    from edge_tl_runtime.modelfile.onnx import with_checksum
+    from edge_tl_runtime.modelfile.sections import FeatureOutput
+
+    def two_classes(features: bool) -> bytes:
+        proto = onnx.load_from_string(color_graph)
+        graph = proto.graph
+        (weight,) = [tensor for tensor in graph.initializer if tensor.name == "weight"]
+        weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight)[:, :2].copy(), "weight"))
+        graph.output[0].type.tensor_type.shape.dim[1].dim_value = 2
+        if features:
+            graph.node.append(helper.make_node("Identity", ["mean"], ["features"]))
+            graph.output.append(helper.make_tensor_value_info("features", TensorProto.FLOAT, ["batch", 3]))
+        return proto.SerializeToString()
+
+    def said(name: str, graph: bytes, spec) -> str:
+        (tmp_path / name).write_bytes(with_checksum(graph, spec))
+        done = edge_tl("run", tmp_path / name, "--headless", "--json", "--unknown", "0.95", "--source", color_photos)
+        assert done.returncode == 0, done.stderr
+        return done.stderr
+
+    line = "with two classes, --unknown notices few photos of other things"
+    bounds = OODThresholds(thresholds={0.95: 8.0, 0.99: 7.0}, n=100, data="colours")
+    three = replace(color_spec, ood_score=bounds.section())
+    test = replace(color_spec.self_test, logits=color_spec.self_test.logits[:2])
+    two = replace(three, labels=color_spec.labels[:2], self_test=test)
+    rng = np.random.default_rng(0)
+    known = KnownPhotos(rng.normal(100, 20, (60, 3)).astype(np.float32), np.arange(60) % 2)
+    fitted = fit_detector(known, known, "colours", 2, frozen=True)
+    told = replace(two, features=FeatureOutput(output="features", size=3), ood_score=fitted.detector.section())
+    assert line in said("two.onnx", two_classes(features=False), two)
+    assert line not in said("three.onnx", color_graph, three)
+    assert line not in said("features.onnx", two_classes(features=True), told)
 
 
 @pytest.mark.parametrize(

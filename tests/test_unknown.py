@@ -8,11 +8,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 import torch
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
+from onnx import TensorProto, helper
 from scipy.spatial.distance import mahalanobis
 from stripes import SPEC, Made, patches
 
@@ -264,3 +266,41 @@ def test_the_page_of_an_export_shows_what_is_called_unknown(exported):
         for trial in file.detection.trials:
             assert f"<td>{trial.kind}</td>" in page
             assert f">{trial.noticed} of {trial.n}</td>" in page
+
+
+def test_an_adopted_file_learns_from_photos_what_is_unknown_to_it(stripes: Made, data, tmp_path):
+    """The original: the same network without pixels in front, as another tool would have written it."""
+    plain = onnx.load_from_string(stripes.graph)
+    (first,) = [node for node in plain.graph.node if node.op_type == "Conv"][:1]
+    (tmp_path / "whole.onnx").write_bytes(stripes.graph)
+    original, labels = tmp_path / "original.onnx", tmp_path / "labels.txt"
+    onnx.utils.extract_model(
+        str(tmp_path / "whole.onnx"), str(original), [first.input[0]], [OUTPUT_NAME], check_model=False
+    )
+    foreign = onnx.load(original)
+    del foreign.metadata_props[:]
+    values = helper.make_tensor_value_info(first.input[0], TensorProto.FLOAT, ["N", 3, 32, 32])
+    foreign.graph.input[0].CopyFrom(values)
+    onnx.save(foreign, original)
+    labels.write_text("\n".join(SPEC.labels), "utf-8")
+    given = ["--labels", labels, "--mean", "0.5", "--std", "0.25", "--crop-pct", "0.875"]
+
+    def adopted(name: str, *more: object) -> tuple[str, Classifier]:
+        arguments = ["adopt", original, "-o", tmp_path / name, *given, *more]
+        done = CliRunner().invoke(cli, [str(argument) for argument in arguments])
+        assert done.exit_code == 0, done.output
+        return done.output, Classifier(tmp_path / name)
+
+    said, classifier = adopted("told.onnx", "--photos", data)
+    assert "measured: it calls unknown: 16 of 16 plain colours" in said
+    grey, known = np.full((40, 40, 3), 128, np.uint8), patches(60, 9)[0]
+    assert not classifier.classify(grey, keep=classifier.keep(None)).known
+    assert np.mean([classifier.is_known(0.99)(row) for row in classifier.answers(known)[1]]) > 0.9
+    thresholds = classifier.detector.thresholds
+    assert (thresholds.n, thresholds.data) == (390, data.name)
+    assert adopted("untold.onnx")[1].detector is None
+    few = tmp_path / "few"
+    write_photos(few, 40, 5)
+    said, classifier = adopted("few.onnx", "--photos", few)
+    assert "not known: what shows none of its classes: 40 photos are too few to learn it from; 60 are the least" in said
+    assert classifier.detector is None

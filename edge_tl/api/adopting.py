@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +13,10 @@ from edge_tl.api.reporter import Reporter, reporter
 from edge_tl.api.settings import PathLike, settings_of
 from edge_tl.api.train_extra import train_extra
 from edge_tl_export.adoption.settings import AdoptSettings
-from edge_tl_runtime.core.errors import UsageError
+from edge_tl_runtime.core.errors import DataError, UsageError
 
 if TYPE_CHECKING:
+    from edge_tl_export.adoption.adopt import Adopted
     from edge_tl_export.adoption.labels import LabelList
     from edge_tl_export.adoption.loading import LoadedFile
     from edge_tl_export.adoption.measuring import Asked
@@ -39,10 +41,11 @@ def adopt(
     """Put pixels, crop, labels and a self-test into an ONNX classifier and write the file; as `edge-tl adopt`.
 
     labels: a list, a file, "imagenet", "numbers" or "metadata"; None: the file's own metadata. mean, std: three numbers, or one
-    for all channels, in place of `normalize`. color_order: "RGB" or "BGR". photos: labelled; the usual preprocessings are tried
-    on some of them. size: pixels, or (width, height), where the file leaves them free. fix: values of other inputs. settings:
-    fields of `edge_tl_export.adoption.settings.AdoptSettings`, such as normalize, crop_pct, scores.
-    The lines on what was recognised, changed and measured, and on what is not known, go to `progress`.
+    for all channels, in place of `normalize`. color_order: "RGB" or "BGR". photos: labelled; the usual preprocessings are
+    tried on some of them, and the file learns from them what it calls unknown. size: pixels, or (width, height), where the
+    file leaves them free. fix: values of other inputs. settings: fields of `edge_tl_export.adoption.settings.AdoptSettings`,
+    such as normalize, crop_pct, scores. The lines on what was recognised, changed and measured, and on what is not known, go
+    to `progress`.
     Raises UsageError, DataError, BadModelError, ExportError, OutputError, MissingPackage.
     """
     path, written, report = Path(original), Path(target), reporter(progress)
@@ -73,12 +76,38 @@ def adopt(
             model, listed, asked, measuring, arch=path.stem, background=made.background_first, progress=done
         )
     adopted = model.adopt(decision.spec, decision.pixels)
+    if measuring is not None:
+        adopted = _with_detector(adopted, measuring.folder, made.background_first, report)
     write_adopted(adopted, written)
     for line in adopted.notes.lines():
         report.say(line)
     if model.reading.two_of_one:
         report.say(f"labels: score below 0 is {listed.labels[0]!r}, above 0 is {listed.labels[1]!r}")
     return Model(written)
+
+
+def _with_detector(adopted: Adopted, folder: Path, background: bool, report: Reporter) -> Adopted:
+    """With what tells unknown pictures, by the photos; what it notices, or why there is none, is in the notes."""
+    from edge_tl.data.foreign import foreign_photographs
+    from edge_tl_export.detection.adding import add_detector
+    from edge_tl_export.detection.detector import FIT_PHOTOS
+    from edge_tl_runtime.images.datasets.dataset import load_labelled
+
+    notes, labels = adopted.notes, adopted.spec.labels
+    try:
+        photos = load_labelled(folder, labels[1:] if background else labels, "all")
+    except DataError as error:
+        notes.unknown.append(f"what shows none of its classes: {error}")
+        return adopted
+    with report.stage("learning what is known", min(FIT_PHOTOS, len(photos))) as done:
+        found = add_detector(adopted.model, adopted.spec, photos, foreign_photographs(labels), done)
+    if isinstance(found, str):
+        notes.unknown.append(f"what shows none of its classes: {found}")
+        return adopted
+    model, spec, detection = found
+    notes.measured.append(f"it {detection.describe()}")
+    notes.measured += filter(None, [*detection.odd, detection.caution])
+    return replace(adopted, model=model, spec=spec)
 
 
 def _height_width(size: int | tuple[int, int] | None) -> tuple[int, int] | None:

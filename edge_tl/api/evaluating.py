@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from edge_tl_runtime.robustness.corrupted_accuracy import CorruptedAccuracy
 
 
-def known_logits(classifier: Classifier) -> Logits:
-    """Logits that also count what the file would call unknown, where it tells that by its features."""
+def known_logits(classifier: Classifier) -> KnownLogits | None:
+    """Logits that also count what the file would call unknown; None where it does not tell that by its features."""
     keep = classifier.keep(None)
-    return KnownLogits(classifier.answers, classifier.is_known(keep), keep) if keep else classifier.logits
+    return KnownLogits(classifier.answers, classifier.is_known(keep), keep) if keep else None
 
 
 def evaluate_on(
@@ -35,14 +35,15 @@ def evaluate_on(
     split: str,
     count: int | None,
     report: Reporter,
+    known: KnownLogits | None = None,
     sets: LabelSetRule | None = None,
     asked: AskedGeometry = AskedGeometry(),
 ) -> tuple[ModelSpec, Evaluation, LabelledPhotos]:
     """The model as it looked at the photos, the figures, and the photos, without those that the model was trained on.
 
-    split: one of SPLITS. count: so many photos only, spread over the classes. sets: of `Classifier.label_sets`, to count what
-    they hold. asked: where to look, in place of what the file says. Raises DataError when nothing could be read, UsageError for
-    a crop in pixels of photos that differ in size.
+    split: one of SPLITS. count: so many photos only, spread over the classes. known: as `evaluate_model`. sets: of
+    `Classifier.label_sets`, to count what they hold. asked: where to look, in place of what the file says. Raises DataError when
+    nothing could be read, UsageError for a crop in pixels of photos that differ in size.
     """
     if sets is not None and (note := sets.note()):
         report.say(note)
@@ -61,7 +62,7 @@ def evaluate_on(
         left_out = overlap.left_out
         some = f"{len(photos)} photos of {total}, "
     with report.stage("evaluating", len(photos)) as done:
-        evaluation = evaluate_model(spec, logits, photos, split, data.resolve().name, done, left_out, sets)
+        evaluation = evaluate_model(spec, logits, photos, split, data.resolve().name, done, left_out, known, sets)
     evaluation = replace(evaluation, data=some + evaluation.data)
     return spec, evaluation, evaluation.overlap.without(photos) if evaluation.overlap else photos
 

@@ -182,8 +182,9 @@ class Model:
         classifier, report, asked = self.classifier, reporter(progress), _asked(look, "evaluate")
         sets = classifier.label_sets(coverage)
         with self._lock:
+            known = known_logits(classifier)
             return evaluate_on(
-                classifier.spec, known_logits(classifier), Path(photos), split, count, report, sets, asked
+                classifier.spec, classifier.logits, Path(photos), split, count, report, known, sets, asked
             )[1]
 
     def evaluate_corrupted(

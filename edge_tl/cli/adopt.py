@@ -65,7 +65,8 @@ def _fixed(context: click.Context, parameter: click.Parameter, pairs: tuple[str,
 @click.option(
     "--photos",
     type=click.Path(path_type=Path),
-    help="Labelled photos. The usual preprocessings are tried on them and the best is taken; one that you give is compared.",
+    help="Labelled photos. The usual preprocessings are tried on them and the best is taken; one that you give is compared. The "
+    "file learns from them what to call unknown.",
 )
 @options(AdoptSettings, "count", "output")
 @click.option(

@@ -16,6 +16,7 @@ from edge_tl_runtime.inference.settings import PredictSettings
 
 if TYPE_CHECKING:
     from edge_tl_runtime.evaluation.evaluate import Evaluation, Logits
+    from edge_tl_runtime.evaluation.unknown import KnownLogits
     from edge_tl_runtime.inference.label_sets import LabelSetRule
     from edge_tl_runtime.modelfile.spec import ModelSpec
     from edge_tl_runtime.robustness.corrupted_accuracy import CorruptedAccuracy
@@ -61,8 +62,8 @@ def command(
     report = Reporter(progress, say)
     wanted = None if corruptions is None else named(corruptions, severities)
     asked = AskedGeometry.parse(crop, rotate, flip, fit).single("evaluate")
-    spec, logits, counting, sets = _open(model, weights, coverage)
-    spec, evaluation, photos = evaluate_on(spec, counting, data, split, count, report, sets, asked)
+    spec, logits, known, sets = _open(model, weights, coverage)
+    spec, evaluation, photos = evaluate_on(spec, logits, data, split, count, report, known, sets, asked)
     say_skipped(evaluation.skipped, evaluation.n, photos.root, evaluation.adjusted)
     assert evaluation.overlap is not None
     if line := evaluation.overlap.left_out_line():
@@ -77,8 +78,10 @@ def command(
         _print_corrupted(corrupted)
 
 
-def _open(model: str, weights: str, coverage: float | None) -> tuple[ModelSpec, Logits, Logits, LabelSetRule | None]:
-    """The contract of a model, its scores, its scores while counting what is unknown, where the file tells that, and its sets.
+def _open(
+    model: str, weights: str, coverage: float | None
+) -> tuple[ModelSpec, Logits, KnownLogits | None, LabelSetRule | None]:
+    """The contract of a model, its scores, what counts the unknown photos, where the file tells them, and its sets.
 
     By onnxruntime for an ONNX file, by PyTorch for anything else. Raises UsageError for sets of what has none.
     """
@@ -96,7 +99,7 @@ def _open(model: str, weights: str, coverage: float | None) -> tuple[ModelSpec, 
             f"{model} has no label sets, which are made for each exported file: export it and evaluate that file"
         )
     run = open_run(model, weights)
-    return run.spec, run.logits, run.logits, None
+    return run.spec, run.logits, None, None
 
 
 def _print(evaluation: Evaluation) -> None:

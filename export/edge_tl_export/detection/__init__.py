@@ -1,3 +1,3 @@
 """What lets a file tell pictures that are like none of its training photos, and what it notices."""
 
-__all__ = ["background", "detector", "trials"]
+__all__ = ["adding", "background", "detector", "trials"]

@@ -323,11 +323,13 @@ def evaluate_model(
     name: str,
     progress: Progress = silent,
     left_out: Sequence[str] = (),
+    known: KnownLogits | None = None,
     sets: Sets | None = None,
 ) -> Evaluation:
     """Evaluate a model on photos that it was not trained on; on all of them where `split` asks for "train" or "all".
 
-    name: of the data, for the person. left_out: names of photos that were left out before. sets: count what they hold.
+    name: of the data, for the person. left_out: names of photos that were left out before. known: asked in place of `logits`
+    where the file tells what is unknown, which `Evaluation.unknown` then counts. sets: count what they hold.
     `Evaluation.overlap` says which photos were left out and which of the others the model has seen. Raises DataError when
     nothing could be read, or the model was trained on all.
     """
@@ -335,10 +337,10 @@ def evaluate_model(
     reader = PixelReader(
         photos, spec.resize, progress=progress, seen=seen, with_trained_on=asks_for_training_photos(split)
     )
-    found = _evaluate(logits, reader, "", spec.scores)
+    found = _evaluate(known or logits, reader, "", spec.scores)
     evaluation, right = found.evaluation, (found.answers.argmax(1) == found.truth).tolist()
-    if isinstance(logits, KnownLogits):
-        evaluation = replace(evaluation, unknown=logits.counted(right))
+    if known is not None:
+        evaluation = replace(evaluation, unknown=known.counted(right))
     overlap = what_is_known(spec)
     roles = list(reader.roles.values())
     if sets is not None:

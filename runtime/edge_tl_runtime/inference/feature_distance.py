@@ -25,6 +25,8 @@ NAME = "feature_distance"
 """Of this rule in the contract."""
 MIN_PHOTOS = 20
 """Training photos below which directions are chance."""
+PER_CLASS = 3
+"""Photos a class, on average, below which its mean is chance: all photos then count as one class."""
 SHRINK = 0.1
 """How much of the covariance is replaced by an equal spread in all directions."""
 EXACT = 256
@@ -181,6 +183,8 @@ def fit_feature_distance(
     if usable.sum() < MIN_PHOTOS:
         return None
     unit, classes = rows[usable] / length[usable, None], targets[usable]
+    if len(unit) < PER_CLASS * len(np.unique(classes)):
+        classes = np.zeros(len(unit), np.int64)
     mean = unit.mean(0)
     # Directions that a few photos span by chance fit those photos alone, so half as many as photos at most.
     basis = _directions(unit - mean, min(rank, max(1, len(unit) // 2)))
