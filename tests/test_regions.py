@@ -308,3 +308,116 @@ def test_a_photo_reaches_the_network_in_the_same_bytes_in_every_stage(color_mode
     stream = Stream(open_source(str(photo)), Classifier(color_model), asked=rule)
     list(stream)
     np.testing.assert_array_equal(stream.classifier._input[0], batch.pixels[0])
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run trained with a crop in pixels on photos of one size, its file, and the photos."""
+    from edge_tl.cli.console import silent
+    from edge_tl.deploy import deploy
+    from edge_tl.training.settings import TrainSettings
+    from edge_tl.training.train import train
+    from edge_tl_export import ExportSettings
+
+    root = tmp_path_factory.mktemp("cropped")
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 6), ("val", 3)):
+        for level, name in ((60, "dark"), (190, "light")):
+            for number in range(count):
+                frame = rng.integers(0, 256, (90, 160, 3), np.uint8)
+                frame[:, 40:130] = np.clip(rng.normal(level, 20, (90, 90, 3)), 0, 255)
+                write_photo(_made(root / "photos" / part / name) / f"{number}.png", frame)
+    said: list[str] = []
+    settings = TrainSettings(
+        arch="mobilenet_v3_small", weights="none", recipe="probe", size=64, device="cpu", crop="40,0,90,90", rotate=180
+    )
+    train(root / "photos", root / "run", settings, silent, said.append)
+    deploy(str(root / "run"), None, ExportSettings(), None, "pretrained", silent, said.append)
+    return root, said
+
+
+@pytest.mark.slow
+def test_a_crop_of_training_is_in_the_run_in_the_file_and_in_every_answer(trained):
+    from edge_tl.training.finetune.crops import Canvases
+    from edge_tl.training.run_folder import load_run
+    from edge_tl_runtime.evaluation.evaluate import PixelReader
+    from edge_tl_runtime.images.crop import crop_resize
+    from edge_tl_runtime.images.datasets.dataset import load_labelled
+    from edge_tl_runtime.images.decode import read_photo
+
+    root, said = trained
+    assert "--crop 40,0,90,90 (pixels), --rotate 180" in said
+    run, classifier = load_run(root / "run"), Classifier(root / "run" / "model.onnx")
+    rule = classifier.spec.resize
+    assert run.spec.resize == run.network.backbone.resize == rule
+    assert classifier.spec.needs == ("geometry",)
+    assert rule.crop_pct == 1.0
+    assert rule.geometry.crop == (40 / 160, 0, 90 / 160, 1)
+    photos = load_labelled(root / "photos", classifier.spec.labels, "val")
+    frame = read_photo(photos.paths[0])
+    by_hand = np.ascontiguousarray(frame[::-1, ::-1][:, 40:130])  # 180 degrees, then the crop
+    expected = crop_resize(by_hand, type(rule)(height=64, width=64, crop_pct=1.0, resample=rule.resample))
+    for pixels in (
+        next(iter(PixelReader(photos, run.network.backbone.resize))).pixels[0],
+        (classifier.frame_logits(frame), classifier._input[0])[1],
+        _streamed(root / "run" / "model.onnx", photos.paths[0]),
+    ):
+        np.testing.assert_array_equal(pixels, expected)
+    canvases = Canvases(photos.paths[:1], rule, __import__("torch").device("cpu"))
+    (canvas,) = canvases.batch(np.array([0])).numpy()
+    whole = cv2.resize(by_hand, canvas.shape[:2], interpolation=cv2.INTER_LINEAR)[..., ::-1]
+    np.testing.assert_array_equal(canvas, whole)
+    assert canvases.aspects[0] == 1.0
+
+
+def _streamed(model: Path, photo: Path) -> np.ndarray:
+    stream = Stream(open_source(str(photo)), Classifier(model))
+    list(stream)
+    return stream.classifier._input[0]
+
+
+@pytest.mark.slow
+def test_an_option_on_site_replaces_the_crop_of_training_and_says_so(trained):
+    root, _ = trained
+    model, photo = root / "run" / "model.onnx", root / "photos" / "val" / "dark" / "0.png"
+    found = edge_tl("predict", model, photo, "--crop", "0,0,1,1", "--json")
+    assert found.returncode == 0, found.stderr
+    assert "the file was trained with crop 0.25,0,0.5625,1, rotated by 180 degrees" in found.stderr
+    shown = edge_tl("inspect", model).stdout
+    assert "looks at" in shown
+    assert "crop 0.25,0,0.5625,1, rotated by 180 degrees" in shown
+
+
+CATS = 60
+
+
+@pytest.mark.slow
+def test_a_cat_at_the_edge_of_a_wide_frame_is_found_by_a_crop(data_dir, tmp_path):
+    """A real film of real photos: by default the cat is outside; drawn around, it is seen. The model is trained on a few."""
+    import itertools
+
+    from edge_tl_runtime.images.decode import read_photo
+
+    sets = data_dir / "cats-dogs"
+    for part, label in itertools.product(("train", "val"), ("cat", "dog")):
+        for path in itertools.islice(sorted((sets / part / label).glob("*.jpg")), CATS):
+            (_made(tmp_path / "set" / part / label) / path.name).symlink_to(path)
+    model = et.train(tmp_path / "set", tmp_path / "run", recipe="probe", device="cpu").export()
+    background = cv2.resize(read_photo(next(data_dir.glob("imagenet-1k-sample/*patio*"))), (1280, 720))
+    cat = read_photo(sorted((sets / "val" / "cat").glob("*.jpg"))[3])
+    scale = 290 / max(cat.shape[:2])
+    cat = cv2.resize(cat, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    film = tmp_path / "edge.avi"
+    writer = cv2.VideoWriter(str(film), cv2.VideoWriter.fourcc(*"MJPG"), 10, (1280, 720))
+    for number in range(12):
+        frame = background.copy()
+        frame[220 + number :, 2:][: cat.shape[0], : cat.shape[1]] = cat
+        writer.write(frame)
+    writer.release()
+    missed = [result.label for result in model.stream(film)]
+    found = [result.label for result in model.stream(film, crop="0,200,300,300")]
+    assert "cat" not in missed
+    assert found == ["cat"] * 12
+    both = list(model.stream(film, crop={"edge": (0, 200, 300, 300), "middle": (320, 40, 640, 640)}))
+    assert {result.label for result in both if result.region == "edge"} == {"cat"}
+    assert "cat" not in {result.label for result in both if result.region == "middle"}
