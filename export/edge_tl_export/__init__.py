@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from edge_tl_export.errors import ExportError
     from edge_tl_export.export import export_file, export_model
     from edge_tl_export.export_report import ExportReport, ModelFile
-    from edge_tl_export.onnx_graph.export_graph import OPSET, PixelModel, to_onnx
+    from edge_tl_export.onnx_graph.export_graph import OPSET, to_onnx
+    from edge_tl_export.onnx_graph.pixel_model import PixelModel
     from edge_tl_export.onnx_graph.verify import Parity, make_self_test, parity
     from edge_tl_export.quantization.quantize import Quantizer, quantize, to_fp16
     from edge_tl_export.quantization.recipe import Recipe
@@ -59,7 +60,7 @@ _PLACES = {
     "ModelFile": "edge_tl_export.export_report",
     "OPSET": "edge_tl_export.onnx_graph.export_graph",
     "Parity": "edge_tl_export.onnx_graph.verify",
-    "PixelModel": "edge_tl_export.onnx_graph.export_graph",
+    "PixelModel": "edge_tl_export.onnx_graph.pixel_model",
     "Quantizer": "edge_tl_export.quantization.quantize",
     "Recipe": "edge_tl_export.quantization.recipe",
     "CandidateRow": "edge_tl_export.search.compare",

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import binom
+from scipy.special import bdtrc
 from torch import nn
 
 from edge_tl.models import Network
@@ -84,7 +84,9 @@ def look_alike(
     pairs = classes * (classes - 1) / 2
     clear = (2 * swapped > sizes[:, None]) & (sizes < 2 * swapped.T)
     for count in (right + right.T, swapped + swapped.T):
-        clear &= binom.sf(count - 1, n, 0.5) < CHANCE / pairs
+        clear &= (
+            bdtrc(count - 1, n, 0.5) < CHANCE / pairs
+        )  # so many or more by chance; scipy.stats has it, and takes long to load
     found = [
         MirroredPair(labels[a], labels[b], int(swapped[a, b] + swapped[b, a]), int(n[a, b]))
         for a, b in np.argwhere(np.triu(clear, 1))

@@ -1,4 +1,4 @@
-"""One graph from pixels to logits, and its ONNX form."""
+"""A network from pixels to logits as an ONNX graph."""
 
 from __future__ import annotations
 
@@ -8,49 +8,19 @@ import logging
 import warnings
 from collections.abc import Iterator
 
-import numpy as np
 import onnx
 import onnx_ir as ir
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from edge_tl_export.onnx_graph.cleanup import tidy
+from edge_tl_export.onnx_graph.pixel_model import PixelModel
+from edge_tl_export.onnx_graph.trace import trace
 from edge_tl_runtime.inference.classifier import INPUT_NAME, OUTPUT_NAME
-from edge_tl_runtime.modelfile.spec import ModelSpec, Normalization
+from edge_tl_runtime.modelfile.spec import ModelSpec
 
 OPSET = 18
 """The exporter's native opset: no version conversion takes part, and onnxruntime 1.20 and OpenVINO 2024 read it."""
-
-
-class PixelModel(nn.Module):
-    """Pixels, uint8 (N, H, W, 3), to logits, float32 (N, C): layout, cast and normalisation around a network.
-
-    The same module gives features in training, scores in evaluation, and the exported graph.
-    """
-
-    scale: torch.Tensor
-    offset: torch.Tensor
-
-    def __init__(self, network: nn.Module, normalization: Normalization) -> None:
-        super().__init__()
-        self.network = network
-        mean = torch.tensor(normalization.mean, dtype=torch.float64).view(1, 3, 1, 1)
-        std = torch.tensor(normalization.std, dtype=torch.float64).view(1, 3, 1, 1)
-        # (x / 255 - mean) / std as one multiplication and one addition.
-        self.register_buffer("scale", (1 / (255 * std)).float(), persistent=False)
-        self.register_buffer("offset", (-mean / std).float(), persistent=False)
-
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        planes = pixels.permute(0, 3, 1, 2).float()
-        output: torch.Tensor = self.network(planes * self.scale + self.offset)
-        return output
-
-    def infer(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """`forward` for arrays, on whatever device the module is: what `edge_tl_runtime.evaluation.evaluate` calls Logits."""
-        with torch.inference_mode():
-            output: torch.Tensor = self(torch.from_numpy(pixels).to(self.scale.device))
-            return output.float().cpu().numpy()
 
 
 def to_onnx(network: nn.Module, spec: ModelSpec) -> bytes:
@@ -67,13 +37,11 @@ def to_onnx(network: nn.Module, spec: ModelSpec) -> bytes:
     try:
         with _quiet(), torch.no_grad():
             program = torch.onnx.export(
-                model,
-                (example,),
+                trace(model, example),
                 dynamo=True,
                 opset_version=OPSET,
                 input_names=[INPUT_NAME],
                 output_names=[OUTPUT_NAME],
-                dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
                 verbose=False,
             )
     finally:

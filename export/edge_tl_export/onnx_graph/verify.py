@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from edge_tl_export.errors import ExportError
-from edge_tl_export.onnx_graph.export_graph import PixelModel
+from edge_tl_export.onnx_graph.pixel_model import PixelModel
 from edge_tl_runtime.evaluation.evaluate import Logits
 from edge_tl_runtime.modelfile.spec import ModelSpec, SelfTest, spread
 
