@@ -28,7 +28,7 @@ from edge_tl_runtime.scene.condition import (
     Condition,
     Hysteresis,
 )
-from edge_tl_runtime.scene.reference import LearnedView
+from edge_tl_runtime.scene.learned_view import LearnedView
 from edge_tl_runtime.scene.structure import HEIGHT, TILES, WIDTH, Orientation, Small, coarse_energy, shift_of, small
 from edge_tl_runtime.sources import FrameRecord, Source
 

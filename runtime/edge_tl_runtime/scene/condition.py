@@ -1,6 +1,6 @@
 """Whether a camera still sees what it saw: covered, blurred, dark, moved or overexposed.
 
-A look a second is compared with a reference that was learned on site (`reference`). Each look says what it seems to be; a
+A look a second is compared with a reference that was learned on site (`learned_view`). Each look says what it seems to be; a
 condition is told only when looks say so for ENTER_S, and is over only when they say so for LEAVE_S.
 """
 
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tl_runtime.images.decode import Frame
-from edge_tl_runtime.scene.reference import LEAST_COARSE, LEAST_TILES, LearnedView
+from edge_tl_runtime.scene.learned_view import LEAST_COARSE, LEAST_TILES, LearnedView
 from edge_tl_runtime.scene.structure import (
     LEAST_RESPONSE,
     WIDTH,
