@@ -33,7 +33,7 @@ from _scenes import HEIGHT, WIDTH, Animals, Camera, covering, places
 from ratios import record
 from reconnect import CameraServer, write_jpegs
 
-from edge_tl_runtime.images.crop import centre_crop
+from edge_tl_runtime.images.geometry import seen_part
 from edge_tl_runtime.images.decode import Frame
 from edge_tl_runtime.inference.classifier import Classifier
 from edge_tl_runtime.pipeline.decision import Decider
@@ -191,7 +191,7 @@ def print_missed(where: list[Frame], pasted: Animals, rule: object) -> None:
             made = visits(draw, 100, 3, bounds)
             gate, seen = MotionGate(), {}
             for now, frame, present in recording(Camera(place, seed=number), pasted, made, 100):
-                wanted = gate.wants(centre_crop(frame, rule), now)
+                wanted = gate.wants(seen_part(frame, rule), now)
                 if present and wanted:
                     seen.setdefault(next(v.begin for v in made if v.begin <= now < v.end), now)
                 # An animal that left is motion for a while, which is as it should be.
@@ -218,7 +218,7 @@ def print_events(model: Path, where: list[Frame], pasted: Animals, minutes: floa
         gate, last, found = MotionGate(), dict.fromkeys(false, "unknown"), set()
         for now, frame, present in recording(Camera(place, seed=50 + number), pasted, made, seconds):
             frames += 1
-            wanted = gate.wants(centre_crop(frame, classifier.spec.resize), now)
+            wanted = gate.wants(seen_part(frame, classifier.spec.resize), now)
             looked += wanted
             logits = classifier.frame_logits(frame)
             probabilities = classifier.probabilities(logits)

@@ -28,7 +28,7 @@ from edge_tl_runtime.scene.condition import (
     Condition,
     Hysteresis,
 )
-from edge_tl_runtime.scene.reference import LearnedView
+from edge_tl_runtime.scene.learned_view import LearnedView
 from edge_tl_runtime.scene.structure import HEIGHT, TILES, WIDTH, Orientation, Small, coarse_energy, shift_of, small
 from edge_tl_runtime.sources import FrameRecord, Source
 
@@ -201,6 +201,12 @@ def test_a_view_without_structure_says_what_it_cannot_tell():
     for now in range(100, 130):
         watch.look(shot(0 * wall, now), float(now))
     assert watch.condition is Condition.DARK, "that nothing can be seen is told all the same"
+    for now in range(130, 130 + 2 * LEARNING_LOOKS):
+        watch.look(shot(passer(now), now), float(now))
+    assert watch.condition is Condition.FINE
+    assert watch.reference is not None
+    assert watch.reference.enough, "it was turned to something with structure"
+    assert watch.notes[-1] == "camera: the view is learned"
 
 
 def test_what_is_no_frame_is_refused(learned):

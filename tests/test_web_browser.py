@@ -141,6 +141,25 @@ def test_every_text_can_be_read_in_light_and_dark(browser, page, state, notice):
     audit(browser, page.url, lambda: shown(browser, state=state, notice=notice, label="ant"))
 
 
+def test_a_camera_that_is_not_what_it_was_has_a_banner(browser, page):
+    browser.get(page.url)
+    motion = {"moving": False, "moved_s": 340.0, "every_s": 10.0, "looked": 9000, "still": 68433}
+    for condition, banner in (
+        ("FINE", ""),
+        ("MOVED", "the camera is moved, since {}: labels may be wrong"),
+        ("LEARNING", ""),
+        ("COVERED", "the camera is covered, since {}: labels may be wrong"),
+    ):
+        page.status(status_of(motion=motion, camera={"condition": condition, "since": "2026-01-02T03:04:05+00:00"}))
+        at = browser.execute_script(
+            "return new Date(Date.UTC(2026, 0, 2, 3, 4, 5)).toLocaleTimeString([], "
+            "{hour: '2-digit', minute: '2-digit', second: '2-digit', hour12: false})"
+        )
+        shown(browser, warning=banner.format(at))
+    assert "68\u202f433" in text(browser, "counts")
+    assert "5 min 40 s ago" in text(browser, "counts")
+
+
 def test_a_sink_that_fails_stands_out(browser, page):
     browser.get(page.url)
     page.status(status_of(sinks={"log": {"written": 1, "failed": 2}, "mqtt": {"written": 3}}))

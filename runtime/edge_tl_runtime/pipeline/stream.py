@@ -214,9 +214,13 @@ class Stream:
                 yield admitted
 
     def _view(self, record: FrameRecord) -> Frame:
-        """What the model sees of a frame; of several regions the whole frame. Raises BadFrame, UsageError."""
+        """What the model sees of a frame, of several regions the rectangle around all. Raises BadFrame, UsageError."""
         regions, frame = self._regions_of(record), three_channels(record.frame)
-        return seen_part(frame, regions[0].rule) if len(regions) == 1 else frame
+        if len(regions) == 1:
+            return seen_part(frame, regions[0].rule)
+        left, top = min(box.x for box in self._boxes), min(box.y for box in self._boxes)
+        right, below = max(box.x + box.width for box in self._boxes), max(box.y + box.height for box in self._boxes)
+        return turned(frame, regions[0].rule.geometry)[top:below, left:right]
 
     def _results(self) -> Iterator[Result]:
         if self._batch > 1:

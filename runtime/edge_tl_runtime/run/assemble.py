@@ -23,8 +23,8 @@ from edge_tl_runtime.run.plan import RunPlan
 from edge_tl_runtime.run.runner import Runner
 from edge_tl_runtime.run.scene_watch import SceneWatch
 from edge_tl_runtime.run.status import StatusFile, stored_view
-from edge_tl_runtime.scene.condition import CameraWatch
-from edge_tl_runtime.scene.motion import EVERY_S, MotionGate
+from edge_tl_runtime.scene.condition import CameraWatch, iso
+from edge_tl_runtime.scene.motion import EVERY_S, LOOK_S, MotionGate
 from edge_tl_runtime.sinks import (
     Changes,
     Csv,
@@ -158,6 +158,12 @@ def _gate(plan: RunPlan, source: Source, say: Say) -> SceneWatch | None:
     if source.live and not plan.any_view:
         stored = None if plan.relearn_view or plan.status is None else stored_view(plan.status)
         camera = CameraWatch(source.name, stored, time.time)
+        if camera.reference is not None:
+            say(
+                f"camera: compared with the view that was learned {iso(camera.reference.learned)}; --relearn-view learns it anew"
+            )
+    if motion is not None:
+        say(f"while nothing moves, one frame in {LOOK_S:g} s is compared and one in {motion.every_s:g} s is classified")
     return SceneWatch(motion, camera, live=source.live, say=say) if motion or camera else None
 
 

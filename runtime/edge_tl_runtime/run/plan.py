@@ -49,6 +49,12 @@ class RunPlan:
     frozen: float = option(
         10.0, "Seconds of one repeated frame before reconnecting; 0: repeats are allowed.", low=0, metavar="S"
     )
+    any_view: bool = option(
+        False, "Do not watch whether a camera is covered, blurred, dark, moved or overexposed.", kind=FLAG
+    )
+    relearn_view: bool = option(
+        False, "Learn anew what the camera sees; else the view in the status file of the run before is used.", kind=FLAG
+    )
     crop: tuple[str, ...] = crop_option(several=True)
     rotate: int | None = rotate_option()
     flip: str | None = flip_option()
@@ -61,12 +67,6 @@ class RunPlan:
         "none", "Smooth over time: ema:SECONDS (half-life) or vote:K/N (K of the last N frames).", metavar="KIND"
     )
     top_k: int = option(PredictSettings.top_k, "Number of classes in each answer.", low=1)
-    any_view: bool = option(
-        False, "Do not watch whether a camera is covered, blurred, dark, moved or overexposed.", kind=FLAG
-    )
-    relearn_view: bool = option(
-        False, "Learn anew what the camera sees; else the view in the status file of the run before is used.", kind=FLAG
-    )
     headless: bool = option(False, "Do not open a window.", kind=FLAG)
     as_json: bool = option(False, "Print one JSON object per frame, each on a line.", kind=FLAG, flags=("--json",))
     web: bool = option(False, "Serve a live page on this machine.", kind=FLAG)

@@ -21,7 +21,7 @@ from edge_tl_runtime.core.text import one_line
 from edge_tl_runtime.machine.temperature import temperature_c, throttled
 from edge_tl_runtime.pipeline.stream import Result, Stream
 from edge_tl_runtime.run.scene_watch import SceneWatch
-from edge_tl_runtime.scene.reference import LearnedView
+from edge_tl_runtime.scene.learned_view import LearnedView
 
 if TYPE_CHECKING:
     from edge_tl_runtime.run.documents import RegionDocument, StatusDocument

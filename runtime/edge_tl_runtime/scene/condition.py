@@ -1,6 +1,6 @@
 """Whether a camera still sees what it saw: covered, blurred, dark, moved or overexposed.
 
-A look a second is compared with a reference that was learned on site (`reference`). Each look says what it seems to be; a
+A look a second is compared with a reference that was learned on site (`learned_view`). Each look says what it seems to be; a
 condition is told only when looks say so for ENTER_S, and is over only when they say so for LEAVE_S.
 """
 
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tl_runtime.images.decode import Frame
-from edge_tl_runtime.scene.reference import LEAST_COARSE, LEAST_TILES, LearnedView
+from edge_tl_runtime.scene.learned_view import LEAST_COARSE, LEAST_TILES, LearnedView
 from edge_tl_runtime.scene.structure import (
     LEAST_RESPONSE,
     WIDTH,
@@ -195,7 +195,7 @@ class CameraWatch:
         self._looked_at: float | None = None
         self._looks = 0
         self._size = (0, 0)
-        self._plain = False
+        self._told_plain = False
         if reference is not None and reference.source != source:
             self._forget(f"the view was learned from {reference.source}")
 
@@ -211,20 +211,18 @@ class CameraWatch:
         if now - self._looked_at < LOOK_S:
             return self.condition
         self._looked_at = now
+        picture = small(frame)
         self._meet(frame.shape[1], frame.shape[0])
-        picture, before = small(frame), self._before
-        self._before = picture
+        before, self._before = self._before, picture
         if before is None:
             return self.condition
-        if self.reference is None:
-            self._learn(picture, now)
+        if self.reference is None or not self.reference.enough:
+            self.seen = Seen(_without_structure(picture), 0.0, 0.0, 0.0, 0.0, picture.mean, picture.white)
+            self._tell(self.seen.condition, now)
+            self._learn(picture)
             return self.condition
-        if not self.reference.enough:
-            told = _without_structure(picture)
-            self.seen = Seen(told, 0.0, 0.0, 0.0, 0.0, picture.mean, picture.white)
-        else:
-            self.seen = judged(picture, before, self.reference)
-            self._follow(picture)
+        self.seen = judged(picture, before, self.reference)
+        self._follow(picture, self.reference)
         self._tell(self.seen.condition, now)
         return self.condition
 
@@ -243,34 +241,32 @@ class CameraWatch:
         self.since = self._wall()
         self.notes.append(f"{why}; it is learned anew")
 
-    def _learn(self, picture: Small, now: float) -> None:
-        plain = _without_structure(picture)
-        self._tell(plain, now)
-        if plain.wrong:
+    def _learn(self, picture: Small) -> None:
+        """Again and again until the view has enough that stays: the camera may still be in somebody's hands."""
+        if self.seen is not None and self.seen.condition.wrong:
             return  # nothing to learn from
         self._learning.append(picture)
         if len(self._learning) < LEARNING_LOOKS:
             return
-        self.seen = None
         found = LearnedView.of(self._learning, self._wall(), self.source, self._size)
         self._learning.clear()
         self.reference, self.since = found, self._wall()
         if found.enough:
             self.notes.append("camera: the view is learned")
-        else:
+        elif not self._told_plain:
             self.notes.append(
                 "camera: too little of the view stays as it is to tell whether it is covered, blurred or moved"
             )
+        self._told_plain = not found.enough
 
-    def _follow(self, picture: Small) -> None:
+    def _follow(self, picture: Small, reference: LearnedView) -> None:
+        """Take over the light of now, where all is well."""
         assert self.seen is not None
-        assert self.reference is not None
         self._looks += 1
-        steady = self.condition is Condition.FINE and self.seen.agree >= MOST_AGREE and self.seen.shift == 0
-        if steady:
-            self.reference.blend(picture, _FOLLOW)
+        if self.condition is Condition.FINE and self.seen.agree >= MOST_AGREE and self.seen.shift == 0:
+            reference.blend(picture, _FOLLOW)
         if self._looks % _RENEW_LOOKS == 0:
-            self.reference.renew()
+            reference.renew()
 
     def _tell(self, seen: Condition, now: float) -> None:
         before = self._hysteresis.condition
