@@ -33,8 +33,8 @@ from _scenes import HEIGHT, WIDTH, Animals, Camera, covering, places
 from ratios import record
 from reconnect import CameraServer, write_jpegs
 
-from edge_tl_runtime.images.geometry import seen_part
 from edge_tl_runtime.images.decode import Frame
+from edge_tl_runtime.images.geometry import seen_part
 from edge_tl_runtime.inference.classifier import Classifier
 from edge_tl_runtime.pipeline.decision import Decider
 from edge_tl_runtime.scene.motion import EVERY_S, MotionGate
