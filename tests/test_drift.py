@@ -14,12 +14,12 @@ from scenes import scene
 
 from edge_tl_runtime.core.documents import checked
 from edge_tl_runtime.core.errors import OutputError, UsageError
-from edge_tl_runtime.scene.documents import DriftDocument, DriftState
+from edge_tl_runtime.scene.documents import CameraDriftDocument, DriftState
 from edge_tl_runtime.scene.drift import MOST_DAYS, Drift, DriftSettings
 from edge_tl_runtime.scene.drift_changes import LEARN, VALUES
 from edge_tl_runtime.scene.drift_pictures import DAYS, MOST_BYTES, SHOWN, DriftPictures
 from edge_tl_runtime.scene.drift_state import DriftFile
-from edge_tl_runtime.scene.events import Block, EventCounter, Look, means_of
+from edge_tl_runtime.scene.events import DayCounts, EventCounter, Look, means_of
 
 LABELS = ("cat", "dog")
 HOUR = 3600.0
@@ -100,7 +100,7 @@ def test_a_clock_that_goes_back_is_looked_at_again():
 
 
 def test_a_block_counts_what_its_events_were():
-    block = Block(0.0, 0.0, [0, 0])
+    block = DayCounts(0.0, 0.0, [0, 0])
     events = [
         Look(0.0, 0, np.arange(20.0), -99.0),
         Look(1.0, -1, np.ones(20), -np.inf),
@@ -138,7 +138,7 @@ def test_a_planted_change_is_found_dated_and_said_in_a_sentence_and_a_quiet_mont
         if look.seconds < 40 * HOUR:
             assert said == []
     assert len([line for line in said if "unlike" in line]) == 1
-    document = checked(json.loads(json.dumps(drift.document(), allow_nan=False)), DriftDocument)
+    document = checked(json.loads(json.dumps(drift.document(), allow_nan=False)), CameraDriftDocument)
     (watched,) = (watched for watched in document["watched"] if watched["name"] == "unknown")
     assert watched["since"] in (
         "Wednesday 04 November 00:00",

@@ -28,6 +28,7 @@ LEFT = {
     "choose-a-recipe": ["runs/first/report.html", "recipes.html"],
     "quantize-without-losing-accuracy": ["exported/model.onnx", "exported/export.html", "exported/export.json"],
     "raspberry-pi": ["runs/mine/model.tune.json", "status.json", "results.jsonl"],
+    "notice-drift": ["drift.json", "status.json"],
     "adopt-a-model": ["ours.onnx", "attack-ours/robustness.html"],
     "harden": ["hard/model.onnx", "hardened.html", "before/robustness.html", "after/robustness.html"],
     "measure-a-fleet": ["bench.pack", "results/pi-01.json", "results/pi-02.json", "fleet.html"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypedDict
 
 from edge_tl_runtime.core.documents import Count, NotNegative, PluginDocument, Share
-from edge_tl_runtime.scene.documents import DriftDocument
+from edge_tl_runtime.scene.documents import CameraDriftDocument
 from edge_tl_runtime.sinks.documents import SinkCounts
 
 
@@ -65,4 +65,4 @@ class StatusDocument(TypedDict):
     throttled: bool | None
     model_reloads: Count
     model_notice: str
-    drift: DriftDocument | None
+    drift: CameraDriftDocument | None

@@ -21,7 +21,7 @@ from edge_tl_runtime.scene.events import Look
 from edge_tl_runtime.sources import Source
 
 if TYPE_CHECKING:
-    from edge_tl_runtime.scene.documents import DriftDocument
+    from edge_tl_runtime.scene.documents import CameraDriftDocument
 
 
 class DriftFeed:
@@ -49,7 +49,7 @@ class DriftFeed:
         if drift is not None and drift.due(seconds, label):
             drift.look(self._look(result, seconds, label), lambda: record.frame)
 
-    def document(self) -> DriftDocument | None:
+    def document(self) -> CameraDriftDocument | None:
         """None where a new model's could not be begun."""
         return self._drift.document() if self._drift is not None else None
 

@@ -22,7 +22,7 @@ from edge_tl_runtime.pipeline.stream import Result, Stream
 
 if TYPE_CHECKING:
     from edge_tl_runtime.run.documents import StatusDocument
-    from edge_tl_runtime.scene.documents import DriftDocument
+    from edge_tl_runtime.scene.documents import CameraDriftDocument
     from edge_tl_runtime.sinks.documents import SinkCounts
 
 WINDOW = 1000
@@ -37,7 +37,7 @@ class Health:
         self.stream = stream
         self.frames = 0
         self.reloads, self.model_notice = 0, ""
-        self.drift: DriftDocument | None = None
+        self.drift: CameraDriftDocument | None = None
         """Kept up to date by the runner, as the counts."""
         self.counts: dict[str, SinkCounts] = {}
         """Per sink; kept up to date by the runner."""

@@ -74,7 +74,7 @@ def means_of(look: Look) -> NDArray[np.float64]:
 
 
 @dataclass(slots=True)
-class Block:
+class DayCounts:
     """What happened in a day. begun: seconds of watching before it; wall: the wall clock then; seconds: its length.
 
     labels: events of each label or group of labels, known ones only. means: sums over all events of `means_of`. aside: what is
