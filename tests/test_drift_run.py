@@ -65,6 +65,7 @@ def test_a_video_in_which_a_colour_disappears_is_said_in_the_last_lines_and_in_t
     checked(drift, CameraDriftDocument)
     assert drift["notice"] == told[-1].removeprefix("drift: ")
     assert [watched["name"] for watched in drift["watched"]] == ["labels"]
+    assert drift["level"].startswith("nothing is called unknown here")
     assert drift["watched"][0]["since"] in ("1:04 of watching", "1:08 of watching")
     assert (drift["learned"], drift["promised"], drift["block_s"]) == (14, None, 4.0)
 

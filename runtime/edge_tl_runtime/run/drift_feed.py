@@ -46,7 +46,7 @@ class DriftFeed:
         drift, record = self._drift, result.record
         seconds = record.captured if self._source.live else record.seconds
         label = result.decision.index if result.decision.known else -1
-        if drift is not None and drift.due(seconds, label):
+        if drift is not None and drift.due(seconds):
             drift.look(self._look(result, seconds, label), lambda: record.frame)
 
     def document(self) -> CameraDriftDocument | None:

@@ -109,8 +109,9 @@ class Drift:
         if file is not None and file.failed:
             raise OutputError(file.failed)
 
-    def due(self, seconds: float, label: int) -> bool:
-        return self._counter.due(seconds, label)
+    def due(self, seconds: float) -> bool:
+        """Whether a frame of this time is to be looked at."""
+        return self._counter.due(seconds)
 
     def look(self, look: Look, picture: Picture | None = None) -> None:
         """picture: the frame, for `pictures`; made only where it is kept."""
@@ -125,7 +126,6 @@ class Drift:
     def save(self) -> None:
         if self._file is not None:
             with self._lock:
-                self._set_clocks()
                 state = self._state(self._file.identity)
             self._file.write(state)
         self._saved = self._seconds
@@ -134,6 +134,7 @@ class Drift:
         if self._last is not None:
             self._seconds += max(0.0, look.seconds - self._last)
         self._last = look.seconds
+        self._set_clocks()
         block = self._current
         block.seconds = self._seconds - block.begun
         if not self._counter.is_new(look):
@@ -153,7 +154,6 @@ class Drift:
     def _close_block(self) -> list[str]:
         newest = self._current
         newest.means = [round(value, 6) for value in newest.means]
-        self._set_clocks()
         ties = np.random.default_rng([self._seed, self._closed]).random(len(VALUES))
         news = []
         for watched, tie in zip(self._watched, ties, strict=False):
@@ -189,7 +189,6 @@ class Drift:
 
     def document(self) -> CameraDriftDocument:
         with self._lock:
-            self._set_clocks()
             recent = [*self._blocks[-BACK:], self._current]
             hours = {hour: (events, unknown) for hour, events, unknown in self._hours}
             newest = int(self._seconds * PARTS / self.settings.block_s)
@@ -229,6 +228,8 @@ class Drift:
         return moment.strftime("%A %d %B" if self.settings.block_s >= 43200 else "%A %d %B %H:%M")
 
     def _level(self, recent: Sequence[DayCounts]) -> str:
+        if "unknown" not in self.settings.watched:
+            return "nothing is called unknown here, so nothing tells how like the training photos the events are"
         unknown, events = (sum(getattr(block, name) for block in recent) for name in ("unknown", "events"))
         if events < ENOUGH_EVENTS:
             return ""
