@@ -39,6 +39,7 @@ from edge_tl_runtime.modelfile.documents import ContractDocument, InspectDocumen
 from edge_tl_runtime.pipeline.documents import RunLine
 from edge_tl_runtime.robustness.documents import EvaluateDocument
 from edge_tl_runtime.run.documents import StatusDocument
+from edge_tl_runtime.scene.documents import DriftState
 
 DOCUMENTS: dict[str, type] = {
     "bench": BenchDocument,
@@ -48,6 +49,7 @@ DOCUMENTS: dict[str, type] = {
     "doctor": DoctorDocument,
     "doctor-broken": BrokenLibrariesDocument,
     "dream": DreamsDocument,
+    "drift": DriftState,
     "evaluate": EvaluateDocument,
     "export": ExportDocument,
     "inspect": InspectDocument,

@@ -14,12 +14,12 @@ from scenes import scene
 
 from edge_tl_runtime.core.documents import checked
 from edge_tl_runtime.core.errors import OutputError, UsageError
-from edge_tl_runtime.scene.documents import DriftDocument, DriftState
+from edge_tl_runtime.scene.documents import CameraDriftDocument, DriftState
 from edge_tl_runtime.scene.drift import MOST_DAYS, Drift, DriftSettings
 from edge_tl_runtime.scene.drift_changes import LEARN, VALUES
 from edge_tl_runtime.scene.drift_pictures import DAYS, MOST_BYTES, SHOWN, DriftPictures
 from edge_tl_runtime.scene.drift_state import DriftFile
-from edge_tl_runtime.scene.events import Block, EventCounter, Look, means_of
+from edge_tl_runtime.scene.events import DayCounts, EventCounter, Look, means_of
 
 LABELS = ("cat", "dog")
 HOUR = 3600.0
@@ -46,7 +46,7 @@ def looks(hours, seed=0, unknown=0.05, later=0.6, change=10**9, begin=0):
 
 def fed(drift, stream):
     for look in stream:
-        if drift.due(look.seconds, look.label):
+        if drift.due(look.seconds):
             drift.look(look)
     return drift
 
@@ -69,7 +69,7 @@ def shown(counter, labels, fps=30.0, place=None, start=0.0):
     events = seen = 0
     for number, label in enumerate(labels):
         seconds = start + number / fps
-        if counter.due(seconds, label):
+        if counter.due(seconds):
             seen += 1
             events += counter.is_new(Look(seconds, label, np.zeros(4) if place is None else place(number), -1.0))
     return events, seen
@@ -100,7 +100,7 @@ def test_a_clock_that_goes_back_is_looked_at_again():
 
 
 def test_a_block_counts_what_its_events_were():
-    block = Block(0.0, 0.0, [0, 0])
+    block = DayCounts(0.0, 0.0, [0, 0])
     events = [
         Look(0.0, 0, np.arange(20.0), -99.0),
         Look(1.0, -1, np.ones(20), -np.inf),
@@ -138,7 +138,7 @@ def test_a_planted_change_is_found_dated_and_said_in_a_sentence_and_a_quiet_mont
         if look.seconds < 40 * HOUR:
             assert said == []
     assert len([line for line in said if "unlike" in line]) == 1
-    document = checked(json.loads(json.dumps(drift.document(), allow_nan=False)), DriftDocument)
+    document = checked(json.loads(json.dumps(drift.document(), allow_nan=False)), CameraDriftDocument)
     (watched,) = (watched for watched in document["watched"] if watched["name"] == "unknown")
     assert watched["since"] in (
         "Wednesday 04 November 00:00",
@@ -273,6 +273,18 @@ def test_a_wall_clock_that_jumps_changes_words_and_nothing_else(tmp_path):
         if number == 1499:
             assert {day["time"] for day in drifts[1].document()["days"]} == {None}
     assert drifts[0].document() == drifts[1].document()
+
+
+def test_a_camera_that_is_lost_for_days_does_not_move_the_day_of_the_change():
+    clock = Clock()
+    drift = Drift(settings(), wall=clock)
+    for look in looks(50, change=40):
+        clock.now = START + look.seconds
+        drift.look(look)
+    before = drift.document()
+    assert before["notice"].startswith("since Wednesday 04 November")
+    clock.now += 60 * HOUR  # no frame comes meanwhile
+    assert drift.document() == before
 
 
 def test_without_a_clock_the_day_is_counted_back(tmp_path):

@@ -21,7 +21,7 @@ from edge_tl_runtime.pipeline.decision import Decider
 from edge_tl_runtime.pipeline.stream import Stream
 from edge_tl_runtime.run.drift_feed import DriftFeed
 from edge_tl_runtime.run.plan import RunPlan
-from edge_tl_runtime.scene.documents import DriftDocument
+from edge_tl_runtime.scene.documents import CameraDriftDocument
 from edge_tl_runtime.sources import open_source
 
 QUICK = ("--drift-day", "4s", "--drift-false-alarms", "1/hour", "--headless")
@@ -62,9 +62,10 @@ def test_a_video_in_which_a_colour_disappears_is_said_in_the_last_lines_and_in_t
     told = [line for line in done.stderr.splitlines() if line.startswith("drift: since 1:")]
     assert len(told) == 2  # when it was found, and at the end
     assert f"{GONE} is 0 % of the known events (before: " in told[-1]
-    checked(drift, DriftDocument)
+    checked(drift, CameraDriftDocument)
     assert drift["notice"] == told[-1].removeprefix("drift: ")
     assert [watched["name"] for watched in drift["watched"]] == ["labels"]
+    assert drift["level"].startswith("nothing is called unknown here")
     assert drift["watched"][0]["since"] in ("1:04 of watching", "1:08 of watching")
     assert (drift["learned"], drift["promised"], drift["block_s"]) == (14, None, 4.0)
 

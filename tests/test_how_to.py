@@ -31,6 +31,7 @@ LEFT = {
     "unknown-and-unsure": ["empty"],
     "raspberry-pi": ["runs/mine/model.tune.json", "status.json", "results.jsonl"],
     "watch-a-camera": ["status.json"],
+    "notice-drift": ["drift.json", "status.json"],
     "adopt-a-model": ["ours.onnx", "attack-ours/robustness.html"],
     "harden": ["hard/model.onnx", "hardened.html", "before/robustness.html", "after/robustness.html"],
     "measure-a-fleet": ["bench.pack", "results/pi-01.json", "results/pi-02.json", "fleet.html"],

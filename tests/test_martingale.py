@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from edge_tl_runtime.core.errors import UsageError
 from edge_tl_runtime.core.statistics import wilson
 from edge_tl_runtime.scene.drift_changes import BACK, LEARN, VALUES, Watched
-from edge_tl_runtime.scene.events import Block
+from edge_tl_runtime.scene.events import DayCounts
 from edge_tl_runtime.scene.martingale import (
     TAILS,
     ChangeDetector,
@@ -165,7 +165,7 @@ def day(number, rng, unknown=0.05, cats=0.5, shift=0.0, events=200):
     strange = int(rng.binomial(n, unknown * np.exp(0.3 * rng.standard_normal())))
     cat = int(rng.binomial(n - strange, np.clip(cats + 0.05 * rng.standard_normal(), 0, 1)))
     means = (rng.normal(size=16) * 0.3 + shift) * n
-    return Block(number * DAY, 1.7e9 + number * DAY, [cat, n - strange - cat], means.tolist(), DAY, n, strange)
+    return DayCounts(number * DAY, 1.7e9 + number * DAY, [cat, n - strange - cat], means.tolist(), DAY, n, strange)
 
 
 def closed(watched, days, rng):

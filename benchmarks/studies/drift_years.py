@@ -6,7 +6,7 @@ MODEL: an ONNX file with features. KNOWN: labelled photos of its classes, of whi
 photos of anything else; `--without` leaves out those whose names begin with these numbers. Each photo goes through the file as it
 is, in little light (the night), and after each change of the lens. Years are made of what the file says of them: visitors by day
 and by night, more on some days than on others and often the same one again and again; each site has regular visitors of its own
-and a share of strangers. What a day gives is what `Block` counts of it.
+and a share of strangers. What a day gives is what `DayCounts` counts of it.
 
 Worlds. steady: days are drawn alike. weekly: two days of seven have three times the strangers and half as many visitors again.
 weather: the share of strangers follows the day before with this correlation. False alarms: of all things watched together, after
@@ -39,7 +39,7 @@ from edge_tl_runtime.inference.classifier import Classifier, SessionSettings
 from edge_tl_runtime.robustness.corruptions import corrupt
 from edge_tl_runtime.scene.drift import MOST_DAYS
 from edge_tl_runtime.scene.drift_changes import HOLD, LEARN, VALUES, Watched
-from edge_tl_runtime.scene.events import Block, Look, means_of
+from edge_tl_runtime.scene.events import DayCounts, Look, means_of
 from edge_tl_runtime.scene.martingale import bets, dependence, parse_false_alarms
 
 Array = NDArray[np.float64]
@@ -104,17 +104,17 @@ class Days:
         return cls(*counts, np.zeros((sites, count, means)))
 
     def add(self, day: int, labels: NDArray[np.int64], means: Array, times: NDArray[np.int64]) -> None:
-        """As `Block.add` for each event. labels, times: (S, P); means: (S, P, D)."""
+        """As `DayCounts.add` for each event. labels, times: (S, P); means: (S, P, D)."""
         self.events[:, day] += times.sum(1)
         self.unknown[:, day] += (times * (labels < 0)).sum(1)
         for label in range(self.labels.shape[2]):
             self.labels[:, day, label] += (times * (labels == label)).sum(1)
         self.means[:, day] += np.einsum("sp,spd->sd", times, means)
 
-    def block(self, site: int, day: int) -> Block:
+    def block(self, site: int, day: int) -> DayCounts:
         events, unknown = int(self.events[site, day]), int(self.unknown[site, day])
         labels, means = self.labels[site, day].tolist(), self.means[site, day].tolist()
-        return Block(day * DAY, 0.0, labels, means, DAY, events, unknown)
+        return DayCounts(day * DAY, 0.0, labels, means, DAY, events, unknown)
 
 
 def looked(classifier: Classifier, photos: Sequence[Frame], lens: str, night: bool) -> Looks:
@@ -225,7 +225,7 @@ def require_same(found: Days, rate: str, seed: int, said: dict[str, NDArray[np.i
     ties = np.random.default_rng(seed).random((len(VALUES), count, found.events.shape[0]))
     for number, name in enumerate(VALUES):
         watched = Watched.of(name, parse_false_alarms(rate) / DAY * len(VALUES))
-        blocks: list[Block] = []
+        blocks: list[DayCounts] = []
         day = 0
         for day in range(count):
             block = found.block(site, day)

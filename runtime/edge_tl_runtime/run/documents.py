@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypedDict
 
 from edge_tl_runtime.core.documents import Count, NotNegative, PluginDocument, Share
-from edge_tl_runtime.scene.documents import ConditionDocument, DriftDocument, MotionDocument, ViewDocument
+from edge_tl_runtime.scene.documents import CameraDriftDocument, ConditionDocument, MotionDocument, ViewDocument
 from edge_tl_runtime.sinks.documents import SinkCounts
 
 
@@ -83,4 +83,4 @@ class StatusDocument(_Stored):
     model_notice: str
     motion: MotionDocument | None
     camera: ConditionDocument | None
-    drift: DriftDocument | None
+    drift: CameraDriftDocument | None

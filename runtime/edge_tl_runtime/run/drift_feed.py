@@ -21,7 +21,7 @@ from edge_tl_runtime.scene.events import Look
 from edge_tl_runtime.sources import Source
 
 if TYPE_CHECKING:
-    from edge_tl_runtime.scene.documents import DriftDocument
+    from edge_tl_runtime.scene.documents import CameraDriftDocument
 
 
 class DriftFeed:
@@ -46,10 +46,10 @@ class DriftFeed:
         drift, record = self._drift, result.record
         seconds = record.captured if self._source.live else record.seconds
         label = result.decision.index if result.decision.known else -1
-        if drift is not None and drift.due(seconds, label):
+        if drift is not None and drift.due(seconds):
             drift.look(self._look(result, seconds, label), lambda: record.frame)
 
-    def document(self) -> DriftDocument | None:
+    def document(self) -> CameraDriftDocument | None:
         """None where a new model's could not be begun."""
         return self._drift.document() if self._drift is not None else None
 

@@ -25,7 +25,7 @@ from edge_tl_runtime.scene.learned_view import LearnedView
 
 if TYPE_CHECKING:
     from edge_tl_runtime.run.documents import RegionDocument, StatusDocument
-    from edge_tl_runtime.scene.documents import DriftDocument, ViewDocument
+    from edge_tl_runtime.scene.documents import CameraDriftDocument, ViewDocument
     from edge_tl_runtime.sinks.documents import SinkCounts
 
 MAX_STATUS_BYTES = 2**20
@@ -41,7 +41,7 @@ class Health:
         self.stream = stream
         self.frames = 0
         self.reloads, self.model_notice = 0, ""
-        self.drift: DriftDocument | None = None
+        self.drift: CameraDriftDocument | None = None
         """Kept up to date by the runner, as the counts."""
         self.counts: dict[str, SinkCounts] = {}
         """Per sink; kept up to date by the runner."""

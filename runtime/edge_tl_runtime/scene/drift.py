@@ -25,13 +25,13 @@ from edge_tl_runtime.core.statistics import wilson
 from edge_tl_runtime.scene.drift_changes import BACK, LEARN, VALUES, Watched, rate
 from edge_tl_runtime.scene.drift_pictures import DriftPictures, Picture
 from edge_tl_runtime.scene.drift_state import FORMAT, DriftFile, block_of, block_state, restore, watched_state
-from edge_tl_runtime.scene.events import MOST_LABELS, Block, EventCounter, Look
+from edge_tl_runtime.scene.events import MOST_LABELS, DayCounts, EventCounter, Look
 from edge_tl_runtime.scene.martingale import parse_false_alarms
 
 if TYPE_CHECKING:
     from edge_tl_runtime.scene.documents import (
+        CameraDriftDocument,
         DriftDayDocument,
-        DriftDocument,
         DriftState,
         EventsDocument,
         WatchedDocument,
@@ -88,7 +88,7 @@ class Drift:
         self._lock = threading.Lock()
         self._counter = EventCounter(settings.block_s)
         self._watched = [Watched.of(name, settings.limit) for name in settings.watched]
-        self._blocks: list[Block] = []
+        self._blocks: list[DayCounts] = []
         self._hours: deque[list[int]] = deque(maxlen=PARTS)
         self._seconds, self._closed = 0.0, 0
         self._last: float | None = None
@@ -109,8 +109,9 @@ class Drift:
         if file is not None and file.failed:
             raise OutputError(file.failed)
 
-    def due(self, seconds: float, label: int) -> bool:
-        return self._counter.due(seconds, label)
+    def due(self, seconds: float) -> bool:
+        """Whether a frame of this time is to be looked at."""
+        return self._counter.due(seconds)
 
     def look(self, look: Look, picture: Picture | None = None) -> None:
         """picture: the frame, for `pictures`; made only where it is kept."""
@@ -125,7 +126,6 @@ class Drift:
     def save(self) -> None:
         if self._file is not None:
             with self._lock:
-                self._set_clocks()
                 state = self._state(self._file.identity)
             self._file.write(state)
         self._saved = self._seconds
@@ -134,6 +134,7 @@ class Drift:
         if self._last is not None:
             self._seconds += max(0.0, look.seconds - self._last)
         self._last = look.seconds
+        self._set_clocks()
         block = self._current
         block.seconds = self._seconds - block.begun
         if not self._counter.is_new(look):
@@ -153,7 +154,6 @@ class Drift:
     def _close_block(self) -> list[str]:
         newest = self._current
         newest.means = [round(value, 6) for value in newest.means]
-        self._set_clocks()
         ties = np.random.default_rng([self._seed, self._closed]).random(len(VALUES))
         news = []
         for watched, tie in zip(self._watched, ties, strict=False):
@@ -172,9 +172,9 @@ class Drift:
         spare = (i for i, block in enumerate(self._blocks[:-BACK]) if block.aside and block.begun not in begun)
         del self._blocks[next(spare, 0)]
 
-    def _new_block(self) -> Block:
+    def _new_block(self) -> DayCounts:
         labels = [0] * min(MOST_LABELS, len(self.settings.labels))
-        return Block(self._seconds, self._wall() if self._wall else 0.0, labels)
+        return DayCounts(self._seconds, self._wall() if self._wall else 0.0, labels)
 
     def _set_clocks(self) -> None:
         """The wall clock at the beginning of each day of this run, by what it shows now: it may have been set meanwhile."""
@@ -187,13 +187,12 @@ class Drift:
 
     # What is said.
 
-    def document(self) -> DriftDocument:
+    def document(self) -> CameraDriftDocument:
         with self._lock:
-            self._set_clocks()
             recent = [*self._blocks[-BACK:], self._current]
             hours = {hour: (events, unknown) for hour, events, unknown in self._hours}
             newest = int(self._seconds * PARTS / self.settings.block_s)
-            document: DriftDocument = {
+            document: CameraDriftDocument = {
                 "notice": "; ".join(filter(None, map(self._sentence, self._watched))),
                 "level": self._level(recent),
                 "promised": self.settings.promised,
@@ -228,7 +227,9 @@ class Drift:
         moment = datetime.fromtimestamp(wall)
         return moment.strftime("%A %d %B" if self.settings.block_s >= 43200 else "%A %d %B %H:%M")
 
-    def _level(self, recent: Sequence[Block]) -> str:
+    def _level(self, recent: Sequence[DayCounts]) -> str:
+        if "unknown" not in self.settings.watched:
+            return "nothing is called unknown here, so nothing tells how like the training photos the events are"
         unknown, events = (sum(getattr(block, name) for block in recent) for name in ("unknown", "events"))
         if events < ENOUGH_EVENTS:
             return ""
@@ -239,7 +240,7 @@ class Drift:
         more = wilson(unknown, events)[0] > promised
         return f"{text}, {'more than' if more else 'about'} the {rate(promised, 1)} of photos like them"
 
-    def _day(self, block: Block) -> DriftDayDocument:
+    def _day(self, block: DayCounts) -> DriftDayDocument:
         known = self._wall is not None and block.wall >= SET_CLOCK
         moment = datetime.fromtimestamp(block.wall).astimezone().isoformat(timespec="minutes") if known else None
         return {"time": moment, "seconds": round(block.seconds, 1), "events": block.events, "unknown": block.unknown}
@@ -303,5 +304,5 @@ def rate_of_days(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def _events(blocks: Sequence[Block]) -> EventsDocument:
+def _events(blocks: Sequence[DayCounts]) -> EventsDocument:
     return {"events": sum(block.events for block in blocks), "unknown": sum(block.unknown for block in blocks)}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge_tl_runtime.core.text import one_line
-from edge_tl_runtime.scene.events import Block
+from edge_tl_runtime.scene.events import DayCounts
 from edge_tl_runtime.scene.martingale import (
     Array,
     ChangeDetector,
@@ -27,22 +27,22 @@ HOLD = 7
 """The newest days, which may be changed ones, do not say how dependent days are."""
 
 
-def _share(blocks: Sequence[Block]) -> Array:
+def _share(blocks: Sequence[DayCounts]) -> Array:
     return np.array([[block.share] for block in blocks])
 
 
-def _labels(blocks: Sequence[Block]) -> Array:
+def _labels(blocks: Sequence[DayCounts]) -> Array:
     # Half an event more of each label, so that a day without any says nothing loud. Distances of square roots are Hellinger's.
     counts = np.array([block.labels for block in blocks]) + 0.5
     return np.asarray(np.sqrt(counts / counts.sum(1, keepdims=True)))
 
 
-def _picture(blocks: Sequence[Block]) -> Array:
+def _picture(blocks: Sequence[DayCounts]) -> Array:
     events = np.array([max(1, block.events) for block in blocks])
     return in_spreads(np.array([block.means for block in blocks]) / events[:, None])
 
 
-VALUES: dict[str, Callable[[Sequence[Block]], Array]] = {"unknown": _share, "labels": _labels, "picture": _picture}
+VALUES: dict[str, Callable[[Sequence[DayCounts]], Array]] = {"unknown": _share, "labels": _labels, "picture": _picture}
 """By the name of what is watched: N days to (N, D). The first goes up or down; of the others the distance counts."""
 
 
@@ -59,11 +59,11 @@ class Watched:
     def of(cls, name: str, limit: float) -> Watched:
         return cls(name, ChangeDetector(limit, two_sided=name == "unknown"))
 
-    def scores(self, blocks: Sequence[Block]) -> Array:
+    def scores(self, blocks: Sequence[DayCounts]) -> Array:
         values = VALUES[self.name](blocks)
         return values[:, 0] if self.name == "unknown" else unusual(values)
 
-    def close(self, before: Sequence[Block], newest: Block, tie: float) -> bool:
+    def close(self, before: Sequence[DayCounts], newest: DayCounts, tie: float) -> bool:
         """A day is over. before: all days kept, oldest first. tie: uniform in [0, 1).
 
         Returns whether something is to be said: a change, or that it is over. Days since a change are set aside.
@@ -84,7 +84,7 @@ class Watched:
         self.since = changed[0].begun
         return True
 
-    def _over(self, usual: Sequence[Block], blocks: Sequence[Block]) -> bool:
+    def _over(self, usual: Sequence[DayCounts], blocks: Sequence[DayCounts]) -> bool:
         recent = blocks[-BACK:]
         if len(recent) < BACK or recent[0].begun <= (self.since or 0) or not self._all_usual(usual, recent):
             return False
@@ -94,7 +94,7 @@ class Watched:
         self.detector.reset()
         return True
 
-    def _all_usual(self, usual: Sequence[Block], recent: Sequence[Block]) -> bool:
+    def _all_usual(self, usual: Sequence[DayCounts], recent: Sequence[DayCounts]) -> bool:
         """Whether each recent day is within what usual days were."""
         values = VALUES[self.name]([*usual, *recent])
         before, now = values[: len(usual)], values[len(usual) :]
@@ -104,7 +104,7 @@ class Watched:
         farthest = np.linalg.norm(before - centre, axis=1).max()
         return bool((np.linalg.norm(now - centre, axis=1) <= farthest).all())
 
-    def words(self, blocks: Sequence[Block], current: Block, labels: Sequence[str]) -> str:
+    def words(self, blocks: Sequence[DayCounts], current: DayCounts, labels: Sequence[str]) -> str:
         """What changed, to stand after "since Tuesday"; "" without a change."""
         if self.since is None:
             return ""
@@ -123,7 +123,7 @@ def rate(part: float, whole: float) -> str:
     return f"{value:.0f} %" if value >= 10 or value == 0 else f"{value:.1f} %"
 
 
-def _unknown_words(before: Sequence[Block], since: Sequence[Block]) -> str:
+def _unknown_words(before: Sequence[DayCounts], since: Sequence[DayCounts]) -> str:
     unknown, events = sum(block.unknown for block in since), sum(block.events for block in since)
     usual = rate(sum(block.unknown for block in before), sum(block.events for block in before))
     return (
@@ -131,7 +131,7 @@ def _unknown_words(before: Sequence[Block], since: Sequence[Block]) -> str:
     )
 
 
-def _label_words(before: Sequence[Block], since: Sequence[Block], labels: Sequence[str]) -> str:
+def _label_words(before: Sequence[DayCounts], since: Sequence[DayCounts], labels: Sequence[str]) -> str:
     old, new = (np.sum([block.labels for block in blocks], axis=0) for blocks in (before, since))
     shares = [counts / max(1, counts.sum()) for counts in (old, new)]
     if len(labels) > len(old):

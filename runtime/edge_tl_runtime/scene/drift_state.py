@@ -14,22 +14,22 @@ from edge_tl_runtime.core.files import read_regular, replace_text
 from edge_tl_runtime.core.strict_json import strict_json
 from edge_tl_runtime.core.text import error_line
 from edge_tl_runtime.scene.drift_changes import VALUES, Watched
-from edge_tl_runtime.scene.events import Block
+from edge_tl_runtime.scene.events import DayCounts
 from edge_tl_runtime.scene.martingale import bets
 
 if TYPE_CHECKING:
-    from edge_tl_runtime.scene.documents import BlockState, DriftState, WatchedState
+    from edge_tl_runtime.scene.documents import DayCountsState, DriftState, WatchedState
 
 FORMAT = 1
 MOST_BYTES = 4 * 2**20
 
 
-def block_state(block: Block) -> BlockState:
-    return cast("BlockState", asdict(block))
+def block_state(block: DayCounts) -> DayCountsState:
+    return cast("DayCountsState", asdict(block))
 
 
-def block_of(state: BlockState) -> Block:
-    return Block(**{item.name: state[item.name] for item in fields(Block)})  # type: ignore[literal-required]
+def block_of(state: DayCountsState) -> DayCounts:
+    return DayCounts(**{item.name: state[item.name] for item in fields(DayCounts)})  # type: ignore[literal-required]
 
 
 def watched_state(watched: Watched) -> WatchedState:

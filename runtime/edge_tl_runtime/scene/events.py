@@ -47,7 +47,7 @@ class EventCounter:
         self._looked = -np.inf
         self._event: Look | None = None
 
-    def due(self, seconds: float, label: int) -> bool:
+    def due(self, seconds: float) -> bool:
         """Whether a frame of this time is to be looked at. Asked of every frame: it costs a comparison."""
         # A clock that went back, as that of a video that begins again, starts a new second.
         return not self._looked <= seconds < self._looked + self.look_s
@@ -74,7 +74,7 @@ def means_of(look: Look) -> NDArray[np.float64]:
 
 
 @dataclass(slots=True)
-class Block:
+class DayCounts:
     """What happened in a day. begun: seconds of watching before it; wall: the wall clock then; seconds: its length.
 
     labels: events of each label or group of labels, known ones only. means: sums over all events of `means_of`. aside: what is
