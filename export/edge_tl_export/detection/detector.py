@@ -54,8 +54,8 @@ class Detection:
 
     @property
     def caution(self) -> str:
-        """What a person should know of the threshold; "" where enough photos placed it."""
-        if self.kept.n >= FEW_HELD_OUT:
+        """What a person should know of the threshold; "" where enough photos placed it, or others chose it."""
+        if self.kept.n >= FEW_HELD_OUT or self.keep != KEPT:
             return ""
         return (
             f"the oddest of only {self.kept.n} evaluation photos place this threshold; --unknown 0.95 notices more of what is "
