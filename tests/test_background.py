@@ -212,3 +212,17 @@ def test_a_run_remembers_its_background_photos_and_its_export_uses_them(tmp_path
     shutil.rmtree(tmp_path / "empty")
     assert run.export(progress=True).report.files[0].background is None
     assert "background photos are no longer at" in capsys.readouterr().err
+
+
+def test_photos_that_cannot_choose_are_said(stripes: Made, data, near, tmp_path):
+    report = export_model(
+        stripes.network,
+        SPEC,
+        tmp_path,
+        ExportSettings(),
+        calibration=None,
+        validation=None,
+        stage=silent,
+        background=load_unlabelled(near),
+    )
+    assert any(line.startswith("the background photos choose nothing") for line in report.warnings)

@@ -132,9 +132,9 @@ def _told(report: ExportReport) -> list[str]:
         lines += filter(None, [f"{last.path.name}, {last.background.describe()}", last.background.caution])
     missed = ", ".join(f"{trial.n - trial.noticed} of {trial.n} {trial.kind}" for trial in last.detection.missed)
     if missed:
+        fewer = "" if last.detection.keep <= 0.95 else ", or keep fewer: run --unknown 0.95"
         lines.append(
-            f"not ready for a camera that sees other things: it gives {missed} a class; add photos to each class, or keep fewer: "
-            "run --unknown 0.95"
+            f"not ready for a camera that sees other things: it gives {missed} a class; add photos to each class{fewer}"
         )
     else:
         lines.append("ready for a camera that also sees other things")

@@ -75,13 +75,17 @@ def command(model: Path, as_json: bool) -> None:
 def _ood_score(spec: ModelSpec) -> str:
     """The thresholds beyond which a photo is unknown, or why there are none."""
     from edge_tl_runtime.core.errors import BadModelError
-    from edge_tl_runtime.inference.ood import ood_thresholds_of
+    from edge_tl_runtime.inference.ood import KEPT, ood_thresholds_of
+    from edge_tl_runtime.inference.usual_keep import usual_keep
 
     try:
         found = ood_thresholds_of(spec)
     except BadModelError as error:
         return str(error)
-    return "no thresholds" if found is None else found.describe()
+    if found is None:
+        return "no thresholds"
+    keep = usual_keep(spec, KEPT)
+    return found.describe() + ("" if keep == KEPT else f"; {100 * keep:g} % by default, which background photos chose")
 
 
 def _label_sets(spec: ModelSpec) -> str:

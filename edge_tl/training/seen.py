@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from edge_tl.models.weights import CONTRACT_KEY
 from edge_tl.training.probe.features import Features
 from edge_tl.training.settings import TrainSettings
-from edge_tl_runtime.core.errors import BadImage
+from edge_tl_runtime.core.errors import BadImage, DataError
 from edge_tl_runtime.core.threads import map_in_order
 from edge_tl_runtime.images.datasets.dataset import LabelledPhotos, Splits, load_unlabelled
 from edge_tl_runtime.images.decode import read_file
@@ -22,7 +22,7 @@ from edge_tl_runtime.modelfile.training_images import TrainingImages
 
 def list_seen_photos(splits: Splits, features: tuple[Features, Features], settings: TrainSettings) -> TrainingImages:
     """Training photos, those without labels too, and validation photos, among which background
-    photos count; and what the weights of an earlier run had seen.
+    photos count, and what the weights of an earlier run had seen.
 
     features: of the training and validation photos of `splits`, in this order.
     """
@@ -32,15 +32,22 @@ def list_seen_photos(splits: Splits, features: tuple[Features, Features], settin
     )
     if settings.unlabelled:
         taught |= _digests(load_unlabelled(Path(settings.unlabelled)))
-    if settings.background:
-        chose |= _digests(load_unlabelled(Path(settings.background)))
+    chose |= _background(settings)
     earlier = seen_by_weights(Path(settings.weights))
     return fingerprint_photos(SeenFiles(taught, chose), [earlier] if earlier is not None else [])
 
 
 def background_digests(settings: TrainSettings) -> list[str]:
     """SHA-256 of the background photos of a training that can be read; [] without any."""
-    return list(_digests(load_unlabelled(Path(settings.background)))) if settings.background else []
+    return list(_background(settings))
+
+
+def _background(settings: TrainSettings) -> dict[str, Path]:
+    """By digest. A folder that went away since the training began is no reason to lose the training; its export says so."""
+    try:
+        return _digests(load_unlabelled(Path(settings.background))) if settings.background else {}
+    except DataError:
+        return {}
 
 
 def _digests(photos: LabelledPhotos) -> dict[str, Path]:

@@ -142,6 +142,8 @@ def _export(
             nothing = BackgroundPhotos(background, spec.resize, done)
             kept = [] if evaluator is None else list(evaluator.batches())
             made, left_out = _with_background(made, nothing, kept, foreign), nothing.skipped
+        if not any(item.background for item in made.values()):
+            found.warnings.append(f"the background photos choose nothing: {no_detection or 'the file is not changed'}")
     files, doubts = write_files(source, made, folder, samples, settings.quantization)
     last = files[-1].row
     report = ExportReport(

@@ -64,8 +64,8 @@ class Detection:
 
     @property
     def caution(self) -> str:
-        """What a person should know of the threshold; "" where enough photos placed it."""
-        if self.kept.n >= FEW:
+        """What a person should know of the threshold; "" where enough photos placed it, or others chose it."""
+        if self.kept.n >= FEW or self.keep != KEPT:
             return ""
         return (
             f"{self.kept.n} photos are too few to promise that it notices what is unknown; {FEW} are the least. Add photos, or "
