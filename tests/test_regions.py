@@ -388,7 +388,7 @@ def test_an_option_on_site_replaces_the_crop_of_training_and_says_so(trained):
     assert "crop 0.25,0,0.5625,1, rotated by 180 degrees" in shown
 
 
-CATS = 60
+CATS = 24
 
 
 @pytest.mark.slow

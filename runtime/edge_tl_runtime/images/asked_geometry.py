@@ -51,11 +51,7 @@ class AskedCrop:
         if isinstance(value, str):
             before, mark, after = value.rpartition("=")
             if mark:
-                name, value = before.strip(), after
-                if not _NAME.fullmatch(name):
-                    raise UsageError(
-                        f"--crop: {one_line(repr(name))} is no name of a region; take letters, digits, - and _, 40 at most"
-                    )
+                name, value = _named(before.strip()), after
         given: Any = value
         try:
             given = [float(part) for part in value.split(",")] if isinstance(value, str) else list(value)

@@ -226,12 +226,11 @@ class Stream:
         if self._batch > 1:
             yield from self._in_batches()
             return
-        pixels = self._pixels(1)
         for record in self._frames():
             self._renew()
             started = time.perf_counter()
             try:
-                rows, evidence = self._answers(record, pixels)
+                rows, evidence = self._answers(record)
             except BadFrame:
                 self.bad += 1
                 continue
@@ -240,11 +239,12 @@ class Stream:
                 continue
             yield from self._of_frame(record, self._boxes, rows, evidence, (time.perf_counter() - started) * 1e3)
 
-    def _answers(self, record: FrameRecord, pixels: NDArray[np.uint8]) -> tuple[Rows, Rows]:
+    def _answers(self, record: FrameRecord) -> tuple[Rows, Rows]:
         """Scores and evidence of each region of a frame. Raises BadFrame, UsageError."""
         regions = self._regions_of(record)
         if len(regions) == 1:
             return [self.classifier.frame_logits(record.frame, regions[0].rule)], [self.classifier.evidence]
+        pixels = self._pixels(1)  # a model that replaces another may take another size
         for region, place in zip(regions, pixels, strict=True):
             crop_resize(record.frame, region.rule, out=place)
         return self.classifier.answers(pixels)
