@@ -7,6 +7,8 @@ the convolution before it, and activations in place become those that ONNX has a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,7 +17,7 @@ from torch.export import Dim, ExportedProgram
 
 aten = torch.ops.aten
 
-OUT_OF_PLACE = {
+OUT_OF_PLACE: Mapping[Any, Any] = {
     aten.hardtanh_.default: aten.hardtanh.default,
     aten.relu_.default: aten.relu.default,
     aten.relu6_.default: aten.hardtanh.default,
@@ -50,51 +52,60 @@ def _out_of_place(node: fx.Node) -> None:
         return
     if node.target in RELU6:
         node.args = (source, 0.0, 6.0)
-    node.target = OUT_OF_PLACE[node.target]  # type: ignore[index]
+    node.target = OUT_OF_PLACE[node.target]
 
 
 def _fold(program: ExportedProgram, norm: fx.Node) -> None:
     """Multiply a normalisation into the weights of the convolution that it alone reads; leave any other as it is."""
-    conv = norm.args[0]
-    if not isinstance(conv, fx.Node) or conv.target is not aten.conv2d.default or len(conv.users) > 1:
-        return
     # Of batch_norm: input, weight, bias, running mean, running variance, training, momentum, epsilon, whether cuDNN.
-    _, scale, shift, mean, variance, training, _, epsilon, *_ = norm.args
+    conv, *inputs, training, _, epsilon, _ = norm.args
+    if not isinstance(conv, fx.Node) or conv.target is not aten.conv2d.default or len(conv.users) > 1 or training:
+        return
     weight, bias = conv.args[1], conv.args[2] if len(conv.args) > 2 else None
-    tensors = {
-        node: _stored(program, node) for node in (weight, bias, scale, shift, mean, variance) if node is not None
-    }
-    if training or None in (scale, shift, mean, variance) or any(tensor is None for tensor in tensors.values()):
+    stored = [_Stored.behind(program, node) for node in (weight, *inputs)]
+    kept = [item for item in stored if item is not None]
+    before = None if bias is None else _Stored.behind(program, bias)
+    if len(kept) < len(stored) or (bias is not None and before is None):
         return
-    # The folded tensors are stored in place of the weight and of the shift, which nothing else may read.
-    if len(weight.users) > 1 or len(shift.users) > 1:
+    kernel, scale, shift, mean, variance = kept
+    # The folded tensors take the places of the weight and of the shift, which nothing else may read.
+    if len(kernel.node.users) > 1 or len(shift.node.users) > 1:
         return
-    exact = {node: tensor.detach().double() for node, tensor in tensors.items() if tensor is not None}
-    factor = exact[scale] / torch.sqrt(exact[variance] + epsilon)
-    before = exact[bias] if bias is not None else torch.zeros_like(factor)
-    _store(program, weight, exact[weight] * factor.view(-1, *[1] * (exact[weight].ndim - 1)))
-    _store(program, shift, (before - exact[mean]) * factor + exact[shift])
-    conv.args = (conv.args[0], weight, shift, *conv.args[3:])
+    factor = scale.exact / torch.sqrt(variance.exact + _number(epsilon))
+    offset = shift.exact + ((0.0 if before is None else before.exact) - mean.exact) * factor
+    kernel.replace(program, kernel.exact * factor.view(-1, 1, 1, 1))
+    shift.replace(program, offset)
+    conv.args = (conv.args[0], kernel.node, shift.node, *conv.args[3:])
     norm.replace_all_uses_with(conv)
     program.graph.erase_node(norm)
 
 
-def _stored(program: ExportedProgram, node: Any) -> torch.Tensor | None:
-    """The parameter or buffer behind a placeholder."""
-    name = _name(program, node)
-    return None if name is None else program.state_dict.get(name)
+def _number(value: object) -> float:
+    assert isinstance(value, float)
+    return value
 
 
-def _store(program: ExportedProgram, node: fx.Node, tensor: torch.Tensor) -> None:
-    name = _name(program, node)
-    assert name is not None
-    before = program.state_dict[name]
-    made = tensor.to(before.dtype)
-    program.state_dict[name] = nn.Parameter(made, requires_grad=False) if isinstance(before, nn.Parameter) else made
+@dataclass(frozen=True)
+class _Stored:
+    """A parameter or buffer of a program: the placeholder for it, its name, and its value in double precision."""
 
+    node: fx.Node
+    name: str
+    exact: torch.Tensor
 
-def _name(program: ExportedProgram, node: Any) -> str | None:
-    signature = program.graph_signature
-    if not isinstance(node, fx.Node):
-        return None
-    return signature.inputs_to_parameters.get(node.name) or signature.inputs_to_buffers.get(node.name)
+    @classmethod
+    def behind(cls, program: ExportedProgram, node: object) -> _Stored | None:
+        if not isinstance(node, fx.Node):
+            return None
+        signature = program.graph_signature
+        names: Mapping[str, str] = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+        name = names.get(node.name)
+        tensor = None if name is None else program.state_dict.get(name)
+        return None if name is None or tensor is None else cls(node, name, tensor.detach().double())
+
+    def replace(self, program: ExportedProgram, tensor: torch.Tensor) -> None:
+        before = program.state_dict[self.name]
+        made = tensor.to(before.dtype)
+        program.state_dict[self.name] = (
+            nn.Parameter(made, requires_grad=False) if isinstance(before, nn.Parameter) else made
+        )
