@@ -37,6 +37,7 @@ KEYS = {
     "time", "state", "notice", "model", "arch", "precision", "source", "source_plugin", "uptime_s", "frames", "fps", "latency_ms",
     "age_ms", "frame_age_s", "dropped", "rejected", "repeated", "torn", "reconnects", "skipped", "label", "confidence",
     "sinks", "regions", "rss_mb", "cpu_percent", "temperature_c", "throttled", "model_reloads", "model_notice", "drift",
+    "motion", "camera",
 }  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from edge_tl.api.settings import settings_of
 from edge_tl.audit.settings import CheckSettings
 from edge_tl.cli import COMMANDS, GROUPS, cli
 from edge_tl.cli import invoke as run
+from edge_tl.cli.collect import OF_A_RUN
 from edge_tl.cli.examples import EXAMPLES
 from edge_tl.training.settings import FinetuneSettings, TrainSettings
 from edge_tl.training.settings_file import by_dotted_name, by_name, choose, written
@@ -29,6 +30,7 @@ from edge_tl_runtime.core.settings import assembled, called
 from edge_tl_runtime.evaluation.settings import EvaluateSettings
 from edge_tl_runtime.inference.settings import OpenSettings, PredictSettings
 from edge_tl_runtime.machine.settings import TuneSettings
+from edge_tl_runtime.run.collect_settings import CollectSettings
 from edge_tl_runtime.run.plan import RunPlan
 
 if sys.version_info >= (3, 11):
@@ -65,12 +67,14 @@ ASKED: dict[tuple[str, ...], tuple[type, ...]] = {
     ("pack", "m.onnx", "photos"): (PackSettings,),
     ("dream", "m.onnx", "--class", "a"): (DreamSettings,),
     ("data", "check", "photos"): (CheckSettings,),
+    ("collect",): (CollectSettings,),
 }
 """Settings of each command, beside the least that can be typed."""
 BORROWED = {
     "evaluate": {"weights": TrainSettings},
     "export": {"weights": TrainSettings},
     "bench": {"split": EvaluateSettings},
+    "collect": dict.fromkeys(OF_A_RUN, RunPlan),
 }
 """Options made from one field of another class."""
 OF_THEIR_OWN = {"dream": {"folder"}}

@@ -112,7 +112,7 @@ class TrainSettings:
     crop: str = crop_option()
     rotate: int = rotate_option(0)
     flip: str = flip_option("none", hidden=True)
-    fit: str = fit_option("crop")
+    fit: str = fit_option("crop", hidden=True)
     val_fraction: float = option(
         0.2, "Share of each class to hold out when DATA has no val folder.", low=0.01, high=0.9
     )

@@ -26,10 +26,11 @@ def flip_option(default: str | None = None, hidden: bool = False) -> Any:
     return option(default, "Flip the picture after --rotate.", *FLIPS, kind=str, hidden=hidden)
 
 
-def fit_option(default: str | None = None) -> Any:
+def fit_option(default: str | None = None, hidden: bool = False) -> Any:
     return option(
         default,
         "How the part fits the input of the model: its centre, all of it with grey edges, or all of it stretched.",
         *FITS,
         kind=str,
+        hidden=hidden,
     )

@@ -55,7 +55,7 @@ _QUARTILE = 1.15 / 0.6745
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class MotionLook:
     """One comparison. moved: whether something moved. score: the largest change over what counts as motion; 0 while learning."""
 
     moved: bool
@@ -85,13 +85,13 @@ class MotionDetector:
         self._threshold = _LEAST_SCORE
         self._learned_at = -math.inf
 
-    def look(self, view: Frame, now: float) -> Look:
+    def look(self, view: Frame, now: float) -> MotionLook:
         """view: uint8 (H, W, 3), (H, W) or (H, W, 4), what the model sees of a frame. Raises BadFrame for no frame."""
         small = small_grey(view, SIDE, SIDE)
         if self._anchor is None or view.shape != self._shape:
             self._start(view.shape)
             self._keep(small, now)
-            return Look(True, 0.0)
+            return MotionLook(True, 0.0)
         change = changed(small, self._anchor)
         due = now - self._learned_at >= 0.9 * LOOK_S  # a camera is never quite on time
         if due:
@@ -102,14 +102,14 @@ class MotionDetector:
                 self._keep(small, now)
             if len(self._first) == LEARNING_LOOKS:
                 self._begin()
-            return Look(True, 0.0)
+            return MotionLook(True, 0.0)
         score = self._score(change)
         moved = score > self._threshold
         if due:
             self._learn(change, score, moved)
         if now - self._anchor_at >= (_ANCHOR_S if moved else EVERY_S):
             self._keep(small, now)
-        return Look(moved, score / self._threshold)
+        return MotionLook(moved, score / self._threshold)
 
     def _keep(self, small: Small, now: float) -> None:
         self._anchor, self._anchor_at = small, now
