@@ -392,6 +392,7 @@ CATS = 24
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::edge_tl.api.model.EdgeTLWarning")  # a busy machine is no matter here
 def test_a_cat_at_the_edge_of_a_wide_frame_is_found_by_a_crop(data_dir, tmp_path):
     """A real film of real photos: by default the cat is outside; drawn around, it is seen. The model is trained on a few."""
     import itertools
