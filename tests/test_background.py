@@ -193,6 +193,7 @@ def test_photos_saved_anew_are_found(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
 def test_a_run_remembers_its_background_photos_and_its_export_uses_them(tmp_path, capsys):
     write_surfaces(tmp_path / "photos", train=12, val=8)
     for place, frame in enumerate(between(1, 24, 0)):

@@ -7,15 +7,23 @@ import json
 import math
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from results import make_result
+from stripes import SPEC, Made, patches
 
+import edge_tl as et
+from edge_tl.cli import cli
+from edge_tl.cli.console import silent
+from edge_tl_export import ExportSettings, export_model
 from edge_tl_runtime.core.errors import UsageError
 from edge_tl_runtime.core.statistics import wilson
 from edge_tl_runtime.evaluation.covered import coverage_of
+from edge_tl_runtime.images.datasets.dataset import load_labelled
 from edge_tl_runtime.inference.classifier import Prediction, Score
 from edge_tl_runtime.inference.label_sets import (
     COVERAGES,
@@ -254,3 +262,42 @@ def test_an_evaluation_counts_the_photos_that_are_new_to_the_file():
     all_placed = coverage_of(SETS, probabilities, targets, LABELS, [""] * 50, ["validation"] * 50)
     assert (all_placed.n, all_placed.placed) == (50, True)
     assert "placed the threshold" in all_placed.describe()
+
+
+@pytest.mark.slow
+def test_a_written_file_holds_the_sets_of_its_own_answers(stripes: Made, tmp_path, one_thread):
+    for part, seed in (("train", 1), ("val", 2)):
+        for place, (picture, target) in enumerate(zip(*patches(60, seed), strict=True)):
+            path = tmp_path / "photos" / part / SPEC.labels[target] / f"{place}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(cv2.imencode(".png", picture[..., ::-1])[1].tobytes())
+    parts = [load_labelled(tmp_path / "photos", SPEC.labels, part) for part in ("train", "val")]
+    report = export_model(
+        stripes.network,
+        replace(SPEC, training={"data": "photos"}),
+        tmp_path / "files",
+        ExportSettings(),
+        calibration=parts[0],
+        validation=parts[1],
+        stage=silent,
+    )
+    (file,) = report.files
+    assert tuple(file.sets.sizes) == (0.8, 0.9, 0.95)
+    assert "99 % takes 99 validation photos" in file.sets.describe()
+    model = et.load(file.path)
+    frames = [cv2.imread(str(path)) for path in parts[1].paths]
+    rows = np.stack([model.spec.scores.probabilities(model.classifier.frame_logits(frame).copy()) for frame in frames])
+    right = np.sort([1 if r.argmax() == t else r[t] for r, t in zip(rows, parts[1].targets, strict=True)])
+    for level, least in model.spec.label_sets.thresholds.items():
+        assert least == pytest.approx(right[math.floor((1 - float(level)) * 61 + 1e-9) - 1], abs=1e-6)
+    answer = model.predict(parts[1].paths[0], coverage=0.9, unknown=0)
+    assert answer.label_set[0].label == answer.label
+    found = model.evaluate(tmp_path / "photos", coverage=0.9).coverage
+    assert found.n == 60
+    assert found.covered >= 0.9 * 60
+    with pytest.raises(UsageError, match="takes 99 validation photos"):
+        model.predict(parts[1].paths[0], coverage=0.99)
+    run = CliRunner().invoke(
+        cli, ["predict", str(file.path), str(parts[1].paths[0]), "--coverage", "0.9", "--json", "--unknown", "0"]
+    )
+    assert json.loads(run.stdout)["set"] == [score.label for score in answer.label_set]
