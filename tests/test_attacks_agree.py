@@ -115,9 +115,11 @@ def test_auto_pgd_is_as_strong_as_its_authors_code(bench, name, loss, norm, epsi
 
 @pytest.mark.slow
 def test_deepfool_comes_nearer_in_whole_pixels_than_arts_direction(bench):
-    ours = DeepFool(norm="l2").run(bench.model, bench.pixels, Misclassification(bench.classes), 1e5)
+    half = COUNT // 2
+    goal = Misclassification(bench.classes[:half])
+    ours = DeepFool(norm="l2").run(bench.model, bench.pixels[:half], goal, 1e5)
     assert ours.fooled.all()
-    sizes = NORMS["l2"].sizes(ours.adversarial.astype(np.int16) - bench.pixels)
+    sizes = NORMS["l2"].sizes(ours.adversarial.astype(np.int16) - bench.pixels[:half])
     some = np.argsort(sizes)[:3]
     found = bench.art("DeepFool", some, max_iter=5, epsilon=0.02, nb_grads=3)
     # Theirs are floats, mostly of a fraction of a pixel value. The shortest of whole pixels along them is what compares.

@@ -56,7 +56,7 @@ def test_the_whole_job_in_a_dozen_lines(tmp_path, monkeypatch, capfd):
     from edge_tl.data.surfaces import write_surfaces
 
     monkeypatch.chdir(tmp_path)
-    write_surfaces(Path("photos"))
+    write_surfaces(Path("photos"), train=16)
     with warnings.catch_warnings():
         warnings.simplefilter(
             "ignore", et.EdgeTLWarning
