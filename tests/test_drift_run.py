@@ -15,6 +15,7 @@ from scenes import scene
 
 from edge_tl_runtime.core.documents import checked
 from edge_tl_runtime.core.errors import UsageError
+from edge_tl_runtime.images.asked_geometry import AskedGeometry
 from edge_tl_runtime.inference.classifier import Classifier
 from edge_tl_runtime.modelfile.onnx import with_checksum
 from edge_tl_runtime.pipeline.decision import Decider
@@ -150,6 +151,25 @@ def test_the_evidence_of_each_result_is_what_the_model_saw_in_it_in_batches_too(
             for result in Stream(source, classifier, batch=batch, decider=lambda model: Decider(model.spec)):
                 expected = classifier.spec.scores.probabilities(result.evidence)
                 assert int(np.argmax(expected)) == result.decision.index
+
+
+def test_one_region_is_counted_and_a_covered_camera_is_not(color_model, tmp_path):
+    clip, said = video(tmp_path / "clip.avi", colours(6, 99), "MJPG", frames=1), []
+    asked = AskedGeometry.parse(["left=0,0,0.5,1", "right=0.5,0,0.5,1"])
+    plan = RunPlan(model=color_model, source=str(clip), drift=tmp_path / "d.json", drift_day=2.0)
+    events = []
+    for covered in (False, True):
+        plan.drift.unlink(missing_ok=True)
+        with open_source(str(clip)) as source:
+            stream = Stream(source, Classifier(color_model), asked=asked)
+            feed = DriftFeed(plan, source, stream.classifier, said.append)
+            for result in stream:
+                camera = "covered" if covered else ""
+                feed.saw(replace(result, record=replace(result.record, camera=camera)), stream.classifier)
+            events.append(feed.document()["week"]["events"])
+    assert events[1] == 0
+    assert 0 < events[0] <= 60  # not those of both regions
+    assert said.count("drift: of the regions, left is watched") == 2
 
 
 def test_photos_are_refused_where_it_is_called_from_python_too(color_model, color_photos, tmp_path):

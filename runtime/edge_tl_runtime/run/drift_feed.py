@@ -36,6 +36,7 @@ class DriftFeed:
         if not source.sequence:
             raise UsageError("--drift: photos do not follow each other in time; edge-tl evaluate counts unknown ones")
         self._plan, self._source, self._say = plan, source, say
+        self._region: str | None = None
         self._classifier = classifier
         self._drift: Drift | None = self._opened(classifier)
 
@@ -43,11 +44,22 @@ class DriftFeed:
         """A result and the model that gave it. Its evidence and pixels are used before the next one overwrites them."""
         if classifier is not self._classifier:
             self._renew(classifier)
+        if result.region != self._first_region(result):
+            return
         drift, record = self._drift, result.record
+        if record.camera:  # told by itself: a covered lens is no change of what is before it
+            return
         seconds = record.captured if self._source.live else record.seconds
         label = result.decision.index if result.decision.known else -1
         if drift is not None and drift.due(seconds):
             drift.look(self._look(result, seconds, label), lambda: record.frame)
+
+    def _first_region(self, result: Result) -> str:
+        if self._region is None:
+            self._region = result.region
+            if result.region:
+                self._say(f"drift: of the regions, {result.region} is watched")
+        return self._region
 
     def document(self) -> CameraDriftDocument | None:
         """None where a new model's could not be begun."""
@@ -98,6 +110,7 @@ class DriftFeed:
         identity = {
             "model file": sha256(spec.to_json().encode("utf-8", "backslashreplace")),
             "source": self._source.name,
+            "where it looks": f"{' '.join(plan.crop)}, {plan.rotate}, {plan.flip}, {plan.fit}",
             "length of a day": f"{plan.drift_day:g} s",
             "rule for unknown": f"{keep:g}, {plan.threshold:g}, {plan.labels}",
         }
