@@ -42,10 +42,10 @@ def choose(
         tuner.network.module.load_state_dict(candidate.state)
         evaluation, loss = evaluator(tuner.infer)
         robust = tuner.hardening.robust.choose() if tuner.hardening else None
-        standing = CandidateScore(candidate.name, evaluation, loss, robust)
-        tell(standing)
-        if best is None or standing.beats(best):
-            best, state = standing, candidate.state
+        score = CandidateScore(candidate.name, evaluation, loss, robust)
+        tell(score)
+        if best is None or score.beats(best):
+            best, state = score, candidate.state
     assert best is not None
     tuner.network.module.load_state_dict(state)
     return best

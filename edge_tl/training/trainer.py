@@ -85,15 +85,15 @@ class Trainer:
         )
         self._adapt()
         features, probe = self._features_and_probe()
-        standing = self._judge_probe(features, probe)
+        best = self._evaluate_probe(features, probe)
         self._cross_validate(features)
         finetunes = self.finished is not None or self._finetunes(probe, features[0])
         # Where nothing follows it is the result, which is told at the end.
-        told = f": val {standing.evaluation.describe()}" if finetunes else ""
+        told = f": val {best.evaluation.describe()}" if finetunes else ""
         self.say(f"linear probe fitted in {self.seconds['probe']:.1f} s{told}")
         if finetunes:
-            standing = self._finetune(features[0], probe, standing, state)
-        result = self._finish(features, standing) if self.group.first else None
+            best = self._finetune(features[0], probe, best, state)
+        result = self._finish(features, best) if self.group.first else None
         self.group.share(None)
         return result
 
@@ -189,7 +189,7 @@ class Trainer:
         self.seconds["probe"] = self.seconds.get("probe", 0.0) + time.perf_counter() - started
         return probe
 
-    def _judge_probe(self, features: tuple[Features, Features], probe: Probe) -> CandidateScore:
+    def _evaluate_probe(self, features: tuple[Features, Features], probe: Probe) -> CandidateScore:
         val = features[1]
         self.network.set_head(torch.from_numpy(probe.weight), torch.from_numpy(probe.bias), self.splits.train.labels)
         logits = probe.logits(val.values)
@@ -237,7 +237,7 @@ class Trainer:
         return self.decide(recipe.try_finetuning(error, int(np.bincount(features.targets).min())))
 
     def _finetune(
-        self, features: Features, probe: Probe, standing: CandidateScore, state: dict[str, Any] | None
+        self, features: Features, probe: Probe, best: CandidateScore, state: dict[str, Any] | None
     ) -> CandidateScore:
         started = time.perf_counter()
         train = self.splits.train.subset(features.indices, "train")
@@ -255,7 +255,7 @@ class Trainer:
         if self.finished is not None:
             self.network.module.load_state_dict(self.finished.state)
             model = self.network.pixel_model(self.device)
-            standing = CandidateScore(self.finished.best, *evaluator(model.infer))
+            best = CandidateScore(self.finished.best, *evaluator(model.infer))
         with self.stage("teacher", len(train)) as progress:
             teacher = (
                 find_teacher(self.settings.teacher, train, self.device, progress) if self.settings.teacher else None
@@ -286,14 +286,14 @@ class Trainer:
         with self.stage("fine-tuning", len(tuner.targets) * (tuner.total - tuner.epoch)) as progress:
             for epoch in tuner.epochs(progress):
                 self._record(epoch, tuner)
-        standing = self._choose(tuner, evaluator, standing)
+        best = self._choose(tuner, evaluator, best)
         if tuner.hardening is not None:
             self.decisions += tuner.hardening.notes
             robust = tuner.hardening.robust.choose(WATCH_STEPS)
             self.hardening = tuner.hardening.describe(robust)
             self.say(f"robust at {settings.eps:g}/255: {robust.describe()}")
         self.seconds["finetune"] = time.perf_counter() - started
-        return standing
+        return best
 
     def _finetune_settings(self, train: LabelledPhotos, unlabelled: LabelledPhotos | None) -> FinetuneSettings:
         """As asked for, with what depends on the photos and the weights decided."""
@@ -357,13 +357,13 @@ class Trainer:
             run.write_checkpoint(self.folder, tuner.state())
 
     def _choose(self, tuner: Finetuner, evaluator: Validator, probe: CandidateScore) -> CandidateScore:
-        def tell(standing: CandidateScore) -> None:
-            under = standing.robust.to_dict() if standing.robust else {}
+        def tell(candidate: CandidateScore) -> None:
+            under = candidate.robust.to_dict() if candidate.robust else {}
             self.metric(
                 stage="candidate",
-                name=standing.name,
-                val_loss=standing.loss,
-                val_top1=standing.evaluation.top1,
+                name=candidate.name,
+                val_loss=candidate.loss,
+                val_top1=candidate.evaluation.top1,
                 **under,
             )
 

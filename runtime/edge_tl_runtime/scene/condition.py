@@ -95,7 +95,7 @@ class Seen:
     white: float
 
 
-def judged(now: Small, before: Small, reference: LearnedView) -> Seen:
+def assessed(now: Small, before: Small, reference: LearnedView) -> Seen:
     """What a look seems to be. before: the look before it."""
     view = Orientation.of(now.even)
     tells = reference.tells
@@ -221,7 +221,7 @@ class CameraWatch:
             self._tell(self.seen.condition, now)
             self._learn(picture)
             return self.condition
-        self.seen = judged(picture, before, self.reference)
+        self.seen = assessed(picture, before, self.reference)
         self._follow(picture, self.reference)
         self._tell(self.seen.condition, now)
         return self.condition
