@@ -370,7 +370,7 @@ def test_nine_pictures_a_day_are_kept_the_most_unlike_small_and_without_near_dup
         offered(pictures, 0, float(score), number)
     offered(pictures, 0, -5000.0, 100, place=np.zeros(20))
     for number in range(20):
-        offered(pictures, 0, -4000.0 - number, 101 + number, place=np.full(20, 0.1))
+        offered(pictures, 0, -4990.0 - number / 10, 101 + number, place=np.full(20, 0.1))
     files = sorted(tmp_path.glob("unlike-*.jpg"))
     assert len(files) == SHOWN
     best = pictures.best(0)
