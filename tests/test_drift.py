@@ -88,7 +88,7 @@ def test_a_label_that_flickers_thirty_times_a_second_is_one_event_a_second_at_mo
 def test_noise_is_no_event_and_another_visitor_with_the_same_label_is():
     rng = np.random.default_rng(0)
     people = rng.normal(size=(5, 4)) * 3
-    events, _ = shown(EventCounter(86400.0), [1] * 1500, place=lambda n: people[n // 300] + 0.2 * rng.normal(size=4))
+    events, _ = shown(EventCounter(86400.0), [1] * 1500, place=lambda n: people[n // 300] + 0.05 * rng.normal(size=4))
     assert events == 5
 
 

@@ -23,8 +23,6 @@ DAYS = 30
 """Days of which pictures are kept, SHOWN each at most."""
 SIDE = 320
 MOST_BYTES = 40_000
-SAME_SCORE = 0.01
-"""Relative difference of scores within which two frames may show the same."""
 _FORM = re.compile(r"unlike-(\d{6})-(\d{7})(?:-\d+)?\.jpg")
 
 
@@ -82,7 +80,7 @@ class DriftPictures:
         """The SHOWN most unlike since that day, near-duplicates of other days left out."""
         chosen: list[_Kept] = []
         for kept in sorted((kept for kept in self._kept if kept.day >= first_day), key=lambda kept: kept.score):
-            if len(chosen) < SHOWN and not any(_near(kept, other.place, other.score) for other in chosen):
+            if len(chosen) < SHOWN and not any(_near(kept, other.place) for other in chosen):
                 chosen.append(kept)
         return [kept.path for kept in chosen]
 
@@ -122,17 +120,15 @@ def _found(path: Path) -> _Kept:
 
 
 def _alike(kept: _Kept, look: Look) -> bool:
-    return _near(kept, np.asarray(look.place), look.score)
+    return _near(kept, np.asarray(look.place))
 
 
-def _near(kept: _Kept, place: NDArray[np.floating], score: float) -> bool:
-    """Whether two frames show about the same; never where the file says nothing of where they lie. The score counts too: what is
-    unlike all training photos may differ in directions in which they do not vary."""
+def _near(kept: _Kept, place: NDArray[np.floating]) -> bool:
+    """Whether two frames show about the same; never where the file says nothing of where they lie."""
     if not len(place) or len(kept.place) != len(place):
         return False
     apart = np.asarray(place, np.float64) - kept.place
-    like = kept.score == score or abs(kept.score - score) <= SAME_SCORE * abs(score)
-    return like and float(apart @ apart) <= MOVED * len(apart)
+    return float(apart @ apart) <= MOVED
 
 
 def _jpeg(frame: NDArray[np.uint8]) -> bytes:
