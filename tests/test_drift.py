@@ -88,7 +88,7 @@ def test_a_label_that_flickers_thirty_times_a_second_is_one_event_a_second_at_mo
 def test_noise_is_no_event_and_another_visitor_with_the_same_label_is():
     rng = np.random.default_rng(0)
     people = rng.normal(size=(5, 4)) * 3
-    events, _ = shown(EventCounter(86400.0), [1] * 1500, place=lambda n: people[n // 300] + 0.2 * rng.normal(size=4))
+    events, _ = shown(EventCounter(86400.0), [1] * 1500, place=lambda n: people[n // 300] + 0.05 * rng.normal(size=4))
     assert events == 5
 
 
@@ -370,7 +370,7 @@ def test_nine_pictures_a_day_are_kept_the_most_unlike_small_and_without_near_dup
         offered(pictures, 0, float(score), number)
     offered(pictures, 0, -5000.0, 100, place=np.zeros(20))
     for number in range(20):
-        offered(pictures, 0, -4000.0 - number, 101 + number, place=np.full(20, 0.1))
+        offered(pictures, 0, -4990.0 - number / 10, 101 + number, place=np.full(20, 0.1))
     files = sorted(tmp_path.glob("unlike-*.jpg"))
     assert len(files) == SHOWN
     best = pictures.best(0)

@@ -73,8 +73,11 @@ class DriftFeed:
         detector, evidence = self._classifier.detector, result.evidence
         if detector is None or evidence is None:
             return Look(seconds, label, np.empty(0), 0.0)
-        place = np.empty(0) if detector.distance is None else detector.distance.places(evidence[None])[0]
-        return Look(seconds, label, place, float(detector.scores(evidence[None])[0]))
+        score = float(detector.scores(evidence[None])[0])
+        if detector.distance is None:
+            return Look(seconds, label, np.empty(0), score)
+        place = evidence / max(float(np.linalg.norm(evidence)), 1e-6)
+        return Look(seconds, label, place, score, detector.distance.places(evidence[None])[0])
 
     def _renew(self, classifier: Classifier) -> None:
         self.close()

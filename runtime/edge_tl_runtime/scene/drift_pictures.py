@@ -80,7 +80,7 @@ class DriftPictures:
         """The SHOWN most unlike since that day, near-duplicates of other days left out."""
         chosen: list[_Kept] = []
         for kept in sorted((kept for kept in self._kept if kept.day >= first_day), key=lambda kept: kept.score):
-            if len(chosen) < SHOWN and not any(_near(kept.place, other.place) for other in chosen):
+            if len(chosen) < SHOWN and not any(_near(kept, other.place) for other in chosen):
                 chosen.append(kept)
         return [kept.path for kept in chosen]
 
@@ -120,15 +120,15 @@ def _found(path: Path) -> _Kept:
 
 
 def _alike(kept: _Kept, look: Look) -> bool:
-    return _near(kept.place, np.asarray(look.place))
+    return _near(kept, np.asarray(look.place))
 
 
-def _near(one: NDArray[np.floating], other: NDArray[np.floating]) -> bool:
+def _near(kept: _Kept, place: NDArray[np.floating]) -> bool:
     """Whether two frames show about the same; never where the file says nothing of where they lie."""
-    if not len(one) or len(one) != len(other):
+    if not len(place) or len(kept.place) != len(place):
         return False
-    apart = np.asarray(one, np.float64) - other
-    return float(apart @ apart) <= MOVED * len(apart)
+    apart = np.asarray(place, np.float64) - kept.place
+    return float(apart @ apart) <= MOVED
 
 
 def _jpeg(frame: NDArray[np.uint8]) -> bytes:

@@ -11,9 +11,9 @@ LOOK_S = 1.0
 """At most one frame in so many seconds is looked at."""
 STILL_S = 600.0
 """A scene in which nothing changes counts again after so many seconds."""
-MOVED = 0.75
-"""Squared distance per direction, in the spread of known photos, beyond which the picture is another one. Noise, small shifts and
-light of one photo stay below 0.6, two photos of one class are 0.9 and more apart (the cats-dogs file, INT8)."""
+MOVED = 0.5
+"""Squared distance of features of length one beyond which the picture is another one. Noise of 8 grey levels, shifts and light
+keep one photo within 0.45 (99 %), two photos are 0.6 and more apart (the cats-dogs file, INT8)."""
 MOST_LABELS = 32
 """Labels counted one by one; a model with more has them counted in so many groups."""
 
@@ -22,14 +22,15 @@ MOST_LABELS = 32
 class Look:
     """One frame. seconds: on a clock of this run that only goes forward. label: place among the model's labels, -1 for unknown.
 
-    place: float (K,), where the frame lies among the training photos, empty where the file cannot tell. score: how like them it
-    is, higher is more.
+    place: float (D,), its features, of length one; empty where the file has none. score: how like the training photos it is,
+    higher is more. averaged: float (K,), where it lies among them, of which the last numbers are averaged; None: of `place`.
     """
 
     seconds: float
     label: int
     place: NDArray[np.floating]
     score: float
+    averaged: NDArray[np.floating] | None = None
 
     @property
     def known(self) -> bool:
@@ -56,7 +57,7 @@ class EventCounter:
         self._looked, last = look.seconds, self._event
         if last is not None and last.label == look.label and 0 <= look.seconds - last.seconds < self.still_s:
             moved = np.asarray(look.place, np.float64) - last.place
-            if float(moved @ moved) <= MOVED * len(moved):
+            if float(moved @ moved) <= MOVED:
                 return False
         self._event = look
         return True
@@ -70,7 +71,8 @@ _FARTHEST = 1e5
 def means_of(look: Look) -> NDArray[np.float64]:
     """The few numbers of a frame that are averaged over a day, float64 (D,): its place, and how far it is from known photos."""
     score = min(_FARTHEST, max(-_FARTHEST, look.score))
-    return np.append(np.asarray(look.place[-MEANS:], np.float64), -np.sign(score) * np.log1p(abs(score)))
+    place = look.place if look.averaged is None else look.averaged
+    return np.append(np.asarray(place[-MEANS:], np.float64), -np.sign(score) * np.log1p(abs(score)))
 
 
 @dataclass(slots=True)
