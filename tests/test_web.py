@@ -295,13 +295,15 @@ def test_results_status_and_changes_arrive(page):
 def test_at_most_ten_results_a_second_and_always_the_last(page):
     with Reply(page, "/events", whole=False) as viewer:
         viewer.event("history")
+        begun = time.monotonic()
         for number in range(60):
             deliver(page, result_of({"bee": 0.9}, number))
             time.sleep(0.01)
+        took = time.monotonic() - begun  # 0.6 s, and longer on a busy machine
         seen = [viewer.event("result")["frame"]]
         while seen[-1] != 59:
             seen.append(viewer.event("result")["frame"])
-    assert len(seen) <= 12
+    assert len(seen) <= 10 * took + 6
     assert seen == sorted(seen)
 
 
