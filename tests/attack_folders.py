@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-from dataclasses import asdict
 
 import cv2
 import numpy as np
@@ -150,7 +149,7 @@ def document_of(**changes):
         },
         "examples": [],
         "corruptions": None,
-        "resize": asdict(RULE),
+        "resize": RULE.to_dict(),
         "environment": {"machine": "x86_64", "cpu": "a CPU", "features": ["avx2", "avx512f"], "threads": 2}
         | {"provider": "CPUExecutionProvider", "gradients_on": "cpu", "python": "3.11.7", "versions": {}},
         "settings": {

@@ -25,7 +25,7 @@ from edge_tl_runtime.sinks import Snapshots
 from edge_tl_runtime.sinks.draw.overlay import Overlay
 from edge_tl_runtime.sinks.draw.view import DIMMED, dim_outside, draw_answers
 from edge_tl_runtime.sinks.pictures import Record
-from edge_tl_runtime.sinks.text import REGION_COLUMNS
+from edge_tl_runtime.sinks.text import CSV_COLUMNS, REGION_COLUMN
 from edge_tl_runtime.sources import open_source
 
 LEFT, RIGHT, *_ = COLORS
@@ -127,7 +127,7 @@ def test_run_gives_each_region_a_line_a_row_a_key_and_a_state(color_model, film,
     assert document["frames"] == 10
     assert {name: part["label"] for name, part in document["regions"].items()} == {"door": RIGHT, "gate": LEFT}
     table = list(csv.DictReader(rows.read_text().splitlines()))
-    assert list(table[0]) == list(REGION_COLUMNS)
+    assert list(table[0]) == [*CSV_COLUMNS, REGION_COLUMN]
     assert [(row["frame"], row["region"], row["label"]) for row in table[:2]] == [
         ("0", "door", LEFT),
         ("0", "gate", RIGHT),

@@ -55,7 +55,7 @@ def command(model: Path, as_json: bool) -> None:
         "scores": f"{spec.scores.activation}, temperature {spec.scores.temperature:g}",
         "accuracy": evaluated,
         "OOD score": _ood_score(spec),
-        "label sets": _label_sets(spec),
+        "sets": _label_sets(spec),
         "training": _settings(spec.training),
         "has seen": "not listed" if spec.training_images is None else spec.training_images.describe(),
         "export": _settings(
