@@ -163,7 +163,7 @@ def test_a_camera_that_is_not_what_it_was_has_a_banner(browser, page):
 def test_a_sink_that_fails_stands_out(browser, page):
     browser.get(page.url)
     page.status(status_of(sinks={"log": {"written": 1, "failed": 2}, "mqtt": {"written": 3}}))
-    until(lambda: text(browser, "sinks"))
+    until(lambda: len(browser.find_elements("css selector", "#sinks dd")) == 2)
     failing, fine = (row.value_of_css_property("color") for row in browser.find_elements("css selector", "#sinks dd"))
     assert failing != fine
 
