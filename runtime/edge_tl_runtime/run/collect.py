@@ -69,7 +69,7 @@ class Collected:
             found.append(f"the source gave no picture for the last {self.silent_s:.0f} s")
         if self.there + self.taken < FEW:
             found.append(
-                f"{plural(self.there + self.taken, 'photo')} that differ are few: collect again in other light and with other "
+                f"{plural(self.there + self.taken, 'photo')} in all, which is few: collect again in other light and with other "
                 "things in view; the folder is continued"
             )
         return found
