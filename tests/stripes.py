@@ -40,6 +40,14 @@ def patches(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return pixels.clip(0, 255).astype(np.uint8), targets.astype(np.int64)
 
 
+def write_stripes(root: Path, count: int, seed: int) -> None:
+    """`patches` as PNG files in a folder for each class."""
+    for place, (picture, target) in enumerate(zip(*patches(count, seed), strict=True)):
+        folder = root / SPEC.labels[target]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{place}.png").write_bytes(cv2.imencode(".png", picture[..., ::-1])[1].tobytes())
+
+
 SPEC = ModelSpec(
     labels=("warm 0", "warm 60", "warm 120", "cold 0", "cold 60", "ลายเย็น"),
     resize=ResizeRule(height=32, width=32, crop_pct=0.875, resample="area-cubic"),
@@ -145,6 +153,15 @@ def graph(one_thread, stripes) -> bytes:
 def photos(stripes) -> Path:
     """A folder of each of the six classes with some of 60 photos."""
     return stripes.photos
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    """240 photos to train with and 150 that trained nothing, in folders train and val of the six classes. Read only."""
+    root = tmp_path_factory.mktemp("known")
+    write_stripes(root / "train", 240, 1)
+    write_stripes(root / "val", 150, 2)
+    return root
 
 
 @pytest.fixture(scope="module")

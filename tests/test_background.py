@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 from stripes import SPEC, Made, patches
+from stripes import data as data
 
 import edge_tl as et
 from edge_tl.cli.console import silent
@@ -32,25 +33,12 @@ def write(path: Path, picture: np.ndarray) -> None:
     path.write_bytes(cv2.imencode(path.suffix, picture)[1].tobytes())
 
 
-def write_known(root: Path, count: int, seed: int) -> None:
-    for place, (picture, target) in enumerate(zip(*patches(count, seed), strict=True)):
-        write(root / SPEC.labels[target] / f"{place}.png", picture[..., ::-1])
-
-
 def between(strength: float, count: int, seed: int) -> list[np.ndarray]:
     """Pictures from those of the classes, 0, to noise, 1."""
     rng = np.random.default_rng(seed)
     known = patches(count, seed + 100)[0].astype(float)
     noise = rng.integers(0, 256, known.shape)
     return list(np.clip((1 - strength) * known + strength * noise, 0, 255).astype(np.uint8)[..., ::-1])
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    root = tmp_path_factory.mktemp("known")
-    write_known(root / "train", 240, 1)
-    write_known(root / "val", 150, 2)
-    return root
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from results import make_result
-from stripes import SPEC, Made, patches
+from stripes import SPEC, Made, write_stripes
 
 import edge_tl as et
 from edge_tl.cli import cli
@@ -267,10 +267,7 @@ def test_an_evaluation_counts_the_photos_that_are_new_to_the_file():
 @pytest.mark.slow
 def test_a_written_file_holds_the_sets_of_its_own_answers(stripes: Made, tmp_path, one_thread):
     for part, seed in (("train", 1), ("val", 2)):
-        for place, (picture, target) in enumerate(zip(*patches(60, seed), strict=True)):
-            path = tmp_path / "photos" / part / SPEC.labels[target] / f"{place}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(cv2.imencode(".png", picture[..., ::-1])[1].tobytes())
+        write_stripes(tmp_path / "photos" / part, 60, seed)
     parts = [load_labelled(tmp_path / "photos", SPEC.labels, part) for part in ("train", "val")]
     report = export_model(
         stripes.network,

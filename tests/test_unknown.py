@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -16,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 from scipy.spatial.distance import mahalanobis
-from stripes import SPEC, Made, patches
+from stripes import SPEC, Made, patches, write_stripes
+from stripes import data as data
 
 import edge_tl as et
 from edge_tl.cli import cli
@@ -34,21 +34,6 @@ from edge_tl_runtime.modelfile.onnx import with_checksum
 from edge_tl_runtime.pipeline.decision import UNKNOWN
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-def write_photos(root: Path, count: int, seed: int) -> None:
-    for place, (picture, target) in enumerate(zip(*patches(count, seed), strict=True)):
-        folder = root / SPEC.labels[target]
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{place}.png").write_bytes(cv2.imencode(".png", picture[..., ::-1])[1].tobytes())
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    root = tmp_path_factory.mktemp("known")
-    write_photos(root / "train", 240, 1)
-    write_photos(root / "val", 150, 2)
-    return root
 
 
 @pytest.fixture(scope="module")
@@ -229,7 +214,7 @@ def test_every_answer_says_unknown(file, data, tmp_path):
 
 
 def test_an_evaluation_counts_what_would_be_called_unknown(file, data, tmp_path):
-    write_photos(tmp_path, 37, 5)
+    write_stripes(tmp_path, 37, 5)
     for level in (20, 120, 220):
         cv2.imwrite(str(tmp_path / SPEC.labels[1] / f"grey{level}.png"), np.full((40, 40, 3), level, np.uint8))
     evaluation = et.load(file.path).evaluate(tmp_path, split="all")
@@ -300,7 +285,7 @@ def test_an_adopted_file_learns_from_photos_what_is_unknown_to_it(stripes: Made,
     assert (thresholds.n, thresholds.data) == (390, data.name)
     assert adopted("untold.onnx")[1].detector is None
     few = tmp_path / "few"
-    write_photos(few, 40, 5)
+    write_stripes(few, 40, 5)
     said, classifier = adopted("few.onnx", "--photos", few)
     assert "not known: what shows none of its classes: 40 photos are too few to learn it from; 60 are the least" in said
     assert classifier.detector is None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -214,16 +214,30 @@ def looks_like_probabilities(logits: NDArray[np.float32]) -> str:
     return f"all {len(logits)} rows of scores are within 0 and 1 and sum to 1" if alike else ""
 
 
-def missing_gradients(model: AttackedModel, pixels: NDArray[np.uint8], criterion: Criterion) -> str:
-    """Figures when a loss has a slope of exactly zero, or none that is a number, at clean photos; or ""."""
-    worst: dict[str, int] = {}
+def clean_gradients(
+    model: AttackedModel, pixels: NDArray[np.uint8], criterion: Criterion, losses: Sequence[str]
+) -> Iterator[tuple[NDArray[np.float32], dict[str, torch.Tensor]]]:
+    """At photos, uint8 (N, H, W, 3), a group at a time: the file's scores, and the gradient (n, H, W, 3) of each loss named."""
     for start in range(0, len(pixels), GROUP):
         part = pixels[start : start + GROUP]
         wish = criterion.take(np.arange(start, start + len(part)))
         scores = model.evaluated(part)
         inputs = torch.from_numpy(part).to(model.device).float()
-        for name in ("cross-entropy", "margin"):
-            _, gradient = model.loss_and_gradient(inputs, scores, lambda logits, n=name, w=wish: LOSSES[n](logits, w))  # type: ignore[misc]
+        gradients = {}
+        for name in losses:
+            _, gradients[name] = model.loss_and_gradient(
+                inputs,
+                scores,
+                lambda logits, n=name, w=wish: LOSSES[n](logits, w),  # type: ignore[misc]
+            )
+        yield scores, gradients
+
+
+def missing_gradients(model: AttackedModel, pixels: NDArray[np.uint8], criterion: Criterion) -> str:
+    """Figures when a loss has a slope of exactly zero, or none that is a number, at clean photos; or ""."""
+    worst: dict[str, int] = {}
+    for _, gradients in clean_gradients(model, pixels, criterion, ("cross-entropy", "margin")):
+        for name, gradient in gradients.items():
             flat = gradient.flatten(1)
             bad = ~torch.isfinite(flat).all(1) | (flat == 0).all(1)
             worst[name] = worst.get(name, 0) + int(bad.sum())

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from edge_tl.adversarial.attacks.criteria import Criterion
 from edge_tl.adversarial.attacks.model import AttackedModel
+from edge_tl.adversarial.evaluation.gradient_masking import clean_gradients
 
 PART = 1 / 16
 """Of the values that are moved by one step of 255: fewer, and integers round it away; more, and honest networks bend."""
@@ -21,7 +22,6 @@ REPEATS = 2
 HONEST = 0.5
 """Part of the promise that honest files keep: the least of those measured kept 0.68 (docs/decisions/0008)."""
 FEWEST = 4
-AT_ONCE = 8
 
 
 def kept_promises(
@@ -35,9 +35,9 @@ def kept_promises(
     if len(pixels) < FEWEST:
         return None
     rng = np.random.default_rng(seed)
-    scores = model.evaluated(pixels)
-    before = criterion.margin(torch.from_numpy(scores)).numpy()
-    gradients = _margin_gradients(model, pixels, scores, criterion)
+    groups = list(clean_gradients(model, pixels, criterion, ("margin",)))
+    before = criterion.margin(torch.from_numpy(np.concatenate([scores for scores, _ in groups]))).numpy()
+    gradients = np.concatenate([found["margin"].cpu().numpy().astype(np.float64) for _, found in groups])
     promised, done = np.zeros(len(pixels)), np.zeros(len(pixels))
     for _ in range(REPEATS):
         steps = np.sign(gradients) * (rng.random(pixels.shape) < PART)
@@ -60,15 +60,3 @@ def misleading_slopes(model: AttackedModel, pixels: NDArray[np.uint8], criterion
         f"small steps along the gradient did {100 * max(0.0, found[0]):.0f} % of what it says they do, on {len(pixels)} photos; "
         f"gradients of a file that hides nothing keep more than {100 * HONEST:.0f} %"
     )
-
-
-def _margin_gradients(
-    model: AttackedModel, pixels: NDArray[np.uint8], scores: NDArray[np.float32], criterion: Criterion
-) -> NDArray[np.float64]:
-    parts = []
-    for start in range(0, len(pixels), AT_ONCE):
-        places = np.arange(start, min(len(pixels), start + AT_ONCE))
-        inputs = torch.from_numpy(pixels[places]).to(model.device).float()
-        _, gradient = model.loss_and_gradient(inputs, scores[places], criterion.take(places).margin)
-        parts.append(gradient.cpu().numpy().astype(np.float64))
-    return np.concatenate(parts)

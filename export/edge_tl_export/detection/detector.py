@@ -139,7 +139,7 @@ class Fitting:
         origins = some.groups or photo_origins(some)
         targets = np.array([some.targets[i] for i in places], np.int64)
         evaluated = np.array([held_out.target(i) for i in range(len(held_out.indices))], np.int64)
-        strange = self._strange(kept, foreign)
+        strange = strange_pictures(self._rule, kept, foreign)
         found = {}
         for name, (model, width) in self._sides.items():
             rank = _rank(width, len(set(targets.tolist())), self._bytes[name])
@@ -165,9 +165,6 @@ class Fitting:
             for name, features in self._open.items():
                 rows[name].append(in_batches(features, pixels))
         return {name: np.concatenate(parts) for name, parts in rows.items() if parts}
-
-    def _strange(self, kept: Sequence[NDArray[np.uint8]], foreign: Sequence[Frame]) -> dict[str, NDArray[np.uint8]]:
-        return strange_pictures(self._rule, kept, foreign)
 
     def _tried(
         self,

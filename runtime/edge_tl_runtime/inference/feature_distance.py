@@ -75,10 +75,7 @@ class FeatureDistance:
         features: (N, D). Returns float64 (N,); minus infinity where features are no numbers or all zero, since such a picture is
         like nothing.
         """
-        rows = np.asarray(features, np.float32)
-        length = np.sqrt(np.einsum("nd,nd->n", rows, rows))
-        usable = np.isfinite(length) & (length > _TINY)
-        unit = np.where(usable[:, None], rows, 0) / np.where(usable, length, 1)[:, None] - self.mean
+        unit, usable = self._centred(features)
         inside = unit @ self.basis
         rest = np.einsum("nd,nd->n", unit, unit) - np.einsum("nk,nk->n", inside, inside)
         known = inside @ self.whiten
@@ -91,11 +88,15 @@ class FeatureDistance:
 
         The last of the K vary most among training photos. Zeros where features are no numbers or all zero.
         """
+        unit, usable = self._centred(features)
+        return np.where(usable[:, None], unit @ self.basis @ self.whiten, np.float32(0))
+
+    def _centred(self, features: NDArray[np.floating[Any]]) -> tuple[NDArray[np.floating[Any]], NDArray[np.bool_]]:
+        """Features of length one less their mean, (N, D), and which rows are usable, (N,): the others are zeros less the mean."""
         rows = np.asarray(features, np.float32)
-        length = np.sqrt(np.einsum("nd,nd->n", rows, rows))[:, None]
+        length = np.sqrt(np.einsum("nd,nd->n", rows, rows))
         usable = np.isfinite(length) & (length > _TINY)
-        unit = np.where(usable, rows, 0) / np.where(usable, length, 1) - self.mean
-        return np.where(usable, unit @ self.basis @ self.whiten, np.float32(0))
+        return np.where(usable[:, None], rows, 0) / np.where(usable, length, 1)[:, None] - self.mean, usable
 
     def parameters(self) -> dict[str, Any]:
         """As the contract keeps them: a byte for each number of the basis, two for each of the others."""

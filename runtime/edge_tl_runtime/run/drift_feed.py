@@ -73,7 +73,7 @@ class DriftFeed:
         detector, evidence = self._classifier.detector, result.evidence
         if detector is None or evidence is None:
             return Look(seconds, label, np.empty(0), 0.0)
-        score = float(detector.scores(evidence[None])[0])
+        score = detector.score(evidence)
         if detector.distance is None:
             return Look(seconds, label, np.empty(0), score)
         place = evidence / max(float(np.linalg.norm(evidence)), 1e-6)

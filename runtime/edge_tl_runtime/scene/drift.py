@@ -223,7 +223,7 @@ class Drift:
             return f"{int(begun // 60)}:{int(begun % 60):02d} of watching"
         wall = next((block.wall for block in (*self._blocks, self._current) if block.begun >= begun), 0.0)
         if wall < SET_CLOCK:
-            return f"{duration(self._seconds - begun)} of watching ago"
+            return f"{_watched_for(self._seconds - begun)} of watching ago"
         moment = datetime.fromtimestamp(wall)
         return moment.strftime("%A %d %B" if self.settings.block_s >= 43200 else "%A %d %B %H:%M")
 
@@ -296,7 +296,7 @@ class Drift:
 _TITLES = {"unknown": "the share of unknown events is", "labels": "the labels are", "picture": "the picture is"}
 
 
-def duration(seconds: float) -> str:
+def _watched_for(seconds: float) -> str:
     """`3.2 days`, `5.0 hours`, `40 s`."""
     for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
         if seconds >= size:
